@@ -1,0 +1,40 @@
+//! Compiles the protocol files to Rust, and writes their descriptor set for server reflection. No `protoc` is needed.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use prost::Message;
+
+const FILES: [&str; 2] = [
+    "xinqiao/ticket/v1/ticket.proto",
+    "xinqiao/transcript/v1/transcript.proto",
+];
+
+/// Enumerations, whose values are no personal data.
+const ENUMS: [&str; 6] = [
+    ".xinqiao.ticket.v1.Outcome",
+    ".xinqiao.ticket.v1.FieldName",
+    ".xinqiao.ticket.v1.Speaker",
+    ".xinqiao.transcript.v1.Leg",
+    ".xinqiao.transcript.v1.AlarmKind",
+    ".xinqiao.transcript.v1.CallState",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("proto");
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed={}", root.display());
+    let descriptors = protox::compile(FILES, [&root])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(
+        out.join("xinqiao_descriptor.bin"),
+        descriptors.encode_to_vec(),
+    )?;
+    // No message gets `Debug`: they carry personal data, and what cannot be formatted cannot be logged.
+    let mut builder = tonic_prost_build::configure().skip_debug(["."]);
+    for harmless in ENUMS {
+        builder = builder.enum_attribute(harmless, "#[derive(Debug)]");
+    }
+    builder.compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! One gRPC server for all services of a process, with health and reflection.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::grpc::Transcripts;
+use crate::grpc::proto::DESCRIPTORS;
+use crate::grpc::proto::ticket::v1::ticket_book_server::TicketBookServer;
+use crate::grpc::proto::ticket::v1::ticket_intake_server::TicketIntakeServer;
+use crate::grpc::proto::transcript::v1::transcript_service_server::TranscriptServiceServer;
+use crate::ticketing::Backend;
+
+/// A silent client is probed this often; a stream whose client is gone is given up.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How long a probe may stay unanswered.
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
+/// How long clients have after `shutdown` to finish; then connections are cut.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Why the server does not run.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The server stopped.
+    Transport(tonic::transport::Error),
+    /// The compiled-in descriptors are damaged.
+    Reflection(tonic_reflection::server::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "grpc address {address} is in use by another program; stop that one or set another with --set grpc.listen=ADDRESS:PORT"
+            ),
+            Self::Bind { address, source } => write!(
+                f,
+                "cannot listen on grpc address {address}: {source}; set another with --set grpc.listen=ADDRESS:PORT"
+            ),
+            Self::Transport(source) => write!(f, "the grpc server stopped: {source}"),
+            Self::Reflection(source) => write!(f, "the grpc descriptors cannot be read: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bind { source, .. } => Some(source),
+            Self::Transport(source) => Some(source),
+            Self::Reflection(source) => Some(source),
+        }
+    }
+}
+
+/// What a server offers; health and reflection are always there.
+#[derive(Clone, Debug, Default)]
+pub struct Services {
+    /// The gateway's transcripts.
+    pub transcripts: Option<Transcripts>,
+    /// The reference ticketing backend: intake and book.
+    pub ticketing: Option<Backend>,
+}
+
+/// Takes the address; port 0 picks a free one.
+///
+/// # Errors
+/// [`ServeError::Bind`] with the remedy.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Bind { address, source })
+}
+
+/// Serves until `shutdown`: then health says `NOT_SERVING`, streams end with `UNAVAILABLE`, requests under way get
+/// three seconds.
+///
+/// # Errors
+/// [`ServeError`] when the server stops by itself.
+pub async fn serve(
+    listener: TcpListener,
+    services: Services,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    if services.transcripts.is_some() {
+        health
+            .set_serving::<TranscriptServiceServer<Transcripts>>()
+            .await;
+    }
+    if services.ticketing.is_some() {
+        health.set_serving::<TicketIntakeServer<Backend>>().await;
+        health.set_serving::<TicketBookServer<Backend>>().await;
+    }
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let going_down = shutdown.clone();
+    let router = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .add_service(health_service)
+        .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
+        // Older grpcurl and Postman speak only the alpha version.
+        .add_service(
+            reflection()
+                .build_v1alpha()
+                .map_err(ServeError::Reflection)?,
+        )
+        .add_optional_service(
+            services
+                .transcripts
+                .map(|service| TranscriptServiceServer::new(service.until(shutdown.clone()))),
+        )
+        .add_optional_service(services.ticketing.clone().map(TicketIntakeServer::new))
+        .add_optional_service(
+            services
+                .ticketing
+                .map(|service| TicketBookServer::new(service.until(shutdown.clone()))),
+        );
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let stop = async move {
+        going_down.cancelled().await;
+        health
+            .set_not_serving::<TranscriptServiceServer<Transcripts>>()
+            .await;
+        health
+            .set_not_serving::<TicketIntakeServer<Backend>>()
+            .await;
+        health.set_not_serving::<TicketBookServer<Backend>>().await;
+    };
+    let cut = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = router.serve_with_incoming_shutdown(incoming, stop) => served.map_err(ServeError::Transport),
+        () = cut => Ok(()),
+    }
+}

@@ -1,0 +1,297 @@
+//! Domain types to generated types, and back where the gateway reads.
+
+use super::proto::ticket::v1 as ticket;
+use super::proto::transcript::v1 as transcript;
+use crate::events::{Event, Payload};
+use crate::private::Private;
+use crate::speech::Leg;
+use crate::store::{CallRecord, unix_ms};
+use crate::ticket::desk::{DraftKey, Submission};
+use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
+use crate::transcript::{AlarmKind, Line, TranscriptEvent};
+
+/// An event as the stream carries it.
+#[must_use]
+pub fn event(event: &Event) -> transcript::Event {
+    let call_id = event.call.as_str().to_owned();
+    let body = match &event.payload {
+        Payload::Transcript(said) => transcript_body(&call_id, said),
+        Payload::Draft { revision, draft } => {
+            transcript::event::Body::Draft(transcript::DraftUpdated {
+                revision: *revision,
+                draft: Some(self::draft(draft, &[])),
+            })
+        }
+    };
+    transcript::Event {
+        position: event.position,
+        call_id,
+        operator: event.operator.to_string(),
+        body: Some(body),
+    }
+}
+
+fn transcript_body(call_id: &str, event: &TranscriptEvent) -> transcript::event::Body {
+    use transcript::event::Body;
+    match event {
+        TranscriptEvent::Started(info) => Body::Started(transcript::CallStarted {
+            caller_number: revealed(info.caller_number.as_ref()),
+            called: info.called.clone(),
+            started_unix_ms: unix_ms(info.started_at),
+        }),
+        TranscriptEvent::Answered { at } => Body::Answered(transcript::CallAnswered {
+            answered_unix_ms: unix_ms(*at),
+        }),
+        TranscriptEvent::Line(line) => Body::Utterance(utterance(call_id, line)),
+        TranscriptEvent::Gap {
+            id,
+            leg: speaker,
+            start,
+            end,
+            reason,
+        } => Body::Gap(transcript::Gap {
+            id: *id,
+            leg: leg(*speaker).into(),
+            start_ms: start.as_millis(),
+            end_ms: end.as_millis(),
+            reason: reason.clone(),
+        }),
+        TranscriptEvent::Alarm { leg: on, alarm } => {
+            let kind = match alarm {
+                AlarmKind::SpeechWithoutText => transcript::AlarmKind::SpeechWithoutText,
+                AlarmKind::NoMedia => transcript::AlarmKind::NoMedia,
+            };
+            Body::Alarm(transcript::Alarm {
+                leg: leg(*on).into(),
+                kind: kind.into(),
+            })
+        }
+        TranscriptEvent::CallFinal { duration, reason } => Body::CallFinal(transcript::CallFinal {
+            duration_ms: duration.as_millis(),
+            reason: reason.clone(),
+        }),
+    }
+}
+
+/// A line of the transcript.
+#[must_use]
+pub fn utterance(call_id: &str, line: &Line) -> transcript::Utterance {
+    transcript::Utterance {
+        call_id: call_id.to_owned(),
+        leg: leg(line.leg).into(),
+        id: line.id,
+        revision: line.revision,
+        text: line.text.reveal().clone(),
+        r#final: line.is_final,
+        start_ms: line.start.as_millis(),
+        end_ms: line.end.as_millis(),
+        confidence: line.confidence,
+    }
+}
+
+const fn leg(leg: Leg) -> transcript::Leg {
+    match leg {
+        Leg::Caller => transcript::Leg::Caller,
+        Leg::Operator => transcript::Leg::Operator,
+        Leg::Mono => transcript::Leg::Mono,
+    }
+}
+
+/// A call as the list shows it. `alive`: whether the gateway is still in it.
+#[must_use]
+pub fn call(record: &CallRecord, alive: bool) -> transcript::Call {
+    let state = match (&record.ended, record.answered_at) {
+        (Some(_), _) => transcript::CallState::Ended,
+        (None, _) if !alive => transcript::CallState::Interrupted,
+        (None, Some(_)) => transcript::CallState::Answered,
+        (None, None) => transcript::CallState::Ringing,
+    };
+    transcript::Call {
+        call_id: record.info.call.as_str().to_owned(),
+        operator: record.info.operator.clone(),
+        caller_number: revealed(record.info.caller_number.as_ref()),
+        called: record.info.called.clone(),
+        started_unix_ms: unix_ms(record.info.started_at),
+        answered_unix_ms: record.answered_at.map(unix_ms),
+        state: state.into(),
+        duration_ms: record
+            .ended
+            .as_ref()
+            .map(|(duration, _)| duration.as_millis()),
+        end_reason: record
+            .ended
+            .as_ref()
+            .map(|(_, reason)| reason.clone())
+            .unwrap_or_default(),
+    }
+}
+
+fn revealed(number: Option<&Private<String>>) -> String {
+    number
+        .map(|number| number.reveal().clone())
+        .unwrap_or_default()
+}
+
+/// A submission's key.
+#[must_use]
+pub fn key(key: &DraftKey) -> ticket::DraftKey {
+    ticket::DraftKey {
+        call_id: key.call.as_str().to_owned(),
+        revision: key.revision,
+    }
+}
+
+/// A submission's content: its draft with the time of each piece of evidence, and the lines.
+#[must_use]
+pub fn submission(submission: &Submission) -> ticket::Draft {
+    let mut draft = draft(&submission.draft, &submission.lines);
+    draft.transcript = submission.lines.iter().map(transcript_line).collect();
+    draft
+}
+
+/// A draft; `lines` give the evidence its times where they hold the utterance.
+#[must_use]
+pub fn draft(draft: &TicketDraft, lines: &[Line]) -> ticket::Draft {
+    ticket::Draft {
+        fields: draft
+            .fields
+            .iter()
+            .map(|(name, value)| field(*name, value, lines))
+            .collect(),
+        missing: draft
+            .missing
+            .iter()
+            .map(|name| field_name(*name).into())
+            .collect(),
+        transcript: Vec::new(),
+    }
+}
+
+fn field(name: FieldName, field: &Field, lines: &[Line]) -> ticket::Field {
+    use ticket::field::Value;
+    let value = match &field.value {
+        FieldValue::Flag(flag) => Value::Flag(*flag),
+        FieldValue::Number(number) => Value::Number(*number),
+        FieldValue::Text(text) => Value::Text(text.reveal().clone()),
+        FieldValue::List(values) => Value::List(ticket::TextList {
+            values: values.clone(),
+        }),
+    };
+    ticket::Field {
+        name: field_name(name).into(),
+        value: Some(value),
+        confidence: field.confidence,
+        evidence: field
+            .evidence
+            .iter()
+            .map(|evidence| self::evidence(*evidence, lines))
+            .collect(),
+    }
+}
+
+fn evidence(evidence: Evidence, lines: &[Line]) -> ticket::Evidence {
+    let line = lines.iter().find(|line| line.id == evidence.utterance);
+    ticket::Evidence {
+        utterance: evidence.utterance,
+        start_char: evidence.start,
+        end_char: evidence.end,
+        start_ms: line.map(|line| line.start.as_millis()),
+        end_ms: line.map(|line| line.end.as_millis()),
+    }
+}
+
+fn transcript_line(line: &Line) -> ticket::TranscriptLine {
+    let speaker = match line.leg {
+        Leg::Caller => ticket::Speaker::Caller,
+        Leg::Operator => ticket::Speaker::Operator,
+        Leg::Mono => ticket::Speaker::Mono,
+    };
+    ticket::TranscriptLine {
+        utterance: line.id,
+        speaker: speaker.into(),
+        start_ms: line.start.as_millis(),
+        end_ms: line.end.as_millis(),
+        text: line.text.reveal().clone(),
+        confidence: line.confidence,
+    }
+}
+
+/// The protocol's name of a field; exhaustive, so that a new field cannot be forgotten here.
+#[must_use]
+pub const fn field_name(name: FieldName) -> ticket::FieldName {
+    match name {
+        FieldName::Title => ticket::FieldName::Title,
+        FieldName::Summary => ticket::FieldName::Summary,
+        FieldName::RequestType => ticket::FieldName::RequestType,
+        FieldName::Category => ticket::FieldName::Category,
+        FieldName::Departments => ticket::FieldName::Departments,
+        FieldName::CallerName => ticket::FieldName::CallerName,
+        FieldName::ContactPhone => ticket::FieldName::ContactPhone,
+        FieldName::Address => ticket::FieldName::Address,
+        FieldName::District => ticket::FieldName::District,
+        FieldName::Subject => ticket::FieldName::Subject,
+        FieldName::AmountYuan => ticket::FieldName::AmountYuan,
+        FieldName::Demand => ticket::FieldName::Demand,
+        FieldName::EventTime => ticket::FieldName::EventTime,
+        FieldName::Urgency => ticket::FieldName::Urgency,
+        FieldName::Confidential => ticket::FieldName::Confidential,
+    }
+}
+
+/// The domain's field of a protocol name; `None` for one that a newer sender knows.
+#[must_use]
+pub fn field_name_back(name: i32) -> Option<FieldName> {
+    Some(match ticket::FieldName::try_from(name).ok()? {
+        ticket::FieldName::Unspecified => return None,
+        ticket::FieldName::Title => FieldName::Title,
+        ticket::FieldName::Summary => FieldName::Summary,
+        ticket::FieldName::RequestType => FieldName::RequestType,
+        ticket::FieldName::Category => FieldName::Category,
+        ticket::FieldName::Departments => FieldName::Departments,
+        ticket::FieldName::CallerName => FieldName::CallerName,
+        ticket::FieldName::ContactPhone => FieldName::ContactPhone,
+        ticket::FieldName::Address => FieldName::Address,
+        ticket::FieldName::District => FieldName::District,
+        ticket::FieldName::Subject => FieldName::Subject,
+        ticket::FieldName::AmountYuan => FieldName::AmountYuan,
+        ticket::FieldName::Demand => FieldName::Demand,
+        ticket::FieldName::EventTime => FieldName::EventTime,
+        ticket::FieldName::Urgency => FieldName::Urgency,
+        ticket::FieldName::Confidential => FieldName::Confidential,
+    })
+}
+
+/// A draft that came over the wire; fields with an unknown name or without a value are left out.
+#[must_use]
+pub fn draft_back(draft: &ticket::Draft) -> TicketDraft {
+    use ticket::field::Value;
+    let fields = draft.fields.iter().filter_map(|field| {
+        let value = match field.value.as_ref()? {
+            Value::Flag(flag) => FieldValue::Flag(*flag),
+            Value::Number(number) => FieldValue::Number(*number),
+            Value::Text(text) => FieldValue::Text(Private::new(text.clone())),
+            Value::List(list) => FieldValue::List(list.values.clone()),
+        };
+        let evidence = field.evidence.iter().map(|evidence| Evidence {
+            utterance: evidence.utterance,
+            start: evidence.start_char,
+            end: evidence.end_char,
+        });
+        Some((
+            field_name_back(field.name)?,
+            Field {
+                value,
+                confidence: field.confidence,
+                evidence: evidence.collect(),
+            },
+        ))
+    });
+    TicketDraft {
+        fields: fields.collect(),
+        missing: draft
+            .missing
+            .iter()
+            .filter_map(|name| field_name_back(*name))
+            .collect(),
+    }
+}

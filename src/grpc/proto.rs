@@ -1,0 +1,22 @@
+//! The types generated from `proto/`. None of them has `Debug`: they carry personal data.
+
+/// Draft tickets.
+pub mod ticket {
+    /// `xinqiao.ticket.v1`; documented in `proto/xinqiao/ticket/v1/ticket.proto`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("xinqiao.ticket.v1");
+    }
+}
+
+/// Transcripts.
+pub mod transcript {
+    /// `xinqiao.transcript.v1`; documented in `proto/xinqiao/transcript/v1/transcript.proto`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("xinqiao.transcript.v1");
+    }
+}
+
+/// The encoded `FileDescriptorSet` of both packages, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/xinqiao_descriptor.bin"));

@@ -1,0 +1,455 @@
+//! The transcript service over a real connection, a real bus and a real store.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+
+use super::Transcripts;
+use super::proto::transcript::v1::transcript_service_client::TranscriptServiceClient;
+use super::proto::transcript::v1::{
+    CallState, Event as WireEvent, GetRequest, ListCallsRequest, WatchRequest, WatchResponse,
+    event::Body,
+};
+use crate::audio::MediaTime;
+use crate::events::{Bus, Payload, WATCHER_LAG};
+use crate::gateway::{Services, bind, serve};
+use crate::speech::{CallId, Leg};
+use crate::store::{Store, writer};
+use crate::transcript::{CallInfo, Line, TranscriptEvent};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gateway reduced to its bus, store, writer and gRPC server.
+struct House {
+    bus: Bus,
+    store: Store,
+    address: std::net::SocketAddr,
+    stop: CancellationToken,
+    writer: JoinHandle<usize>,
+    server: JoinHandle<()>,
+}
+
+impl House {
+    async fn open(folder: &TempDir) -> Self {
+        let store = Store::open(&folder.path().join("gateway.db"))
+            .await
+            .unwrap();
+        let bus = Bus::new(store.begin_run().await.unwrap());
+        let stop = CancellationToken::new();
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let services = Services {
+            transcripts: Some(Transcripts::new(bus.clone(), store.clone())),
+            ticketing: None,
+        };
+        let serving = serve(listener, services, stop.clone());
+        let server = tokio::spawn(async move { serving.await.unwrap() });
+        let writer = tokio::spawn(writer(store.clone(), bus.clone(), stop.clone()));
+        Self {
+            bus,
+            store,
+            address,
+            stop,
+            writer,
+            server,
+        }
+    }
+
+    async fn shut(self) {
+        self.stop.cancel();
+        assert_eq!(self.writer.await.unwrap(), 0, "events were left unsaved");
+        self.server.await.unwrap();
+        self.store.close().await;
+    }
+
+    async fn client(&self) -> TranscriptServiceClient<Channel> {
+        TranscriptServiceClient::connect(format!("http://{}", self.address))
+            .await
+            .unwrap()
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Streaming<WatchResponse> {
+        self.client()
+            .await
+            .watch(request)
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    async fn until_saved(&self, calls: usize) {
+        for _ in 0..500 {
+            if self.bus.calls().len() == calls && self.bus.unsaved_now(1).is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the writer does not keep up");
+    }
+
+    fn say(&self, call: &str, event: TranscriptEvent) -> u64 {
+        self.bus
+            .publish(&CallId::new(call), Payload::Transcript(event))
+    }
+}
+
+fn started(call: &str, operator: &str) -> TranscriptEvent {
+    TranscriptEvent::Started(CallInfo {
+        call: CallId::new(call),
+        caller_number: Some("13800001234".into()),
+        called: "12345".into(),
+        operator: operator.into(),
+        started_at: SystemTime::now(),
+    })
+}
+
+fn line(id: u32, revision: u32, is_final: bool) -> TranscriptEvent {
+    TranscriptEvent::Line(Line {
+        id,
+        leg: Leg::Caller,
+        revision,
+        text: format!("第{id}句").into(),
+        is_final,
+        start: MediaTime::from_millis(u64::from(id) * 1_000),
+        end: MediaTime::from_millis(u64::from(id) * 1_000 + 800),
+        confidence: 0.9,
+    })
+}
+
+fn over() -> TranscriptEvent {
+    TranscriptEvent::CallFinal {
+        duration: MediaTime::from_millis(61_000),
+        reason: "caller hung up".into(),
+    }
+}
+
+fn of_call(call: &str, after_position: Option<u64>) -> WatchRequest {
+    WatchRequest {
+        call_id: call.into(),
+        operator: String::new(),
+        after_position,
+    }
+}
+
+async fn next(stream: &mut Streaming<WatchResponse>) -> Option<WireEvent> {
+    let message = tokio::time::timeout(PATIENCE, stream.message())
+        .await
+        .expect("nothing came")
+        .unwrap();
+    message.map(|response| response.event.unwrap())
+}
+
+/// Reads until the stream ends.
+async fn rest(stream: &mut Streaming<WatchResponse>) -> Vec<WireEvent> {
+    let mut events = Vec::new();
+    while let Some(event) = next(stream).await {
+        events.push(event);
+    }
+    events
+}
+
+fn positions(events: &[WireEvent]) -> Vec<u64> {
+    events.iter().map(|event| event.position).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_reconnects_again_and_again_misses_none_of_a_thousand_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(&folder).await;
+    let mut published = vec![house.say("a", started("a", "sip:op@h"))];
+    let (bus, call) = (house.bus.clone(), CallId::new("a"));
+    let speaker = tokio::spawn(async move {
+        let mut positions = Vec::new();
+        for id in 0..1_000 {
+            positions.push(bus.publish(&call, Payload::Transcript(line(id, 1, true))));
+            // Another call's events lie between.
+            bus.publish(&CallId::new("b"), Payload::Transcript(line(id, 1, true)));
+            if id % 20 == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        positions.push(bus.publish(&call, Payload::Transcript(over())));
+        positions
+    });
+    let mut got: Vec<u64> = Vec::new();
+    let mut connections = 0;
+    'watching: loop {
+        connections += 1;
+        let mut stream = house.watch(of_call("a", got.last().copied())).await;
+        for _ in 0..37 {
+            match next(&mut stream).await {
+                Some(event) => got.push(event.position),
+                None => break 'watching,
+            }
+        }
+    }
+    published.extend(speaker.await.unwrap());
+    assert_eq!(got, published);
+    assert!(connections > 20, "{connections}");
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_falls_behind_the_live_events_catches_up_without_a_hole() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(&folder).await;
+    let mut published = vec![house.say("a", started("a", "sip:op@h"))];
+    let mut stream = house.watch(of_call("a", None)).await;
+    assert_eq!(next(&mut stream).await.unwrap().position, published[0]);
+    // The reader pauses: more than the connection's windows and the bus's bound together can hold.
+    for id in 0..(WATCHER_LAG as u32 * 4) {
+        published.push(house.say("a", line(id, 1, true)));
+        if id % 256 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    published.push(house.say("a", over()));
+    house.until_saved(0).await;
+    assert_eq!(positions(&rest(&mut stream).await), published[1..]);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_the_past_is_still_there_and_positions_go_on_rising() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(&folder).await;
+    house.say("done", started("done", "sip:op@h"));
+    house.say(
+        "done",
+        TranscriptEvent::Answered {
+            at: SystemTime::now(),
+        },
+    );
+    house.say("done", line(0, 1, false));
+    house.say("done", line(0, 2, true));
+    house.say("done", over());
+    house.say("cut", started("cut", "sip:op@h"));
+    let last_partial = house.say("cut", line(0, 1, false));
+    house.until_saved(1).await;
+    house.shut().await;
+
+    let house = House::open(&folder).await;
+    let mut stream = house.watch(of_call("done", None)).await;
+    let events = rest(&mut stream).await;
+    assert_eq!(
+        events.len(),
+        4,
+        "started, answered, the final line, the end"
+    );
+    assert!(matches!(events[3].body, Some(Body::CallFinal(_))));
+    let mut again = house.watch(of_call("done", Some(events[3].position))).await;
+    assert!(next(&mut again).await.is_none(), "nothing follows the end");
+    let mut cut = house.watch(of_call("cut", None)).await;
+    assert_eq!(
+        rest(&mut cut).await.len(),
+        1,
+        "a call that was cut off ends its stream"
+    );
+
+    assert!(house.say("new", started("new", "sip:op@h")) > last_partial);
+    let answer = house
+        .client()
+        .await
+        .list_calls(ListCallsRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let states: Vec<_> = answer
+        .calls
+        .iter()
+        .map(|call| (call.call_id.as_str(), call.state()))
+        .collect();
+    assert_eq!(states[0], ("new", CallState::Ringing));
+    assert!(states.contains(&("done", CallState::Ended)));
+    assert!(states.contains(&("cut", CallState::Interrupted)));
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_of_an_operator_gets_the_stored_and_the_live_calls_of_that_operator_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(&folder).await;
+    let mut wanted = vec![
+        house.say("a", started("a", "sip:one@h")),
+        house.say("a", over()),
+    ];
+    house.say("b", started("b", "sip:two@h"));
+    house.until_saved(1).await;
+    let request = WatchRequest {
+        operator: "sip:one@h".into(),
+        after_position: Some(0),
+        ..WatchRequest::default()
+    };
+    let mut stream = house.watch(request).await;
+    let mut got = vec![
+        next(&mut stream).await.unwrap().position,
+        next(&mut stream).await.unwrap().position,
+    ];
+    house.say("b", line(0, 1, true));
+    wanted.push(house.say("c", started("c", "sip:one@h")));
+    got.push(next(&mut stream).await.unwrap().position);
+    assert_eq!(got, wanted);
+    house.stop.cancel();
+    let end = tokio::time::timeout(PATIENCE, stream.message())
+        .await
+        .unwrap();
+    assert_eq!(
+        end.err().map(|status| status.code()),
+        Some(Code::Unavailable)
+    );
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn get_shows_each_line_once_and_watching_from_its_position_continues() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(&folder).await;
+    house.say("a", started("a", "sip:op@h"));
+    house.say("a", line(0, 1, false));
+    house.say("a", line(0, 2, true));
+    house.say("a", line(1, 1, false));
+    let gap = TranscriptEvent::Gap {
+        id: 2,
+        leg: Leg::Operator,
+        start: MediaTime::from_millis(5),
+        end: MediaTime::from_millis(9),
+        reason: "overload".into(),
+    };
+    house.say("a", gap);
+    let mut client = house.client().await;
+    let seen = client
+        .get(GetRequest {
+            call_id: "a".into(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    let lines: Vec<_> = seen
+        .utterances
+        .iter()
+        .map(|line| (line.id, line.revision, line.r#final))
+        .collect();
+    assert_eq!(lines, [(0, 2, true), (1, 1, false)]);
+    assert_eq!(
+        (seen.gaps[0].id, seen.gaps[0].start_ms, seen.gaps[0].end_ms),
+        (2, 5, 9)
+    );
+    let mut stream = house.watch(of_call("a", Some(seen.position))).await;
+    let position = house.say("a", line(1, 2, true));
+    assert_eq!(next(&mut stream).await.unwrap().position, position);
+    let unknown = client
+        .get(GetRequest {
+            call_id: "z".into(),
+        })
+        .await;
+    assert_eq!(
+        unknown.err().map(|status| status.code()),
+        Some(Code::NotFound)
+    );
+    let unknown = client.watch(of_call("z", None)).await;
+    assert_eq!(
+        unknown.err().map(|status| status.code()),
+        Some(Code::NotFound)
+    );
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_of_calls_pages_through_memory_and_disk_without_repeating_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(&folder).await;
+    for number in 0..25 {
+        let call = format!("c{number}");
+        house.say(&call, started(&call, "sip:op@h"));
+        if number % 2 == 0 {
+            house.say(&call, over());
+        }
+    }
+    let mut client = house.client().await;
+    let mut seen = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListCallsRequest {
+            page_size: 7,
+            page_token,
+            operator: String::new(),
+        };
+        let answer = client.list_calls(request).await.unwrap().into_inner();
+        seen.extend(answer.calls.into_iter().map(|call| call.call_id));
+        page_token = answer.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    seen.sort();
+    let mut all: Vec<_> = (0..25).map(|number| format!("c{number}")).collect();
+    all.sort();
+    assert_eq!(seen, all);
+    let request = ListCallsRequest {
+        page_token: "nonsense".into(),
+        ..ListCallsRequest::default()
+    };
+    let refused = client.list_calls(request).await;
+    assert_eq!(
+        refused.err().map(|status| status.code()),
+        Some(Code::InvalidArgument)
+    );
+    house.shut().await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_a_sentence_with_the_remedy() {
+    let taken = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let said = bind(address).await.unwrap_err().to_string();
+    assert!(
+        said.contains(&address.to_string()) && said.contains("in use") && said.contains("--set"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_says_serving_and_reflection_can_be_asked() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(&folder).await;
+    let endpoint = Channel::from_shared(format!("http://{}", house.address)).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    let mut health = HealthClient::new(channel.clone());
+    let service = "xinqiao.transcript.v1.TranscriptService".to_owned();
+    let answer = health
+        .check(HealthCheckRequest {
+            service: service.clone(),
+        })
+        .await
+        .unwrap();
+    assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol(service)),
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let mut answers = reflection
+        .server_reflection_info(futures_util::stream::iter([request]))
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    assert!(matches!(
+        answer.message_response,
+        Some(MessageResponse::FileDescriptorResponse(_))
+    ));
+    house.shut().await;
+}

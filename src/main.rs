@@ -1,0 +1,5 @@
+//! The `xinqiao` command.
+
+fn main() -> std::process::ExitCode {
+    xinqiao::cli::run()
+}

@@ -1,0 +1,108 @@
+//! What a call needs of SIP, as typed events and commands, and SDP offer/answer (RFC 3264).
+//!
+//! The stack itself, its sockets and its transactions live behind the adapter in `gateway/sip/`.
+
+use crate::private::Private;
+use crate::speech::Leg;
+
+/// An incoming call, as the adapter understood its INVITE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncomingCall {
+    /// The SIP Call-ID, for correlating with the peer's own logs.
+    pub sip_call_id: String,
+    /// User part of From (or P-Asserted-Identity where present): the caller's number.
+    pub caller_number: Option<Private<String>>,
+    /// Display name of From, decoded to UTF-8.
+    pub caller_display: Option<Private<String>>,
+    /// User part of the Request-URI: the number that was called.
+    pub called: String,
+    /// The session description offered, if the INVITE carried one.
+    pub offer: Option<String>,
+}
+
+/// What the SIP adapter tells a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SipEvent {
+    /// The caller gave up before the answer (CANCEL).
+    CallerCancelled,
+    /// The operator's phone answered provisionally (180, 183 …), perhaps with a session description.
+    OperatorRinging {
+        /// 101–199.
+        status: u16,
+        /// Early media's description, if any.
+        answer: Option<String>,
+    },
+    /// The operator's phone accepted with this session description.
+    OperatorAnswered {
+        /// The answer to our offer.
+        answer: String,
+    },
+    /// The operator's phone, or the path to it, refused: 300–699, or 408 when nothing answered.
+    OperatorRejected {
+        /// The status to map back to the caller.
+        status: u16,
+        /// Reason phrase as received.
+        reason: String,
+    },
+    /// A leg hung up (BYE), or its dialog failed (no ACK, transport lost).
+    HungUp {
+        /// Which leg.
+        leg: Leg,
+        /// `BYE`, or what broke.
+        cause: String,
+    },
+    /// A leg offers a changed session (re-INVITE or UPDATE); answer with [`SipCommand::AnswerOffer`].
+    Offered {
+        /// Which leg.
+        leg: Leg,
+        /// The new offer; `None` asks us to make one.
+        offer: Option<String>,
+    },
+}
+
+/// What a call asks of the SIP adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SipCommand {
+    /// Tell the caller that it rings (180, or 183 with early media's description).
+    Ring {
+        /// 101–199.
+        status: u16,
+        /// Session description, if early media flows.
+        answer: Option<String>,
+    },
+    /// Accept the caller's INVITE with this session description.
+    AnswerCaller {
+        /// The answer to the caller's offer.
+        answer: String,
+    },
+    /// Refuse the caller's INVITE.
+    RejectCaller {
+        /// 300–699.
+        status: u16,
+        /// Reason phrase.
+        reason: String,
+    },
+    /// Invite the operator's phone.
+    InviteOperator {
+        /// The operator's URI.
+        to: String,
+        /// The caller's number, shown to the operator as From.
+        caller_number: Option<Private<String>>,
+        /// Our offer.
+        offer: String,
+    },
+    /// Stop inviting the operator (CANCEL, or ACK + BYE if a 200 crosses it).
+    CancelOperator,
+    /// End a leg's dialog (BYE).
+    HangUp {
+        /// Which leg.
+        leg: Leg,
+    },
+    /// Answer [`SipEvent::Offered`].
+    AnswerOffer {
+        /// Which leg.
+        leg: Leg,
+        /// The answer, or the status with which the offer is refused (488).
+        answer: Result<String, u16>,
+    },
+}

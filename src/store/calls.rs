@@ -1,0 +1,263 @@
+//! Calls and their transcript events.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::{Doing, Store, StoreError, from_unix_ms, unix_ms};
+use crate::audio::MediaTime;
+use crate::events::{Event, Filter, Payload};
+use crate::private::Private;
+use crate::speech::CallId;
+use crate::transcript::{CallInfo, TranscriptEvent};
+
+/// A call as the records show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallRecord {
+    /// Who is in it.
+    pub info: CallInfo,
+    /// Wall time of the answer, if there was one.
+    pub answered_at: Option<SystemTime>,
+    /// How long it lasted and why it ended, once it has.
+    pub ended: Option<(MediaTime, String)>,
+}
+
+impl CallRecord {
+    /// A call that has just come in.
+    #[must_use]
+    pub const fn new(info: CallInfo) -> Self {
+        Self {
+            info,
+            answered_at: None,
+            ended: None,
+        }
+    }
+
+    /// Takes in what an event says about the call as a whole.
+    pub fn apply(&mut self, event: &TranscriptEvent) {
+        match event {
+            TranscriptEvent::Answered { at } => self.answered_at = Some(*at),
+            TranscriptEvent::CallFinal { duration, reason } => {
+                self.ended = Some((*duration, reason.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Where the call stands in the order of [`Store::calls`].
+    #[must_use]
+    pub fn page_key(&self) -> PageKey {
+        PageKey {
+            started_ms: unix_ms(self.info.started_at),
+            call: self.info.call.as_str().to_owned(),
+        }
+    }
+}
+
+/// A place in the list of calls, which is ordered by start, the most recent first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PageKey {
+    /// When the call began, in milliseconds since 1970.
+    pub started_ms: i64,
+    /// The call, to tell those of the same millisecond apart.
+    pub call: String,
+}
+
+impl Store {
+    /// Saves events, all or none; those that are saved already are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be written; nothing of the batch is saved then.
+    pub async fn append(&self, events: &[Arc<Event>]) -> Result<(), StoreError> {
+        const DOING: &str = "saving transcript events";
+        let mut transaction = self
+            .db
+            .write
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .doing(DOING)?;
+        for event in events {
+            let Payload::Transcript(transcript) = &event.payload else {
+                continue;
+            };
+            record_call(&mut transaction, event, transcript)
+                .await
+                .doing(DOING)?;
+            let body = serde_json::to_string(transcript)
+                .map_err(|_| unreadable_event(event.position as i64))?;
+            sqlx::query("INSERT OR IGNORE INTO events (position, call_id, body) VALUES (?, ?, ?)")
+                .bind(event.position as i64)
+                .bind(event.call.as_str())
+                .bind(body)
+                .execute(&mut *transaction)
+                .await
+                .doing(DOING)?;
+        }
+        transaction.commit().await.doing(DOING)
+    }
+
+    /// Saved events with `after` < position ≤ `up_to`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn events(
+        &self,
+        filter: &Filter,
+        after: u64,
+        up_to: u64,
+        limit: u32,
+    ) -> Result<Vec<Arc<Event>>, StoreError> {
+        const DOING: &str = "reading transcript events";
+        // Two texts rather than one with alternatives, so that SQLite can use the index of each case.
+        let sql = if filter.call.is_some() {
+            "SELECT position, call_id, operator, body FROM events JOIN calls USING (call_id)
+             WHERE position > ?1 AND position <= ?2 AND call_id = ?3 AND (?4 IS NULL OR operator = ?4)
+             ORDER BY position LIMIT ?5"
+        } else {
+            "SELECT position, call_id, operator, body FROM events JOIN calls USING (call_id)
+             WHERE position > ?1 AND position <= ?2 AND (?4 IS NULL OR operator = ?4)
+             ORDER BY position LIMIT ?5"
+        };
+        let rows = sqlx::query(sql)
+            .bind(i64::try_from(after).unwrap_or(i64::MAX))
+            .bind(i64::try_from(up_to).unwrap_or(i64::MAX))
+            .bind(filter.call.as_ref().map(CallId::as_str))
+            .bind(filter.operator.as_deref())
+            .bind(i64::from(limit))
+            .fetch_all(&self.db.read)
+            .await
+            .doing(DOING)?;
+        rows.iter().map(event_of).collect()
+    }
+
+    /// Calls that began before `before` (all when `None`), the most recent first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn calls(
+        &self,
+        operator: Option<&str>,
+        before: Option<&PageKey>,
+        limit: u32,
+    ) -> Result<Vec<CallRecord>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM calls
+             WHERE (?1 IS NULL OR operator = ?1) AND (?2 IS NULL OR (started_ms, call_id) < (?2, ?3))
+             ORDER BY started_ms DESC, call_id DESC LIMIT ?4",
+        )
+        .bind(operator)
+        .bind(before.map(|key| key.started_ms))
+        .bind(before.map(|key| key.call.as_str()))
+        .bind(i64::from(limit))
+        .fetch_all(&self.db.read)
+        .await
+        .doing("listing calls")?;
+        Ok(rows.iter().map(call_of).collect())
+    }
+
+    /// One call.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn call(&self, call: &CallId) -> Result<Option<CallRecord>, StoreError> {
+        let row = sqlx::query("SELECT * FROM calls WHERE call_id = ?")
+            .bind(call.as_str())
+            .fetch_optional(&self.db.read)
+            .await
+            .doing("reading a call")?;
+        Ok(row.as_ref().map(call_of))
+    }
+}
+
+async fn record_call(
+    connection: &mut SqliteConnection,
+    event: &Event,
+    transcript: &TranscriptEvent,
+) -> Result<(), sqlx::Error> {
+    let call = event.call.as_str();
+    if !matches!(transcript, TranscriptEvent::Started(_)) {
+        // An event must be kept even if its call's beginning never came.
+        sqlx::query("INSERT OR IGNORE INTO calls (call_id, operator, called, started_ms) VALUES (?, ?, '', 0)")
+            .bind(call)
+            .bind(&*event.operator)
+            .execute(&mut *connection)
+            .await?;
+    }
+    match transcript {
+        TranscriptEvent::Started(info) => {
+            sqlx::query(
+                "INSERT INTO calls (call_id, operator, called, caller_number, started_ms) VALUES (?, ?, ?, ?, ?)
+                 ON CONFLICT (call_id) DO UPDATE SET operator = excluded.operator, called = excluded.called,
+                     caller_number = excluded.caller_number, started_ms = excluded.started_ms",
+            )
+            .bind(call)
+            .bind(&info.operator)
+            .bind(&info.called)
+            .bind(info.caller_number.as_ref().map(Private::reveal))
+            .bind(unix_ms(info.started_at))
+            .execute(connection)
+            .await?;
+        }
+        TranscriptEvent::Answered { at } => {
+            sqlx::query("UPDATE calls SET answered_ms = ? WHERE call_id = ?")
+                .bind(unix_ms(*at))
+                .bind(call)
+                .execute(connection)
+                .await?;
+        }
+        TranscriptEvent::CallFinal { duration, reason } => {
+            sqlx::query("UPDATE calls SET duration_us = ?, end_reason = ? WHERE call_id = ?")
+                .bind(duration.as_micros() as i64)
+                .bind(reason)
+                .bind(call)
+                .execute(connection)
+                .await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn event_of(row: &SqliteRow) -> Result<Arc<Event>, StoreError> {
+    let position: i64 = row.get("position");
+    let transcript: TranscriptEvent =
+        serde_json::from_str(row.get("body")).map_err(|_| unreadable_event(position))?;
+    Ok(Arc::new(Event {
+        position: position.unsigned_abs(),
+        call: CallId::new(row.get("call_id")),
+        operator: row.get::<&str, _>("operator").into(),
+        payload: Payload::Transcript(transcript),
+    }))
+}
+
+fn unreadable_event(position: i64) -> StoreError {
+    StoreError::Unreadable {
+        what: "event at position",
+        key: position.to_string(),
+    }
+}
+
+fn call_of(row: &SqliteRow) -> CallRecord {
+    let ended = row.get::<Option<i64>, _>("duration_us").map(|duration| {
+        let reason: Option<String> = row.get("end_reason");
+        (
+            MediaTime::from_micros(duration.unsigned_abs()),
+            reason.unwrap_or_default(),
+        )
+    });
+    CallRecord {
+        info: CallInfo {
+            call: CallId::new(row.get("call_id")),
+            caller_number: row
+                .get::<Option<String>, _>("caller_number")
+                .map(Private::new),
+            called: row.get("called"),
+            operator: row.get("operator"),
+            started_at: from_unix_ms(row.get("started_ms")),
+        },
+        answered_at: row.get::<Option<i64>, _>("answered_ms").map(from_unix_ms),
+        ended,
+    }
+}

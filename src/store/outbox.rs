@@ -1,0 +1,426 @@
+//! Drafts on their way to the ticketing backend: on disk before they count as accepted.
+//!
+//! A call has at most two entries, its newest draft and its closing, delivered in this order. A newer revision
+//! replaces a waiting or parked older one, so the outbox is bounded by the number of calls, not of revisions.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::sqlite::Database;
+use super::{Doing, Store, StoreError, from_unix_ms, unix_ms};
+use crate::private::Private;
+use crate::speech::CallId;
+use crate::ticket::desk::{DeskError, DraftKey, Receipt, Submission};
+
+/// What became of a draft that was put in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is on disk and will reach the backend.
+    Accepted,
+    /// The same or a newer revision is on disk, or the draft is closed; nothing was changed.
+    Stale,
+}
+
+/// Which of a call's two hand-overs an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// The newest draft.
+    Upsert,
+    /// The closing, behind the draft.
+    Close,
+}
+
+impl EntryKind {
+    const fn number(self) -> i64 {
+        match self {
+            Self::Upsert => 0,
+            Self::Close => 1,
+        }
+    }
+
+    const fn from_number(number: i64) -> Self {
+        if number == 0 {
+            Self::Upsert
+        } else {
+            Self::Close
+        }
+    }
+}
+
+/// Whether an entry moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryState {
+    /// It will be tried, again if need be.
+    Waiting {
+        /// How often it has been tried in vain.
+        attempts: u32,
+        /// Why the last try failed, e.g. `unavailable`.
+        last: Option<String>,
+    },
+    /// The backend refused it; it waits for [`Outbox::resend`] or a newer revision, and its call's closing with it.
+    Parked {
+        /// The backend's status, e.g. `invalid argument`.
+        code: String,
+        /// The backend's sentence.
+        reason: Private<String>,
+    },
+}
+
+/// What is still to be delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which draft.
+    pub key: DraftKey,
+    /// Which of the two hand-overs.
+    pub kind: EntryKind,
+    /// Whether it moves.
+    pub state: EntryState,
+    /// Since when it has been waiting.
+    pub since: SystemTime,
+}
+
+/// A call's newest draft, delivered or not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldDraft {
+    /// The draft.
+    pub submission: Submission,
+    /// Whether the call's draft is closed.
+    pub closed: bool,
+    /// The backend's number for the ticket, once it has answered.
+    pub ticket: Option<String>,
+}
+
+/// An entry that may be delivered now.
+#[derive(Clone, Debug)]
+pub(super) struct Ready {
+    pub call: CallId,
+    pub kind: EntryKind,
+    pub attempts: u32,
+}
+
+/// The drafts on their way; clones share them.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    db: Database,
+    fresh: Arc<Notify>,
+    epoch: Instant,
+}
+
+impl Store {
+    /// A call's newest draft, delivered or not.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn draft(&self, call: &CallId) -> Result<Option<HeldDraft>, StoreError> {
+        self.outbox().held(call).await
+    }
+}
+
+impl Outbox {
+    pub(super) const fn new(db: Database, fresh: Arc<Notify>, epoch: Instant) -> Self {
+        Self { db, fresh, epoch }
+    }
+
+    /// Keeps a draft; when this returns `Ok` it is on disk, and delivery starts at once.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be written: the draft then is not kept.
+    pub async fn put(&self, submission: &Submission) -> Result<Put, StoreError> {
+        self.keep(submission, EntryKind::Upsert).await
+    }
+
+    /// Keeps the final draft of a call that is over; no later draft of that call is accepted.
+    ///
+    /// A draft that was put in before and is newer stands, and is the one that is closed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be written: the draft then is not closed.
+    pub async fn close(&self, submission: &Submission) -> Result<Put, StoreError> {
+        self.keep(submission, EntryKind::Close).await
+    }
+
+    async fn keep(&self, submission: &Submission, kind: EntryKind) -> Result<Put, StoreError> {
+        const DOING: &str = "writing a draft into the outbox";
+        let DraftKey { call, revision } = &submission.key;
+        let revision = i64::try_from(*revision).unwrap_or(i64::MAX);
+        let mut transaction = self
+            .db
+            .write
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .doing(DOING)?;
+        let held: Option<(i64, bool)> =
+            sqlx::query_as("SELECT revision, closed FROM drafts WHERE call_id = ?")
+                .bind(call.as_str())
+                .fetch_optional(&mut *transaction)
+                .await
+                .doing(DOING)?;
+        let newest = held.is_none_or(|(held, _)| held < revision);
+        if held.is_some_and(|(_, closed)| closed) || (kind == EntryKind::Upsert && !newest) {
+            return Ok(Put::Stale);
+        }
+        if newest {
+            let body = serde_json::to_string(submission).map_err(|_| unreadable(call))?;
+            sqlx::query(
+                "INSERT INTO drafts (call_id, revision, body) VALUES (?, ?, ?)
+                 ON CONFLICT (call_id) DO UPDATE SET revision = excluded.revision, body = excluded.body",
+            )
+            .bind(call.as_str())
+            .bind(revision)
+            .bind(body)
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
+        }
+        if kind == EntryKind::Close {
+            sqlx::query("UPDATE drafts SET closed = 1 WHERE call_id = ?")
+                .bind(call.as_str())
+                .execute(&mut *transaction)
+                .await
+                .doing(DOING)?;
+        }
+        enqueue(&mut transaction, call, kind).await.doing(DOING)?;
+        transaction.commit().await.doing(DOING)?;
+        self.fresh.notify_one();
+        Ok(Put::Accepted)
+    }
+
+    /// All entries, the longest waiting first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn entries(&self) -> Result<Vec<Entry>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM outbox ORDER BY since_ms, call_id, kind")
+            .fetch_all(&self.db.read)
+            .await
+            .doing("listing the outbox")?;
+        Ok(rows.iter().map(entry_of).collect())
+    }
+
+    /// The entries that the backend refused.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn parked(&self) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = self.entries().await?;
+        entries.retain(|entry| matches!(entry.state, EntryState::Parked { .. }));
+        Ok(entries)
+    }
+
+    /// Tries parked entries again, of one call or of all; returns how many. Also works from another process:
+    /// the running gateway notices within two seconds.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be written.
+    pub async fn resend(&self, call: Option<&CallId>) -> Result<u64, StoreError> {
+        let done = sqlx::query(
+            "UPDATE outbox SET parked = 0, due_ms = 0, attempts = 0, code = NULL, reason = NULL
+             WHERE parked = 1 AND (?1 IS NULL OR call_id = ?1)",
+        )
+        .bind(call.map(CallId::as_str))
+        .execute(&self.db.write)
+        .await
+        .doing("resending parked drafts")?;
+        self.fresh.notify_one();
+        Ok(done.rows_affected())
+    }
+
+    /// A call's newest draft, delivered or not.
+    pub(super) async fn held(&self, call: &CallId) -> Result<Option<HeldDraft>, StoreError> {
+        let row = sqlx::query("SELECT closed, ticket_id, body FROM drafts WHERE call_id = ?")
+            .bind(call.as_str())
+            .fetch_optional(&self.db.read)
+            .await
+            .doing("reading a draft")?;
+        row.map(|row| {
+            let submission = serde_json::from_str(row.get("body")).map_err(|_| unreadable(call))?;
+            Ok(HeldDraft {
+                submission,
+                closed: row.get("closed"),
+                ticket: row.get("ticket_id"),
+            })
+        })
+        .transpose()
+    }
+
+    // What the delivery task needs.
+
+    /// Waits until something was put in.
+    pub(super) async fn changed(&self) {
+        self.fresh.notified().await;
+    }
+
+    /// Makes everything that waits due, as at a start or when the backend is back.
+    pub(super) async fn release(&self) -> Result<(), StoreError> {
+        sqlx::query("UPDATE outbox SET due_ms = 0 WHERE parked = 0 AND due_ms > 0")
+            .execute(&self.db.write)
+            .await
+            .doing("waking the outbox")?;
+        Ok(())
+    }
+
+    /// Entries that are due and first of their call, at most `limit`.
+    pub(super) async fn ready(&self, limit: usize) -> Result<Vec<Ready>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT call_id, kind, attempts FROM outbox o
+             WHERE parked = 0 AND due_ms <= ? AND (kind = 0 OR NOT EXISTS
+                 (SELECT 1 FROM outbox u WHERE u.call_id = o.call_id AND u.kind = 0))
+             ORDER BY due_ms, since_ms LIMIT ?",
+        )
+        .bind(self.now_ms())
+        .bind(limit as i64)
+        .fetch_all(&self.db.read)
+        .await
+        .doing("reading the outbox")?;
+        let ready = rows.iter().map(|row| Ready {
+            call: CallId::new(row.get("call_id")),
+            kind: EntryKind::from_number(row.get("kind")),
+            attempts: row.get("attempts"),
+        });
+        Ok(ready.collect())
+    }
+
+    /// How long until the next entry that has failed before is due.
+    pub(super) async fn next_due(&self) -> Result<Option<Duration>, StoreError> {
+        let now = self.now_ms();
+        let due: Option<i64> =
+            sqlx::query_scalar("SELECT min(due_ms) FROM outbox WHERE parked = 0 AND due_ms > ?")
+                .bind(now)
+                .fetch_one(&self.db.read)
+                .await
+                .doing("reading the outbox")?;
+        Ok(due.map(|due| Duration::from_millis((due - now).unsigned_abs())))
+    }
+
+    /// The backend has it: the entry goes, unless a newer revision has taken its place meanwhile.
+    pub(super) async fn delivered(
+        &self,
+        key: &DraftKey,
+        kind: EntryKind,
+        receipt: &Receipt,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "taking a delivered draft out of the outbox";
+        let mut transaction = self
+            .db
+            .write
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .doing(DOING)?;
+        sqlx::query("UPDATE drafts SET ticket_id = ? WHERE call_id = ?")
+            .bind(&receipt.ticket)
+            .bind(key.call.as_str())
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
+        sqlx::query("DELETE FROM outbox WHERE call_id = ? AND kind = ? AND revision = ?")
+            .bind(key.call.as_str())
+            .bind(kind.number())
+            .bind(key.revision as i64)
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
+        transaction.commit().await.doing(DOING)
+    }
+
+    /// The hand-over failed: tried again after `pause`, or parked.
+    pub(super) async fn failed(
+        &self,
+        key: &DraftKey,
+        kind: EntryKind,
+        error: &DeskError,
+        pause: Duration,
+    ) -> Result<(), StoreError> {
+        let query = match error {
+            DeskError::Unavailable { code } => {
+                sqlx::query("UPDATE outbox SET attempts = attempts + 1, due_ms = ?, code = ? WHERE call_id = ? AND kind = ? AND revision = ?")
+                    .bind(self.now_ms() + pause.as_millis() as i64)
+                    .bind(*code)
+            }
+            DeskError::Rejected { code, reason } => {
+                sqlx::query("UPDATE outbox SET parked = 1, reason = ?, code = ? WHERE call_id = ? AND kind = ? AND revision = ?")
+                    .bind(reason.reveal().as_str())
+                    .bind(*code)
+            }
+        };
+        query
+            .bind(key.call.as_str())
+            .bind(kind.number())
+            .bind(key.revision as i64)
+            .execute(&self.db.write)
+            .await
+            .doing("noting a failed delivery")?;
+        Ok(())
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.epoch.elapsed().as_millis() as i64
+    }
+}
+
+async fn enqueue(
+    connection: &mut SqliteConnection,
+    call: &CallId,
+    kind: EntryKind,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO outbox (call_id, kind, revision, since_ms)
+         SELECT call_id, ?2, revision, ?3 FROM drafts WHERE call_id = ?1
+         ON CONFLICT (call_id, kind) DO UPDATE SET revision = excluded.revision, parked = 0, due_ms = 0,
+             attempts = 0, code = NULL, reason = NULL",
+    )
+    .bind(call.as_str())
+    .bind(kind.number())
+    .bind(unix_ms(SystemTime::now()))
+    .execute(&mut *connection)
+    .await?;
+    if kind == EntryKind::Close {
+        // A draft that waits, or was refused, goes out as it stands now: both entries carry the final content.
+        sqlx::query(
+            "UPDATE outbox SET parked = 0, due_ms = 0, attempts = 0, code = NULL, reason = NULL,
+                 revision = (SELECT revision FROM drafts WHERE call_id = ?1)
+             WHERE call_id = ?1 AND kind = 0
+                 AND revision < (SELECT revision FROM drafts WHERE call_id = ?1)",
+        )
+        .bind(call.as_str())
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+fn entry_of(row: &SqliteRow) -> Entry {
+    let code: Option<String> = row.get("code");
+    let state = if row.get("parked") {
+        let reason: Option<String> = row.get("reason");
+        EntryState::Parked {
+            code: code.unwrap_or_default(),
+            reason: Private::new(reason.unwrap_or_default()),
+        }
+    } else {
+        EntryState::Waiting {
+            attempts: row.get("attempts"),
+            last: code,
+        }
+    };
+    Entry {
+        key: DraftKey {
+            call: CallId::new(row.get("call_id")),
+            revision: row.get::<i64, _>("revision").unsigned_abs(),
+        },
+        kind: EntryKind::from_number(row.get("kind")),
+        state,
+        since: from_unix_ms(row.get("since_ms")),
+    }
+}
+
+fn unreadable(call: &CallId) -> StoreError {
+    StoreError::Unreadable {
+        what: "draft of call",
+        key: call.as_str().to_owned(),
+    }
+}

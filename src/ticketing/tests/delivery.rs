@@ -1,0 +1,389 @@
+//! From the outbox on disk to the backend's book.
+
+use tokio::sync::Semaphore;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drafts_put_while_the_backend_is_down_arrive_once_it_is_up_with_the_last_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = Office::open(&folder, "127.0.0.1:0").await;
+    let address = office.address.to_string();
+    let endpoint = office.endpoint();
+    office.shut().await;
+    let gateway = Gateway::open(
+        &folder.path().join("gateway.db"),
+        GrpcDesk::connect_lazy(&endpoint).unwrap(),
+    )
+    .await;
+    let calls: Vec<_> = (0..40).map(|number| format!("call-{number}")).collect();
+    for revision in 1..=3 {
+        for call in &calls {
+            assert_eq!(
+                gateway
+                    .outbox()
+                    .put(&submission(call, revision))
+                    .await
+                    .unwrap(),
+                Put::Accepted
+            );
+        }
+    }
+    assert_eq!(
+        gateway
+            .outbox()
+            .put(&submission("call-0", 2))
+            .await
+            .unwrap(),
+        Put::Stale
+    );
+    for call in &calls[..20] {
+        gateway.outbox().close(&submission(call, 4)).await.unwrap();
+    }
+    assert_eq!(
+        gateway
+            .outbox()
+            .put(&submission("call-0", 9))
+            .await
+            .unwrap(),
+        Put::Stale,
+        "closed is closed"
+    );
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let waiting = gateway.outbox().entries().await.unwrap();
+    assert_eq!(waiting.len(), 60, "one draft a call and twenty closings");
+    assert!(
+        waiting
+            .iter()
+            .any(|entry| matches!(entry.state, EntryState::Waiting { attempts: 1.., .. }))
+    );
+
+    let office = Office::open(&folder, &address).await;
+    gateway.until_empty().await;
+    for (number, call) in calls.iter().enumerate() {
+        let record = held(&office, call).await;
+        let expected = if number < 20 {
+            (true, 4, 2)
+        } else {
+            (false, 3, 1)
+        };
+        assert_eq!(
+            (record.closed, revision(&record), record.applied),
+            expected,
+            "{call}"
+        );
+        let kept = gateway
+            .store
+            .draft(&CallId::new(call))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(kept.ticket, Some(record.ticket_id));
+    }
+    gateway.shut().await;
+    office.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_put_before_the_gateway_died_is_delivered_by_the_next_one_and_the_book_survives_too()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.db");
+    let store = Store::open(&path).await.unwrap();
+    for number in 0..30 {
+        let call = format!("call-{number}");
+        store.outbox().put(&submission(&call, 1)).await.unwrap();
+        store.outbox().close(&submission(&call, 2)).await.unwrap();
+    }
+    drop(store); // no orderly close
+
+    let office = Office::open(&folder, "127.0.0.1:0").await;
+    let (address, endpoint) = (office.address.to_string(), office.endpoint());
+    let gateway = Gateway::open(&path, GrpcDesk::connect_lazy(&endpoint).unwrap()).await;
+    // Both sides go away in the middle of it, and come back.
+    gateway
+        .until("nothing is delivered", |left| left < 50)
+        .await;
+    office.shut().await;
+    gateway.delivery.abort();
+    drop(gateway);
+    let office = Office::open(&folder, &address).await;
+    let gateway = Gateway::open(&path, GrpcDesk::connect_lazy(&endpoint).unwrap()).await;
+    gateway.until_empty().await;
+    let request = ListDraftsRequest {
+        page_size: 500,
+        page_token: String::new(),
+    };
+    let records = office
+        .reader()
+        .await
+        .list_drafts(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .records;
+    assert_eq!(records.len(), 30);
+    for record in &records {
+        assert!(record.closed && revision(record) == 2 && record.applied <= 2);
+    }
+    gateway.shut().await;
+    office.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_draft_is_parked_with_its_reason_holds_its_closing_back_and_leaves_others_alone()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let office = Office::open(&folder, "127.0.0.1:0").await;
+    let desk = GrpcDesk::connect_lazy(&office.endpoint()).unwrap();
+    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    let outbox = gateway.outbox();
+    outbox.put(&refused("bad", 1)).await.unwrap();
+    outbox.close(&refused("bad", 1)).await.unwrap();
+    outbox.put(&submission("good", 1)).await.unwrap();
+    outbox.close(&submission("good", 1)).await.unwrap();
+    gateway
+        .until("the good call is not delivered", |left| left == 2)
+        .await;
+    let begun = Instant::now();
+    while outbox.parked().await.unwrap().is_empty() {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(held(&office, "good").await.closed);
+    let parked = outbox.parked().await.unwrap();
+    assert_eq!((parked.len(), parked[0].kind), (1, EntryKind::Upsert));
+    let EntryState::Parked { code, reason } = &parked[0].state else {
+        panic!("not parked")
+    };
+    assert_eq!(code, "invalid argument");
+    assert!(reason.reveal().contains("FIELD_NAME_AMOUNT_YUAN"));
+
+    // Resending without a change brings the same refusal.
+    assert_eq!(outbox.resend(Some(&CallId::new("other"))).await.unwrap(), 0);
+    assert_eq!(outbox.resend(None).await.unwrap(), 1);
+    let begun = Instant::now();
+    while outbox.parked().await.unwrap().is_empty() {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(outbox.entries().await.unwrap().len(), 2);
+    gateway.shut().await;
+    office.shut().await;
+}
+
+/// Forwards to the real desk once the administrator has repaired the backend.
+struct Repaired {
+    desk: GrpcDesk,
+    broken: Arc<AtomicUsize>,
+}
+
+impl Repaired {
+    fn check(&self) -> Result<(), DeskError> {
+        match self.broken.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            _ => Err(DeskError::Rejected {
+                code: "failed precondition",
+                reason: Private::from("not set up"),
+            }),
+        }
+    }
+}
+
+impl TicketDesk for Repaired {
+    async fn upsert(&self, submission: &Submission) -> Result<Receipt, DeskError> {
+        self.check()?;
+        self.desk.upsert(submission).await
+    }
+
+    async fn close(&self, submission: &Submission) -> Result<Receipt, DeskError> {
+        self.check()?;
+        self.desk.close(submission).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resending_parked_drafts_delivers_them_and_their_closings_and_a_newer_revision_does_so_by_itself()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let office = Office::open(&folder, "127.0.0.1:0").await;
+    let broken = Arc::new(AtomicUsize::new(1));
+    let desk = Repaired {
+        desk: GrpcDesk::connect_lazy(&office.endpoint()).unwrap(),
+        broken: broken.clone(),
+    };
+    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    let outbox = gateway.outbox();
+    outbox.put(&submission("a", 1)).await.unwrap();
+    outbox.put(&submission("b", 1)).await.unwrap();
+    outbox.close(&submission("b", 1)).await.unwrap();
+    let begun = Instant::now();
+    while outbox.parked().await.unwrap().len() < 2 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    broken.store(0, Ordering::SeqCst);
+    outbox.put(&submission("a", 2)).await.unwrap();
+    gateway
+        .until("the newer revision is not delivered", |left| left == 2)
+        .await;
+    assert_eq!(outbox.resend(None).await.unwrap(), 1);
+    gateway.until_empty().await;
+    assert_eq!(revision(&held(&office, "a").await), 2);
+    assert!(held(&office, "b").await.closed);
+    gateway.shut().await;
+    office.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_keep_their_values_and_evidence_names_the_moment_in_the_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = Office::open(&folder, "127.0.0.1:0").await;
+    let desk = GrpcDesk::connect_lazy(&office.endpoint()).unwrap();
+    let mut sent = submission("a", 1);
+    for (name, value) in [
+        (FieldName::AmountYuan, FieldValue::Number(3_280.5)),
+        (FieldName::Confidential, FieldValue::Flag(true)),
+        (
+            FieldName::Category,
+            FieldValue::List(vec!["市场监管".into(), "预付卡".into()]),
+        ),
+    ] {
+        sent.draft.fields.insert(
+            name,
+            Field {
+                value,
+                confidence: 0.5,
+                evidence: Vec::new(),
+            },
+        );
+    }
+    let receipt = desk.upsert(&sent).await.unwrap();
+    assert!(receipt.applied);
+    let record = held(&office, "a").await;
+    assert_eq!(record.ticket_id, receipt.ticket);
+    let arrived = record.draft.unwrap();
+    assert!(convert::draft_back(&arrived) == sent.draft);
+    let phone = arrived
+        .fields
+        .iter()
+        .find(|field| field.name() == WireName::ContactPhone)
+        .unwrap();
+    assert_eq!(
+        (phone.evidence[0].start_ms, phone.evidence[0].end_ms),
+        (Some(4_000), Some(6_500))
+    );
+    assert_eq!(arrived.transcript[0].text, "我的电话是");
+    office.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_draft_is_at_the_backend_within_a_fraction_of_a_second_after_it_was_put() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = Office::open(&folder, "127.0.0.1:0").await;
+    let desk = GrpcDesk::connect_lazy(&office.endpoint()).unwrap();
+    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    let mut reader = office.reader().await;
+    let request = WatchDraftsRequest {
+        call_id: String::new(),
+        after_change: Some(0),
+    };
+    let mut stream = reader.watch_drafts(request).await.unwrap().into_inner();
+    let mut took = Vec::new();
+    for number in 1..=100 {
+        let begun = Instant::now();
+        gateway
+            .outbox()
+            .put(&submission("a", number))
+            .await
+            .unwrap();
+        let record = tokio::time::timeout(PATIENCE, stream.message())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+            .record
+            .unwrap();
+        assert_eq!(revision(&record), number);
+        took.push(begun.elapsed());
+    }
+    took.sort();
+    println!(
+        "put → read back from the backend over 100 drafts: median {:?}, p95 {:?}, worst {:?}",
+        took[50], took[95], took[99]
+    );
+    assert!(took[95] < Duration::from_secs(1), "{took:?}");
+    drop(stream);
+    gateway.shut().await;
+    office.shut().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_no_address_is_refused_with_an_example() {
+    for wrong in ["", "127.0.0.1:50051", "not an address", "ftp://host:1"] {
+        let said = GrpcDesk::connect_lazy(wrong).unwrap_err().to_string();
+        assert!(said.contains("http://127.0.0.1:50051"), "{wrong}: {said}");
+    }
+}
+
+#[test]
+fn what_can_be_printed_of_a_submission_or_a_refusal_shows_no_personal_data() {
+    let submission = submission("a", 1);
+    let error = DeskError::Rejected {
+        code: "invalid argument",
+        reason: Private::from("13800000001 is no phone"),
+    };
+    let printed = format!("{submission:?} {submission:#?} {error} {error:?}");
+    assert!(
+        !printed.contains("1380000") && !printed.contains("电话"),
+        "{printed}"
+    );
+}
+
+/// Holds each hand-over up until it is let through.
+struct Held {
+    desk: GrpcDesk,
+    arrived: Arc<Semaphore>,
+    let_through: Arc<Semaphore>,
+}
+
+impl TicketDesk for Held {
+    async fn upsert(&self, submission: &Submission) -> Result<Receipt, DeskError> {
+        self.arrived.add_permits(1);
+        self.let_through.acquire().await.unwrap().forget();
+        self.desk.upsert(submission).await
+    }
+
+    async fn close(&self, submission: &Submission) -> Result<Receipt, DeskError> {
+        self.desk.close(submission).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_put_while_an_older_one_is_under_way_is_delivered_after_it_and_the_closing_last()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let office = Office::open(&folder, "127.0.0.1:0").await;
+    let (arrived, let_through) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let desk = Held {
+        desk: GrpcDesk::connect_lazy(&office.endpoint()).unwrap(),
+        arrived: arrived.clone(),
+        let_through: let_through.clone(),
+    };
+    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    let outbox = gateway.outbox();
+    outbox.put(&submission("a", 1)).await.unwrap();
+    arrived.acquire().await.unwrap().forget();
+    outbox.put(&submission("a", 2)).await.unwrap();
+    outbox.close(&submission("a", 2)).await.unwrap();
+    let_through.add_permits(1);
+    arrived.acquire().await.unwrap().forget();
+    let first = held(&office, "a").await;
+    assert_eq!((revision(&first), first.closed), (1, false));
+    let_through.add_permits(1);
+    gateway.until_empty().await;
+    let last = held(&office, "a").await;
+    assert_eq!((revision(&last), last.closed, last.applied), (2, true, 3));
+    gateway.shut().await;
+    office.shut().await;
+}

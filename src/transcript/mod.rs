@@ -1,0 +1,130 @@
+//! What was said in a call, as lines that grow from partial to final, on one clock for both legs.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::audio::MediaTime;
+use crate::private::Private;
+use crate::speech::{CallId, Leg};
+
+/// One utterance as it stands on the operator's screen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// The utterance's number within the call, from 0 in order of start.
+    pub id: u32,
+    /// Who said it.
+    pub leg: Leg,
+    /// Counts the versions of this line from 1; a higher one replaces a lower one.
+    pub revision: u32,
+    /// The words, punctuated.
+    pub text: Private<String>,
+    /// Whether this version will stand.
+    pub is_final: bool,
+    /// When the first word was heard.
+    pub start: MediaTime,
+    /// When the last word was heard.
+    pub end: MediaTime,
+    /// 0.0 to 1.0.
+    pub confidence: f32,
+}
+
+/// Who is in a call, for the records and the screens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallInfo {
+    /// The gateway's own identifier.
+    pub call: CallId,
+    /// The caller's number as the network gave it (the user part of From), if any.
+    pub caller_number: Option<Private<String>>,
+    /// The number or name that was called.
+    pub called: String,
+    /// The operator's address of record, e.g. `sip:op@127.0.0.1:5080`.
+    pub operator: String,
+    /// Wall time of the call's arrival, read once.
+    pub started_at: SystemTime,
+}
+
+/// Something that went wrong with listening, and that the operator should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmKind {
+    /// Speech was heard on a leg but no text came out of it.
+    SpeechWithoutText,
+    /// No media arrives on a leg.
+    NoMedia,
+}
+
+/// What happens to a call's transcript, in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TranscriptEvent {
+    /// The call has come in.
+    Started(CallInfo),
+    /// The operator has answered: the call's clock stands at zero.
+    Answered {
+        /// Wall time of the answer, read once; every other time is relative to it.
+        at: SystemTime,
+    },
+    /// A line has a new version.
+    Line(Line),
+    /// Speech that could not be recognised: an honest hole instead of a silent loss.
+    Gap {
+        /// The utterance that has no text.
+        id: u32,
+        /// Who spoke.
+        leg: Leg,
+        /// From when.
+        start: MediaTime,
+        /// Until when.
+        end: MediaTime,
+        /// Why, as a short sentence for the operator.
+        reason: String,
+    },
+    /// Listening is in trouble on a leg.
+    Alarm {
+        /// Which leg.
+        leg: Leg,
+        /// What is wrong.
+        alarm: AlarmKind,
+    },
+    /// The call is over and the last words have been flushed; nothing follows.
+    CallFinal {
+        /// How long the call lasted after the answer; zero when it was never answered.
+        duration: MediaTime,
+        /// Why it ended, e.g. `caller hung up`.
+        reason: String,
+    },
+}
+
+/// The finished and growing lines of one call, ordered by when they began.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Transcript {
+    lines: Vec<Line>,
+}
+
+impl Transcript {
+    /// Takes a new version of a line; an older revision than the one held is ignored.
+    pub fn apply(&mut self, line: Line) {
+        match self.lines.iter_mut().find(|held| held.id == line.id) {
+            Some(held) if held.revision < line.revision => *held = line,
+            Some(_) => {}
+            None => {
+                let at = self
+                    .lines
+                    .partition_point(|held| (held.start, held.id) <= (line.start, line.id));
+                self.lines.insert(at, line);
+            }
+        }
+    }
+
+    /// All lines in order of their start.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The lines that will not change any more, in order of their start.
+    pub fn final_lines(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|line| line.is_final)
+    }
+}
