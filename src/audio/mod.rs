@@ -2,6 +2,8 @@
 //!
 //! Pure: nothing here reads a clock, a socket or a file.
 
+pub mod vad;
+
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;

@@ -1,3 +1,9 @@
-//! Recognition on this machine: for now the models that it needs, and how they get here.
+//! Recognition on this machine: the models, the whisper.cpp engine behind the `Recognizer` seam, and its workers.
 
+mod guard;
 pub mod models;
+mod pool;
+mod whisper;
+
+pub use pool::{Job, Load, Outcome, RecognitionPool, Reply};
+pub use whisper::{LoadError, WhisperModel, WhisperRecognizer};

@@ -6,6 +6,7 @@ pub mod segmenter;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -166,4 +167,9 @@ pub trait Recognizer: Send {
     /// # Errors
     /// [`RecognizerError`] when the engine fails or the pass was given up; the caller decides what that means.
     fn transcribe(&mut self, utterance: &Utterance) -> Result<Hypothesis, RecognizerError>;
+
+    /// Set by another thread to give up the pass that is running; `None` when that is not possible.
+    fn abort_flag(&self) -> Option<Arc<AtomicBool>> {
+        None
+    }
 }
