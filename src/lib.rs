@@ -20,12 +20,16 @@
 //! `tests/layering.rs` holds which room may import which.
 
 pub mod audio;
+pub mod call;
 pub mod cli;
+pub mod config;
+pub mod console;
 pub mod events;
 pub mod gateway;
 pub mod grpc;
 pub mod private;
 pub mod recognition;
+pub mod rtp;
 pub mod sip;
 pub mod speech;
 pub mod store;

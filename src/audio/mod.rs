@@ -2,6 +2,8 @@
 //!
 //! Pure: nothing here reads a clock, a socket or a file.
 
+pub mod codec;
+pub mod resample;
 pub mod vad;
 
 use std::fmt;

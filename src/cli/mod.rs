@@ -1,14 +1,18 @@
 //! The command line: one file a subcommand; exit code 0 when done, 1 when it failed, 2 when something must be mended first.
 
+mod demo;
+mod draft;
+mod log;
 mod models;
+mod phone;
 mod progress;
+mod serve;
+mod transcribe;
 
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-/// The hotline's machine lacks something, or was told something wrong; the sentence says what to do.
-const MUST_BE_MENDED: u8 = 2;
 
 #[derive(Parser)]
 #[command(
@@ -23,17 +27,67 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Take calls, recognise them, fill tickets
+    Serve(serve::Settings),
+    /// Place one call through a gateway of its own, and show the transcript and the ticket
+    Demo(demo::Arguments),
+
     /// The speech models on this machine
     Models(models::Arguments),
+    /// Recognise a recording through exactly the pipeline of a call
+    Transcribe(transcribe::Arguments),
+    /// Fill draft tickets from written dialogues
+    Draft(draft::Arguments),
+    /// A test phone that calls and plays a recording
+    Call(phone::CallArguments),
+    /// A test phone that answers calls and plays a recording
+    Answer(phone::AnswerArguments),
+
+    /// Check a configuration file
+    CheckConfig(serve::CheckArguments),
     /// Print name and version
     Version,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    sentence: String,
+}
+
+impl Failure {
+    /// The machine lacks something, or was told something wrong; the sentence says what to do. Exit code 2.
+    fn must_be_mended(error: impl fmt::Display) -> Self {
+        Self {
+            code: 2,
+            sentence: error.to_string(),
+        }
+    }
+
+    /// It was tried and did not come off. Exit code 1.
+    fn failed(error: impl fmt::Display) -> Self {
+        Self {
+            code: 1,
+            sentence: error.to_string(),
+        }
+    }
 }
 
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Serve(settings) => serve::run(&settings),
+        Command::Demo(arguments) => demo::run(&arguments),
+
         Command::Models(arguments) => models::run(&arguments),
+        Command::Transcribe(arguments) => transcribe::run(&arguments),
+        Command::Draft(arguments) => draft::run(&arguments),
+        Command::Call(arguments) => phone::call(arguments),
+        Command::Answer(arguments) => phone::answer(arguments),
+
+        Command::CheckConfig(arguments) => serve::check(&arguments),
         Command::Version => {
             println!("xinqiao {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -41,9 +95,18 @@ pub fn run() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xinqiao: {error}");
-            ExitCode::from(MUST_BE_MENDED)
+        Err(Failure { code, sentence }) => {
+            eprintln!("xinqiao: {sentence}");
+            ExitCode::from(code)
         }
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Packets are looked for between few tasks, so that none waits for many calls' listening.
+        .event_interval(5)
+        .build()
+        .map_err(|error| Failure::failed(format!("the runtime cannot be started: {error}")))
 }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::Failure;
 use super::progress::Shown;
-use crate::recognition::models::{ModelError, ModelStore};
+use crate::recognition::models::ModelStore;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -37,7 +38,7 @@ enum Action {
     },
 }
 
-pub fn run(arguments: &Arguments) -> Result<(), ModelError> {
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let store = ModelStore::new(&arguments.dir);
     let mut shown = Shown::default();
     match &arguments.action {
@@ -51,13 +52,27 @@ pub fn run(arguments: &Arguments) -> Result<(), ModelError> {
             }
         }
         Action::Pull { name, samples } => {
-            println!("{}", store.pull(name, &mut shown)?.display());
+            println!(
+                "{}",
+                store
+                    .pull(name, &mut shown)
+                    .map_err(Failure::must_be_mended)?
+                    .display()
+            );
             if *samples {
-                println!("{}", store.pull_samples("zh", &mut shown)?.display());
+                println!(
+                    "{}",
+                    store
+                        .pull_samples("zh", &mut shown)
+                        .map_err(Failure::must_be_mended)?
+                        .display()
+                );
             }
         }
         Action::Verify { name } => {
-            let path = store.verify(name, &mut shown)?;
+            let path = store
+                .verify(name, &mut shown)
+                .map_err(Failure::must_be_mended)?;
             println!("{} is whole", path.display());
         }
     }

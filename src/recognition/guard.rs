@@ -45,6 +45,33 @@ pub fn loop_start(text: &str) -> Option<usize> {
     })
 }
 
+/// Mends what byte-wise decoding leaves: torn characters go, and punctuation is the Chinese one.
+///
+/// Whisper spells rarer characters in bytes. A wrong last byte of `，` (EF BC 8C) makes a full-width letter of it,
+/// which no Chinese sentence holds, and other torn characters come out as U+FFFD.
+pub fn mend(text: &str) -> String {
+    let letters: Vec<char> = text
+        .trim()
+        .chars()
+        .filter(|letter| *letter != '\u{fffd}')
+        .collect();
+    let is_latin = |at: Option<&char>| at.is_some_and(char::is_ascii_alphanumeric);
+    let mended = letters.iter().enumerate().map(|(at, letter)| {
+        let between_latin =
+            at > 0 && is_latin(letters.get(at - 1)) && is_latin(letters.get(at + 1));
+        match letter {
+            'Ａ'..='Ｚ' | 'ａ'..='ｚ' => '，',
+            ',' if !between_latin => '，',
+            '?' => '？',
+            '!' => '！',
+            ':' if !between_latin => '：',
+            ';' => '；',
+            other => *other,
+        }
+    });
+    mended.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +98,14 @@ mod tests {
         ] {
             assert_eq!(loop_start(spoken), None, "{spoken}");
         }
+    }
+
+    #[test]
+    fn torn_characters_and_foreign_punctuation_are_mended() {
+        assert_eq!(
+            mend(" 您好Ｇ我住西平电\u{fffd}在南大街,对吗?"),
+            "您好，我住西平电在南大街，对吗？"
+        );
+        assert_eq!(mend("花了1,200块, 3:30到"), "花了1,200块， 3:30到");
     }
 }

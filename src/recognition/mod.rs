@@ -5,5 +5,5 @@ pub mod models;
 mod pool;
 mod whisper;
 
-pub use pool::{Job, Load, Outcome, RecognitionPool, Reply};
+pub use pool::{Job, Load, RecognitionPool, Reply};
 pub use whisper::{LoadError, WhisperModel, WhisperRecognizer};

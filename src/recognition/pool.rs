@@ -14,20 +14,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crate::speech::{Hypothesis, Pass, Recognizer, RecognizerError, Utterance, UtteranceKey};
+use crate::speech::{Outcome, Pass, Recognizer, RecognizerError, Utterance, UtteranceKey};
 
-/// What became of a job.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Recognised.
-    Recognized(Hypothesis),
-    /// A newer pass over the same leg took its place, or a more urgent job its worker.
-    Superseded,
-    /// There was no room for it.
-    Shed,
-    /// The engine failed on it.
-    Failed(RecognizerError),
-}
+/// How far behind the other threads the workers stand: a waiting packet runs at once, recognition gets the rest.
+const NICE: i32 = 10;
 
 /// Takes the outcome, on a worker's or the submitter's thread: it must neither block nor submit.
 pub type Reply = Box<dyn FnOnce(UtteranceKey, Outcome) + Send>;
@@ -275,6 +265,8 @@ fn work<R: Recognizer>(
     mut recognizer: R,
     make: &dyn Fn() -> Result<R, RecognizerError>,
 ) {
+    // Media and signalling go first when the machine is full; where it is not allowed, the order is only less strict.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
     loop {
         let abort = recognizer.abort_flag();
         let job = {
@@ -329,7 +321,7 @@ mod tests {
     use super::*;
     use crate::audio::MediaTime;
     use crate::private::Private;
-    use crate::speech::{CallId, Leg};
+    use crate::speech::{CallId, Hypothesis, Leg};
 
     /// Says the utterance's number once the test opens the gate; panics and aborts when told so.
     struct Gated {

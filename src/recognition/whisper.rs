@@ -186,11 +186,7 @@ impl WhisperRecognizer {
                 }
             }
         }
-        // The token cap can end inside a character; the torn one is dropped.
-        let text = String::from_utf8_lossy(&bytes)
-            .trim_end_matches('\u{fffd}')
-            .trim()
-            .to_owned();
+        let text = guard::mend(&String::from_utf8_lossy(&bytes));
         Ok(Heard {
             text,
             confidence: if count == 0 { 0.0 } else { sum / count as f32 },

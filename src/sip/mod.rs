@@ -2,6 +2,8 @@
 //!
 //! The stack itself, its sockets and its transactions live behind the adapter in `gateway/sip/`.
 
+pub mod sdp;
+
 use crate::private::Private;
 use crate::speech::Leg;
 
@@ -58,14 +60,21 @@ pub enum SipEvent {
         /// The new offer; `None` asks us to make one.
         offer: Option<String>,
     },
+    /// A leg's ACK answered the offer that we made because its INVITE had none.
+    OfferAnswered {
+        /// Which leg.
+        leg: Leg,
+        /// The answer to our offer.
+        answer: String,
+    },
 }
 
 /// What a call asks of the SIP adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SipCommand {
-    /// Tell the caller that it rings (180, or 183 with early media's description).
+    /// Tell the caller that it rings.
     Ring {
-        /// 101–199.
+        /// 101–199, as the operator's phone said; the caller gets 183 with a description and 180 without.
         status: u16,
         /// Session description, if early media flows.
         answer: Option<String>,
@@ -93,7 +102,7 @@ pub enum SipCommand {
     },
     /// Stop inviting the operator (CANCEL, or ACK + BYE if a 200 crosses it).
     CancelOperator,
-    /// End a leg's dialog (BYE).
+    /// End a leg's dialog: BYE, CANCEL for an operator's phone that rings, 503 for a caller who still waits.
     HangUp {
         /// Which leg.
         leg: Leg,
@@ -105,4 +114,43 @@ pub enum SipCommand {
         /// The answer, or the status with which the offer is refused (488).
         answer: Result<String, u16>,
     },
+}
+
+/// What the caller is told when the operator's phone refused with `status`.
+///
+/// What concerns the operator's leg alone becomes what it means to the caller: a redirection that is not followed, a
+/// challenge, or silence is 480; 503 would say that this gateway is overloaded, so it becomes 500 (RFC 3261 §16.7).
+/// Busy, declined and the like pass through.
+#[must_use]
+pub const fn status_for_caller(status: u16) -> u16 {
+    match status {
+        300..=399 | 401 | 407 | 408 | 416 | 481 | 487 => 480,
+        503 => 500,
+        400..=699 => status,
+        _ => 500,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::status_for_caller;
+
+    #[test]
+    fn the_caller_is_told_what_concerns_him() {
+        for (operator, caller) in [
+            (486, 486),
+            (480, 480),
+            (404, 404),
+            (408, 480),
+            (302, 480),
+            (407, 480),
+            (503, 500),
+            (600, 600),
+            (603, 603),
+            (0, 500),
+            (999, 500),
+        ] {
+            assert_eq!(status_for_caller(operator), caller, "{operator}");
+        }
+    }
 }

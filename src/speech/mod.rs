@@ -160,6 +160,19 @@ impl fmt::Display for RecognizerError {
 
 impl std::error::Error for RecognizerError {}
 
+/// What became of a recognition.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Recognised.
+    Recognized(Hypothesis),
+    /// A newer pass over the same leg took its place, or a more urgent job its worker.
+    Superseded,
+    /// There was no room for it.
+    Shed,
+    /// The engine failed on it.
+    Failed(RecognizerError),
+}
+
 /// Turns speech into text. Synchronous: one worker thread owns one recogniser.
 pub trait Recognizer: Send {
     /// Recognises one utterance.

@@ -6,6 +6,7 @@
 mod calls;
 mod delivery;
 mod outbox;
+mod replay;
 pub mod sqlite;
 mod writer;
 
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 pub use calls::{CallRecord, PageKey};
 pub use delivery::Delivery;
 pub use outbox::{Entry, EntryKind, EntryState, HeldDraft, Outbox, Put};
+pub use replay::{Listed, Replay, recent_calls};
 pub use sqlite::OpenError;
 pub use writer::writer;
 

@@ -1,6 +1,27 @@
 //! From transcript to draft ticket: fields with their evidence, and the seam to the ticketing backend.
+//!
+//! [`Drafter`] reads the final lines and fills a [`TicketDraft`] by rules and by the phrases of a [`Taxonomy`]; each
+//! field has its own file. [`jsonl`] reads written dialogues and writes drafts, [`eval`] scores them.
 
 pub mod desk;
 mod draft;
+mod drafter;
+pub mod eval;
+pub mod jsonl;
+mod matter;
+mod money;
+mod numbers;
+mod person;
+mod phone;
+mod place;
+mod said;
+mod subject;
+mod taxonomy;
+#[cfg(test)]
+mod tests;
+mod when;
+mod wording;
 
 pub use draft::{CallFacts, Evidence, Field, FieldName, FieldValue, TicketDraft};
+pub use drafter::Drafter;
+pub use taxonomy::{Sources, Taxonomy, TaxonomyError};

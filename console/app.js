@@ -1,0 +1,527 @@
+// The operator's page: the list of calls, and one call's transcript beside its draft ticket.
+//
+// Whatever was spoken reaches the document as text, never as markup.
+
+const FIELDS = [
+  ["title", "标题"], ["summary", "概要"], ["request_type", "诉求类型"], ["category", "事项分类"],
+  ["departments", "承办部门"], ["caller_name", "来电人"], ["contact_phone", "联系电话"], ["address", "地址"],
+  ["district", "所属区县"], ["subject", "被诉对象"], ["amount_yuan", "涉及金额"], ["demand", "诉求内容"],
+  ["event_time", "发生时间"], ["urgency", "紧急程度"], ["confidential", "要求保密"],
+];
+const LABELS = new Map(FIELDS);
+const SPEAKERS = { caller: "市民", operator: "话务员", mono: "录音" };
+const ALARMS = {
+  speech_without_text: (who) => `${who}一侧有说话声，但没有识别出文字，请以听到的为准。`,
+  no_media: (who) => `收不到${who}一侧的声音，请确认对方是否听得到。`,
+};
+const REASONS = {
+  "caller cancelled": "市民在接听前挂断", "caller hung up": "市民挂断", "operator hung up": "话务员挂断",
+  "the operator's phone does not answer": "话务员未接听", "the signalling was lost": "信令中断",
+  "the gateway is shutting down": "系统关闭", "Busy Here": "话务员忙", "Decline": "话务员拒接",
+  "Temporarily Unavailable": "话务员暂不可用",
+};
+const UNSURE = 0.6; // A line below this should be checked by ear.
+const SILENT_MS = 40_000; // The server says something every 15 s; after this the connection counts as dead.
+const OPERATOR = new URLSearchParams(location.search).get("operator") ?? "";
+
+const $ = (id) => document.getElementById(id);
+
+/** A new element with a class, text or children, and listeners. */
+function make(tag, className = "", ...content) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.append(...content);
+  return element;
+}
+
+const two = (number) => String(number).padStart(2, "0");
+/** Milliseconds as mm:ss, with hours only when there are any. */
+function clock(ms) {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  const hours = Math.floor(s / 3600);
+  return `${hours ? `${hours}:` : ""}${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
+}
+function wall(ms) {
+  const at = new Date(ms), today = new Date();
+  const time = `${two(at.getHours())}:${two(at.getMinutes())}`;
+  return at.toDateString() === today.toDateString() ? time : `${at.getMonth() + 1}月${at.getDate()}日 ${time}`;
+}
+function reasonOf(reason) {
+  if (reason.startsWith("caller lost")) return "市民一侧连接中断";
+  if (reason.startsWith("operator lost")) return "话务员一侧连接中断";
+  const status = reason.match(/^the operator's side said (\d+)/);
+  if (status) return status[1] === "486" ? "话务员忙" : `话务员一侧未能接听（${status[1]}）`;
+  return REASONS[reason] ?? reason;
+}
+const isLive = (call) => call.state === "answered" || call.state === "ringing";
+const percent = (confidence) => `${Math.round(confidence * 100)}%`;
+
+// ---------------------------------------------------------------- connections
+
+/** A WebSocket that comes back by itself: `query()` says from where, `take(message)` gets what arrives. */
+class Wire {
+  constructor(query, take, tell = () => {}) {
+    Object.assign(this, { query, take, tell, wait: 500, done: false });
+    this.open();
+  }
+
+  open() {
+    clearTimeout(this.retry);
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = new WebSocket(`${scheme}://${location.host}/ws?${new URLSearchParams(this.query())}`);
+    this.socket = socket;
+    const mine = (act) => (event) => { if (this.socket === socket && !this.done) act(event); };
+    socket.onopen = mine(() => { this.wait = 500; this.tell("open"); this.listen(); });
+    socket.onmessage = mine((event) => {
+      this.listen();
+      const message = JSON.parse(event.data);
+      if (message.kind !== "alive") this.take(message);
+    });
+    socket.onclose = mine((event) => this.closed(event.code));
+  }
+
+  /** Something came: the connection lives. */
+  listen() {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => { this.socket.close(); this.closed(1006); }, SILENT_MS);
+  }
+
+  closed(code) {
+    clearTimeout(this.silence);
+    this.socket = null;
+    if (code === 1000 || code === 4404) {
+      this.done = true;
+      this.tell(code === 1000 ? "over" : "unknown");
+      return;
+    }
+    this.tell("lost");
+    clearTimeout(this.retry);
+    this.retry = setTimeout(() => this.open(), this.wait * (0.75 + Math.random() / 2));
+    this.wait = Math.min(this.wait * 2, 10_000);
+  }
+
+  /** Does not wait for the next attempt. */
+  hurry() { if (!this.done && !this.socket) this.open(); }
+
+  end() {
+    this.done = true;
+    clearTimeout(this.silence);
+    clearTimeout(this.retry);
+    this.socket?.close();
+  }
+}
+
+// ---------------------------------------------------------------- the list of calls
+
+let calls = [];
+let next = null;
+let skew = 0; // The server's clock less this machine's.
+let selected = location.hash.startsWith("#call=") ? decodeURIComponent(location.hash.slice(6)) : null;
+let wire = null;
+let view = null;
+$("follow").checked = !selected;
+
+async function fetchCalls(before) {
+  const query = new URLSearchParams({ operator: OPERATOR, ...(before && { before }) });
+  const answer = await fetch(`/api/calls?${query}`);
+  if (!answer.ok) throw new Error(String(answer.status));
+  const page = await answer.json();
+  skew = page.now_ms - Date.now();
+  return page;
+}
+
+let asking = false, askAgain = false;
+async function refresh() {
+  if (asking) { askAgain = true; return; }
+  asking = true;
+  try {
+    const page = await fetchCalls();
+    // Older pages that were asked for stay below.
+    const oldest = page.calls.at(-1)?.started_ms ?? 0;
+    const held = new Set(page.calls.map((call) => call.call));
+    const older = calls.filter((call) => !held.has(call.call) && call.started_ms <= oldest);
+    if (!older.length) next = page.next;
+    calls = [...page.calls, ...older];
+    showCalls();
+    follow();
+  } catch {
+    setTimeout(refresh, 3000);
+  } finally {
+    asking = false;
+    if (askAgain) { askAgain = false; refresh(); }
+  }
+}
+
+function follow() {
+  const live = calls.find(isLive);
+  if ($("follow").checked && live) select(live.call);
+  else if (!wire && (selected || calls.length)) select(selected ?? calls[0].call);
+}
+
+function stateText(call) {
+  if (call.state === "ringing") return "振铃中";
+  if (call.state === "answered") return `通话中 ${clock(Date.now() + skew - call.answered_ms)}`;
+  if (call.state === "interrupted") return "记录中断";
+  return call.duration_ms ? `已结束 ${clock(call.duration_ms)}` : "未接通";
+}
+
+function showCalls() {
+  const list = $("calls");
+  const focused = document.activeElement?.closest?.("#calls button")?.dataset.call;
+  list.replaceChildren(...calls.map((call) => {
+    const about = make("span", isLive(call) ? "about live" : "about", make("span", "", wall(call.started_ms)), make("span", "state", stateText(call)));
+    const button = make("button", "", make("span", "number", call.caller_number ?? "号码未知"), about);
+    button.type = "button";
+    button.dataset.call = call.call;
+    button.setAttribute("aria-current", String(call.call === selected));
+    button.onclick = () => { $("follow").checked = false; select(call.call); showCalls(); };
+    return make("li", "", button);
+  }));
+  if (focused) list.querySelector(`[data-call="${CSS.escape(focused)}"]`)?.focus();
+  $("no-calls").hidden = calls.length > 0;
+  $("older").hidden = !next;
+  showState();
+}
+
+/** What the list and the stream together know of the shown call. */
+function current() {
+  const listed = calls.find((call) => call.call === selected);
+  const seen = view?.call ?? {};
+  return listed || seen.started_ms ? { ...listed, ...seen } : null;
+}
+
+function showState() {
+  const call = current(), badge = $("state"), who = $("who");
+  badge.hidden = !call;
+  if (!call) { who.replaceChildren(); return; }
+  badge.textContent = stateText(call);
+  badge.classList.toggle("live", isLive(call));
+  const shown = [call.caller_number, call.called, call.started_ms, call.operator].join("|");
+  if (who.dataset.shown === shown) return;
+  who.dataset.shown = shown;
+  who.replaceChildren(make("strong", "", call.caller_number ?? "号码未知"), make("span", "", `拨打 ${call.called}`), make("span", "", `${wall(call.started_ms)} 来电`));
+  who.title = `话务员 ${call.operator}`;
+}
+
+function select(call) {
+  if (call === selected && wire) return;
+  wire?.end();
+  selected = call;
+  history.replaceState(null, "", $("follow").checked ? location.pathname + location.search : `#call=${encodeURIComponent(call)}`);
+  view = new View();
+  for (const button of $("calls").querySelectorAll("button")) button.setAttribute("aria-current", String(button.dataset.call === call));
+  const mine = view;
+  wire = new Wire(() => ({ call, ...(mine.position && { after: mine.position }) }), (message) => mine.take(message), showLink);
+  showState();
+}
+
+// ---------------------------------------------------------------- one call
+
+/** The shown call: what has come of it, and the elements that show it. */
+class View {
+  constructor() {
+    Object.assign(this, { position: 0, revision: 0, call: {}, rows: new Map(), fields: {}, missing: [], alarms: new Map(), cards: new Map(), pinned: true });
+    $("lines").replaceChildren();
+    $("ticket").replaceChildren();
+    $("missing").hidden = $("ended").hidden = $("latest").hidden = true;
+    $("no-lines").hidden = $("no-ticket").hidden = false;
+    $("copy-all").disabled = true;
+    this.showAlarms();
+  }
+
+  take(message) {
+    if (message.kind === "error") {
+      if (message.code === "unknown_call") toast(message.message);
+      return;
+    }
+    if (message.kind === "draft") {
+      this.position = Math.max(this.position, message.position);
+      if (message.revision > this.revision) this.takeDraft(message);
+      return;
+    }
+    // What a reconnect repeats.
+    if (message.position <= this.position) return;
+    this.position = message.position;
+    switch (message.kind) {
+      case "started":
+        Object.assign(this.call, { state: "ringing", operator: message.operator, caller_number: message.caller_number, called: message.called, started_ms: message.started_ms });
+        break;
+      case "answered": Object.assign(this.call, { state: "answered", answered_ms: message.answered_ms }); break;
+      case "line": this.takeLine(message); break;
+      case "gap": this.takeGap(message); break;
+      case "alarm": this.alarms.set(`${message.alarm}:${message.leg}`, message); this.showAlarms(); break;
+      case "call_final":
+        Object.assign(this.call, { state: "ended", duration_ms: message.duration_ms, reason: message.reason });
+        this.showEnd();
+        break;
+    }
+    if (!["line", "gap"].includes(message.kind)) showState();
+  }
+
+  // ---- transcript
+
+  /** The row of an utterance, made at its place in time when it is new. */
+  row(message) {
+    let row = this.rows.get(message.id);
+    if (!row) {
+      const element = make("li", message.leg, make("time"), make("span", "speaker", SPEAKERS[message.leg] ?? message.leg), make("span", "text"));
+      row = { id: message.id, start: message.start_ms, element, revision: 0, text: "", final: false };
+      this.rows.set(message.id, row);
+      const after = [...this.rows.values()].filter((other) => other !== row && (other.start - row.start || other.id - row.id) > 0);
+      const follower = after.sort((a, b) => a.start - b.start || a.id - b.id)[0];
+      $("lines").insertBefore(element, follower?.element ?? null);
+      element.firstChild.textContent = clock(row.start);
+      $("no-lines").hidden = true;
+    }
+    return row;
+  }
+
+  takeLine(message) {
+    const row = this.row(message);
+    if (message.revision <= row.revision) return;
+    Object.assign(row, { revision: message.revision, text: message.text, final: message.final });
+    row.element.hidden = message.final && !message.text;
+    row.element.classList.toggle("tentative", !message.final);
+    const unsure = message.final && message.confidence < UNSURE;
+    row.element.classList.toggle("unsure", unsure);
+    row.element.children[2].title = unsure ? `识别把握 ${percent(message.confidence)}，请核对` : "";
+    this.showText(row);
+    for (const [key, alarm] of this.alarms) if (alarm.leg === message.leg && message.text) { this.alarms.delete(key); this.showAlarms(); }
+    this.scroll();
+  }
+
+  takeGap(message) {
+    const row = this.row(message);
+    // Tentative words that never became final are not shown as said.
+    if (!row.final) { row.text = ""; row.element.classList.remove("tentative"); row.element.children[2].hidden = true; }
+    row.element.querySelector(".note")?.remove();
+    const note = make("span", "", "此处有语音未能识别");
+    note.title = `${clock(message.start_ms)}–${clock(message.end_ms)}：${message.reason}`;
+    row.element.append(make("span", "note", note));
+    this.showText(row);
+    this.scroll();
+  }
+
+  /** A row's words, with those that a field rests on marked; evidence counts characters, not UTF-16 units. */
+  showText(row) {
+    const letters = Array.from(row.text);
+    const held = letters.map(() => []);
+    if (row.final) {
+      for (const [name, field] of Object.entries(this.fields)) {
+        // A title and a summary rest on everything: marking it would say nothing.
+        if (name === "title" || name === "summary") continue;
+        for (const { utterance, start, end } of field.evidence) {
+          if (utterance === row.id) for (let at = start; at < Math.min(end, letters.length); at++) held[at].push(name);
+        }
+      }
+    }
+    const runs = [];
+    letters.forEach((letter, at) => {
+      const names = held[at].join(" "), last = runs.at(-1);
+      if (last?.names === names) last.text += letter; else runs.push({ names, text: letter });
+    });
+    const shown = JSON.stringify(runs);
+    if (row.shown === shown) return; // A selection with the mouse survives.
+    row.shown = shown;
+    row.element.children[2].replaceChildren(...runs.map(({ names, text }) => {
+      if (!names) return text;
+      const span = make("span", "from", text);
+      span.dataset.fields = names;
+      span.title = names.split(" ").map((name) => LABELS.get(name) ?? name).join("、");
+      return span;
+    }));
+  }
+
+  showAlarms() {
+    $("alarms").replaceChildren(...[...this.alarms].map(([key, { alarm, leg }]) => {
+      const away = make("button", "", "知道了");
+      away.type = "button";
+      away.onclick = () => { this.alarms.delete(key); this.showAlarms(); };
+      return make("div", "alarm", make("span", "", (ALARMS[alarm] ?? (() => alarm))(SPEAKERS[leg] ?? leg)), away);
+    }));
+  }
+
+  showEnd() {
+    // Nothing tentative can become final any more.
+    for (const row of this.rows.values()) row.element.classList.remove("tentative");
+    const { duration_ms, reason } = this.call;
+    $("ended").textContent = ["通话已结束", duration_ms ? `时长 ${clock(duration_ms)}` : "未接通", reasonOf(reason)].filter(Boolean).join(" · ");
+    $("ended").hidden = false;
+    $("no-lines").hidden = true;
+    this.scroll();
+  }
+
+  scroll() {
+    const box = $("scroll");
+    if (this.pinned) box.scrollTop = box.scrollHeight;
+    else $("latest").hidden = false;
+  }
+
+  // ---- ticket
+
+  takeDraft(message) {
+    const first = this.revision === 0;
+    this.revision = message.revision;
+    const old = this.fields;
+    this.fields = message.fields;
+    this.missing = message.missing;
+    const known = [...FIELDS.map(([name]) => name), ...Object.keys(this.fields).filter((name) => !LABELS.has(name))];
+    const cards = known.filter((name) => this.fields[name]).map((name) => {
+      const card = this.card(name);
+      this.showField(name, card);
+      const changed = !first && JSON.stringify(old[name]?.value) !== JSON.stringify(this.fields[name].value);
+      if (changed) { card.classList.remove("changed"); void card.offsetWidth; card.classList.add("changed"); }
+      return card;
+    });
+    // Elements that stay are not moved: a focus in them survives.
+    const box = $("ticket");
+    for (const child of [...box.children]) if (!cards.includes(child)) child.remove();
+    cards.forEach((card, at) => { if (box.children[at] !== card) box.insertBefore(card, box.children[at] ?? null); });
+    $("no-ticket").hidden = cards.length > 0;
+    $("copy-all").disabled = !cards.length;
+    $("missing").hidden = !this.missing.length;
+    $("missing").querySelector("ol").replaceChildren(...this.missing.map((name) => make("li", "", LABELS.get(name) ?? name)));
+    for (const row of this.rows.values()) this.showText(row);
+  }
+
+  card(name) {
+    let card = this.cards.get(name);
+    if (card) return card;
+    const copy = make("button", "copy", "复制");
+    copy.type = "button";
+    copy.setAttribute("aria-label", `复制${LABELS.get(name) ?? name}`);
+    copy.onclick = (event) => { event.stopPropagation(); copyText(valueText(name, this.fields[name].value), `已复制${LABELS.get(name) ?? name}`); };
+    card = make("div", `field ${name}`, make("span", "label", LABELS.get(name) ?? name), make("span", "value"), make("span", "sure", make("i"), make("span")), copy);
+    card.tabIndex = 0;
+    card.dataset.field = name;
+    card.onmouseenter = card.onfocus = () => mark([name]);
+    card.onmouseleave = card.onblur = () => mark([]);
+    card.onclick = () => { if (!String(getSelection())) this.goTo(name); };
+    card.onkeydown = (event) => { if (event.key === "Enter" && event.target === card) this.goTo(name); };
+    this.cards.set(name, card);
+    return card;
+  }
+
+  showField(name, card) {
+    const { value, confidence, evidence } = this.fields[name];
+    const [, text, sure] = card.children;
+    text.textContent = valueText(name, value);
+    text.classList.toggle("num", typeof value === "number" || name === "contact_phone");
+    const level = confidence >= 0.8 ? "good" : confidence >= UNSURE ? "fair" : "poor";
+    sure.className = `sure ${level}`;
+    sure.title = `把握 ${percent(confidence)}${evidence.length ? "" : "，并非来自通话内容"}`;
+    sure.firstChild.style.setProperty("--part", percent(confidence));
+    sure.lastChild.textContent = level === "poor" ? "请核对" : percent(confidence);
+    card.classList.toggle("sourced", evidence.length > 0);
+  }
+
+  /** Scrolls to the words that a field rests on. */
+  goTo(name) {
+    const at = this.fields[name]?.evidence[0];
+    const row = at && this.rows.get(at.utterance);
+    if (!row) return;
+    mark([name]);
+    (row.element.querySelector(`[data-fields~="${CSS.escape(name)}"]`) ?? row.element).scrollIntoView({ block: "center", behavior: "smooth" });
+  }
+}
+
+function valueText(name, value) {
+  if (typeof value === "boolean") return value ? "是" : "否";
+  if (typeof value === "number") return `${value.toLocaleString("zh-CN", { maximumFractionDigits: 2 })} 元`;
+  if (Array.isArray(value)) return value.join(name === "category" ? " › " : "、");
+  return value;
+}
+
+/** Lights up fields and the words that they rest on. */
+function mark(names) {
+  for (const span of $("lines").querySelectorAll(".from")) {
+    span.classList.toggle("on", names.some((name) => span.dataset.fields.split(" ").includes(name)));
+  }
+  for (const card of $("ticket").children) card.classList.toggle("on", names.includes(card.dataset.field));
+}
+
+// ---------------------------------------------------------------- the rest of the page
+
+async function copyText(text, done) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Without HTTPS the browser offers no clipboard; the older way does.
+    const box = make("textarea");
+    box.value = text;
+    box.style.position = "fixed";
+    const focused = document.activeElement;
+    document.body.append(box);
+    box.select();
+    const copied = document.execCommand("copy");
+    box.remove();
+    focused?.focus();
+    if (!copied) { toast("复制未成功，请手动选择文字复制"); return; }
+  }
+  toast(done);
+}
+
+let toasting;
+function toast(text) {
+  $("toast").textContent = text;
+  $("toast").hidden = false;
+  clearTimeout(toasting);
+  toasting = setTimeout(() => { $("toast").hidden = true; }, 2200);
+}
+
+const LINK = { open: ["open", "已连接"], over: ["open", "已连接"], unknown: ["open", "已连接"], lost: ["lost", "连接中断，正在重连"] };
+function showLink(state) {
+  const [shown, text] = LINK[state];
+  $("link").dataset.state = shown;
+  $("link").lastChild.textContent = text;
+  if (state === "over" || state === "lost") refresh();
+}
+
+$("lines").addEventListener("mouseover", (event) => mark(event.target.dataset?.fields?.split(" ") ?? []));
+$("lines").addEventListener("mouseleave", () => mark([]));
+$("lines").addEventListener("click", (event) => {
+  const name = event.target.dataset?.fields?.split(" ")[0];
+  if (name && !String(getSelection())) view.cards.get(name)?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+});
+$("scroll").addEventListener("scroll", () => {
+  if (!view) return;
+  const box = $("scroll");
+  view.pinned = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  if (view.pinned) $("latest").hidden = true;
+});
+$("latest").onclick = () => { $("scroll").scrollTop = $("scroll").scrollHeight; $("scroll").focus(); };
+new ResizeObserver(() => { if (view?.pinned) $("scroll").scrollTop = $("scroll").scrollHeight; }).observe($("scroll"));
+$("follow").onchange = () => { if ($("follow").checked) follow(); };
+$("older").onclick = async () => {
+  try {
+    const page = await fetchCalls(next);
+    calls = [...calls, ...page.calls];
+    next = page.next;
+    showCalls();
+  } catch { toast("暂时读不到更早的通话，请稍后再试"); }
+};
+$("copy-all").onclick = () => {
+  const lines = FIELDS.filter(([name]) => view.fields[name]).map(([name, label]) => `${label}：${valueText(name, view.fields[name].value)}`);
+  copyText(lines.join("\n"), "已复制整张工单");
+};
+
+// The comings and goings of calls; each is a reason to read the list again.
+let lobbyPosition = 0;
+const lobby = new Wire(
+  () => ({ only: "calls", ...(OPERATOR && { operator: OPERATOR }), ...(lobbyPosition && { after: lobbyPosition }) }),
+  (message) => { lobbyPosition = Math.max(lobbyPosition, message.position ?? 0); refresh(); },
+  (state) => { if (state === "open") { refresh(); wire?.hurry(); } if (state === "lost" || !wire || wire.done) showLink(state); },
+);
+const hurry = () => { lobby.hurry(); wire?.hurry(); };
+addEventListener("online", hurry);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) hurry(); });
+// Running timers, without building the list anew.
+setInterval(() => {
+  for (const call of calls) {
+    if (call.state !== "answered") continue;
+    const state = $("calls").querySelector(`[data-call="${CSS.escape(call.call)}"] .state`);
+    if (state) state.textContent = stateText(call);
+  }
+  if (current()?.state === "answered") showState();
+}, 1000);
+refresh();

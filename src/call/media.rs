@@ -1,0 +1,253 @@
+//! One leg's media: who may send, what goes to it, what is heard of it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{NO_MEDIA_AFTER, Reason, ear::Ear};
+use crate::audio::MediaTime;
+use crate::audio::codec::Codec;
+use crate::rtp::Packet;
+use crate::rtp::forward::{Forwarder, Mapping};
+use crate::rtp::listen::ListenBuffer;
+use crate::rtp::rtcp::{Reports, Sent};
+use crate::rtp::stats::StreamStats;
+use crate::sip::sdp::{self, Description, Direction, Local, Negotiated};
+use crate::speech::segmenter::{Event, Settings};
+
+/// One leg.
+pub struct Side {
+    local: Local,
+    agreed: Option<Negotiated>,
+    /// Where the leg's packets really come from, and where ours go (symmetric RTP, RFC 4961).
+    latched: Option<SocketAddr>,
+    forwarder: Forwarder,
+    sent: Sent,
+    reports: Reports,
+    buffer: Option<ListenBuffer>,
+    /// What this leg is heard through.
+    pub ear: Ear,
+    last_packet: Instant,
+    alarmed: bool,
+    events: Vec<Event>,
+}
+
+impl Side {
+    /// A leg that is told to send to `rtp`; `seed` gives its stream's random beginnings.
+    pub fn new(now: Instant, rtp: SocketAddr, session: u64, seed: u64) -> Self {
+        let ssrc = (seed >> 32) as u32;
+        Self {
+            local: Local {
+                session,
+                version: 0,
+                rtp,
+                direction: Direction::SendRecv,
+            },
+            agreed: None,
+            latched: None,
+            // Half the sequence numbers lie ahead, so that the first wrap is some minutes away (RFC 3711 §3.3.1).
+            forwarder: Forwarder::new(ssrc, (seed & 0x7fff) as u16, (seed >> 16) as u32),
+            sent: Sent {
+                ssrc,
+                ..Sent::default()
+            },
+            reports: Reports::new(now, seed),
+            buffer: None,
+            ear: Ear::new(Settings::default(), MediaTime::ZERO),
+            last_packet: now,
+            alarmed: false,
+            events: Vec::new(),
+        }
+    }
+
+    /// Our next description of this session.
+    pub fn describe(&mut self, direction: Direction) -> Local {
+        self.local.version += 1;
+        self.local.direction = direction;
+        self.local
+    }
+
+    /// Takes what offer and answer have settled.
+    pub fn agree(&mut self, agreed: Negotiated) {
+        if self
+            .agreed
+            .as_ref()
+            .is_none_or(|before| before.remote != agreed.remote)
+        {
+            self.latched = None;
+        }
+        if let Some(buffer) = &mut self.buffer {
+            buffer.set_formats(vec![(agreed.payload_type, agreed.codec)]);
+        }
+        self.agreed = Some(agreed);
+    }
+
+    /// Answers a changed offer; the status with which it is refused otherwise.
+    pub fn renegotiate(&mut self, offer: Option<&str>, codecs: &[Codec]) -> Result<String, u16> {
+        // Without an offer we would have to make one and take the answer from the ACK.
+        let offer = Description::parse(offer.ok_or(488_u16)?).map_err(|error| error.status())?;
+        let current = self.agreed.as_ref().map(|agreed| agreed.codec);
+        let preferred: Vec<Codec> = current.into_iter().chain(codecs.iter().copied()).collect();
+        let agreed = sdp::negotiate(&offer, &preferred).map_err(|error| error.status())?;
+        let answer = sdp::answer(&offer, &agreed, &self.describe(Direction::SendRecv));
+        self.agree(agreed);
+        Ok(answer)
+    }
+
+    /// The call has been answered: the timeline begins.
+    pub fn open(&mut self, now: Instant) {
+        let formats = self
+            .agreed
+            .iter()
+            .map(|agreed| (agreed.payload_type, agreed.codec))
+            .collect();
+        self.buffer = Some(ListenBuffer::new(now, formats));
+        self.last_packet = now;
+    }
+
+    /// Makes the stream towards this leg fit what `other` sends.
+    pub fn receive_from(&mut self, other: &Self) {
+        let (Some(own), Some(other)) = (&self.agreed, &other.agreed) else {
+            return;
+        };
+        let event = own
+            .telephone_event
+            .zip(other.telephone_event)
+            .map(|(to, from)| Mapping { from, to });
+        let audio = Mapping {
+            from: other.payload_type,
+            to: own.payload_type,
+        };
+        self.forwarder
+            .connect(audio, (other.codec, own.codec), event);
+    }
+
+    /// Reads a datagram of this leg's RTP port, if it comes from whom it should.
+    ///
+    /// The address must be the one of the session description (CVE-2017-14099: anybody can send to an open port);
+    /// its port may differ, as behind some firewalls, and the first one seen then stays.
+    pub fn accept<'a>(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        datagram: &'a [u8],
+    ) -> Option<Packet<'a>> {
+        let agreed = self.agreed.as_ref()?;
+        let from_peer = source == agreed.remote
+            || self.latched == Some(source)
+            || (self.latched.is_none() && self.is_peer(source.ip()));
+        let packet = Packet::parse(datagram).filter(|_| from_peer)?;
+        self.latched = Some(source);
+        self.last_packet = now;
+        self.alarmed = false;
+        Some(packet)
+    }
+
+    fn is_peer(&self, address: IpAddr) -> bool {
+        self.agreed.as_ref().is_some_and(|agreed| {
+            agreed.remote.ip() == address || agreed.remote_rtcp.ip() == address
+        })
+    }
+
+    /// The other leg's packet as it goes to this one, and where to; `None` while this leg holds.
+    pub fn forward(&mut self, now: Instant, packet: &Packet<'_>) -> Option<(SocketAddr, Vec<u8>)> {
+        let agreed = self
+            .agreed
+            .as_ref()
+            .filter(|agreed| agreed.direction.sends())?;
+        let to = self.latched.unwrap_or(agreed.remote);
+        let datagram = self.forwarder.forward(packet)?;
+        self.sent.packets = self.sent.packets.wrapping_add(1);
+        self.sent.octets = self.sent.octets.wrapping_add(packet.payload.len() as u32);
+        self.sent.newest = Packet::parse(&datagram).map(|sent| (sent.timestamp, now));
+        Some((to, datagram))
+    }
+
+    /// Listens to a packet of this leg.
+    pub fn hear(&mut self, now: Instant, packet: &Packet<'_>) {
+        if let Some(buffer) = &mut self.buffer {
+            buffer.push(now, packet);
+        }
+    }
+
+    /// Brings what has been heard to the end-pointer and tells what it found, with all the voice heard so far;
+    /// at the `end` of the call nothing is waited for any more.
+    pub fn listen(&mut self, now: Instant, end: bool, mut tell: impl FnMut(Duration, Event)) {
+        let Some(buffer) = &mut self.buffer else {
+            return;
+        };
+        if end {
+            buffer.finish();
+        }
+        while let Some(heard) = buffer.poll(now) {
+            self.ear.listen(&heard.frame, &mut self.events);
+        }
+        if end {
+            self.ear.flush(&mut self.events);
+            // What comes after the end is nobody's.
+            self.agreed = None;
+        }
+        let voiced = self.ear.voiced();
+        for event in self.events.drain(..) {
+            tell(voiced, event);
+        }
+    }
+
+    /// What came in, once something has.
+    pub fn stats(&self) -> Option<&StreamStats> {
+        self.buffer.as_ref()?.stats()
+    }
+
+    /// Takes a datagram of this leg's RTCP port.
+    pub fn report(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
+        if self.is_peer(source.ip()) {
+            self.reports.receive(now, datagram, self.sent.ssrc);
+        }
+    }
+
+    /// The report that is due, and where to.
+    pub fn due_report(&mut self, now: Instant, wall: SystemTime) -> Option<(SocketAddr, Vec<u8>)> {
+        let to = self.agreed.as_ref()?.remote_rtcp;
+        let stats = self.buffer.as_mut()?.stats_mut();
+        Some((to, self.reports.due(now, wall, self.sent, stats)?))
+    }
+
+    /// The last report, and where to.
+    pub fn goodbye(&mut self, now: Instant, wall: SystemTime) -> Option<(SocketAddr, Vec<u8>)> {
+        let to = self.agreed.as_ref()?.remote_rtcp;
+        let stats = self.buffer.as_mut()?.stats_mut();
+        Some((to, self.reports.goodbye(now, wall, self.sent, stats)))
+    }
+
+    /// Whether the leg, which may send, has not for so long that the operator should know; once a silence.
+    pub fn is_suspiciously_silent(&mut self, now: Instant) -> bool {
+        let silent = self
+            .silence_deadline()
+            .is_some_and(|deadline| deadline <= now);
+        self.alarmed |= silent;
+        silent
+    }
+
+    fn silence_deadline(&self) -> Option<Instant> {
+        let sends = self
+            .agreed
+            .as_ref()
+            .is_some_and(|agreed| agreed.direction.receives());
+        (sends && !self.alarmed).then(|| self.last_packet + NO_MEDIA_AFTER)
+    }
+
+    /// When this leg wants to be looked after.
+    pub fn deadlines(&self) -> impl Iterator<Item = (Instant, Reason)> {
+        let listen = self
+            .buffer
+            .as_ref()
+            .map(|buffer| (buffer.deadline(), Reason::Listen));
+        let silence = self.silence_deadline().map(|at| (at, Reason::NoMedia));
+        [
+            listen,
+            silence,
+            Some((self.reports.deadline(), Reason::Report)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}

@@ -1,0 +1,623 @@
+//! One call as a state machine: SIP events, packets and hypotheses in; packets, commands, transcript and drafts out.
+//!
+//! One input, then drain the outputs: [`Call::handle`] takes one input; [`Call::transmit`] gives the packets that go
+//! to the other leg and is drained first, so nothing below can delay them; [`Call::poll`] does the listening and
+//! gives the rest, until it names the next [`Deadline`](Output::Deadline). `now` is the only clock.
+
+mod ear;
+mod media;
+mod scribe;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+pub use ear::Ear;
+use media::Side;
+pub use scribe::{Note, Scribe};
+
+use crate::audio::MediaTime;
+use crate::audio::codec::Codec;
+use crate::rtp::stats::StreamStats;
+use crate::sip::sdp::{self, Description, Direction};
+use crate::sip::{IncomingCall, SipCommand, SipEvent};
+use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
+use crate::ticket::{CallFacts, Drafter, TicketDraft};
+use crate::transcript::{AlarmKind, CallInfo, Line, TranscriptEvent};
+
+/// What the bridge speaks, in our order of preference: the trunks of this country speak A-law.
+const CODECS: [Codec; 2] = [Codec::Pcma, Codec::Pcmu];
+
+/// How long a leg may send nothing before the operator is told.
+const NO_MEDIA_AFTER: Duration = Duration::from_secs(8);
+
+/// Where a call's media ends on this machine, and what it needs to begin.
+pub struct Setup {
+    /// The gateway's identifier of the call.
+    pub id: CallId,
+    /// The caller's INVITE.
+    pub incoming: IncomingCall,
+    /// The operator's SIP URI.
+    pub operator: String,
+    /// Where the caller is told to send RTP.
+    pub caller_media: SocketAddr,
+    /// Where the operator's phone is told to send RTP.
+    pub operator_media: SocketAddr,
+    /// The wall clock at `now`, read once.
+    pub wall: SystemTime,
+    /// From a cryptographic generator: SSRCs, first sequence numbers and timestamps, session numbers.
+    pub seed: u64,
+    /// How long the operator's phone may ring.
+    pub ring: Duration,
+    /// How long the last words may take after the end.
+    pub flush: Duration,
+    /// Fills the draft.
+    pub drafter: Arc<Drafter>,
+}
+
+/// What happens to a call.
+pub enum Input<'a> {
+    /// From the SIP adapter.
+    Sip(SipEvent),
+    /// A datagram on a leg's RTP port.
+    Rtp {
+        /// Whose port.
+        leg: Leg,
+        /// Who sent it.
+        source: SocketAddr,
+        /// The datagram.
+        datagram: &'a [u8],
+    },
+    /// A datagram on a leg's RTCP port.
+    Rtcp {
+        /// Whose port.
+        leg: Leg,
+        /// Who sent it.
+        source: SocketAddr,
+        /// The datagram.
+        datagram: &'a [u8],
+    },
+    /// What became of a recognition.
+    Heard(UtteranceKey, Outcome),
+    /// The gateway ends the call, e.g. when it drains.
+    End(&'static str),
+}
+
+/// A datagram to send.
+#[derive(Debug)]
+pub struct Transmit {
+    /// From this leg's port…
+    pub leg: Leg,
+    /// …its RTCP one, or its RTP one.
+    pub rtcp: bool,
+    /// To whom.
+    pub to: SocketAddr,
+    /// The datagram.
+    pub datagram: Vec<u8>,
+}
+
+/// What the call wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this.
+    Transmit(Transmit),
+    /// Tell the SIP adapter.
+    Sip(SipCommand),
+    /// Have this recognised by then, and hand back [`Input::Heard`].
+    Recognize(Utterance, Instant),
+    /// Publish this.
+    Transcript(TranscriptEvent),
+    /// Publish this and hand it to the outbox.
+    Draft(DraftOutput),
+    /// The call is over; nothing follows.
+    Ended(Summary),
+    /// Nothing to do until then, or until the next input.
+    Deadline(Instant, Reason),
+    /// Nothing to do until the next input.
+    Idle,
+}
+
+/// A draft as it stands.
+#[derive(Debug)]
+pub struct DraftOutput {
+    /// Counts the call's drafts from 1.
+    pub revision: u64,
+    /// The draft.
+    pub draft: Arc<TicketDraft>,
+    /// The final lines that its evidence points into.
+    pub lines: Vec<Line>,
+    /// Whether the call is over, so that this is the last.
+    pub closes: bool,
+}
+
+/// Why a call wants to be polled at a certain time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The operator's phone has rung long enough.
+    Ring,
+    /// The jitter buffer gives up waiting for a packet.
+    Listen,
+    /// A sender or receiver report is due.
+    Report,
+    /// A leg has been silent for suspiciously long.
+    NoMedia,
+    /// The last words have had their time.
+    Flush,
+}
+
+/// How a call went, for the log and the metrics.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// From the answer to the end.
+    pub duration: MediaTime,
+    /// Why it ended.
+    pub reason: String,
+    /// What came in from the caller and from the operator, where media flowed.
+    pub streams: [Option<StreamStats>; 2],
+}
+
+enum State {
+    /// The operator's phone has been invited.
+    Ringing { until: Instant },
+    /// Both legs are connected.
+    Up,
+    /// Hung up; the last words are being recognised.
+    Flushing { until: Instant },
+    /// Everything has been said.
+    Over,
+}
+
+/// One call.
+pub struct Call {
+    setup: Setup,
+    offer: Description,
+    began: Instant,
+    answered: Option<Instant>,
+    ended: Option<(Instant, String)>,
+    state: State,
+    sides: [Side; 2],
+    scribe: Scribe,
+    facts: CallFacts,
+    draft: Arc<TicketDraft>,
+    revision: u64,
+    transmits: VecDeque<Transmit>,
+    outputs: VecDeque<Output>,
+}
+
+const fn index(leg: Leg) -> usize {
+    match leg {
+        Leg::Caller | Leg::Mono => 0,
+        Leg::Operator => 1,
+    }
+}
+
+const LEGS: [Leg; 2] = [Leg::Caller, Leg::Operator];
+
+impl Call {
+    /// Takes an INVITE: the operator's phone is invited, or the caller refused when no codec is shared.
+    #[must_use]
+    pub fn new(now: Instant, setup: Setup) -> Self {
+        let incoming = &setup.incoming;
+        let facts = CallFacts {
+            call: setup.id.clone(),
+            caller_number: incoming.caller_number.clone(),
+            started_at: setup.wall,
+        };
+        let started = TranscriptEvent::Started(CallInfo {
+            call: setup.id.clone(),
+            caller_number: incoming.caller_number.clone(),
+            called: incoming.called.clone(),
+            operator: setup.operator.clone(),
+            started_at: setup.wall,
+        });
+        let session = |leg: u64| (setup.seed ^ leg) >> 2;
+        let mut call = Self {
+            offer: Description::default(),
+            began: now,
+            answered: None,
+            ended: None,
+            state: State::Ringing {
+                until: now + setup.ring,
+            },
+            sides: [
+                Side::new(now, setup.caller_media, session(0), setup.seed),
+                Side::new(
+                    now,
+                    setup.operator_media,
+                    session(1),
+                    setup.seed.rotate_left(32),
+                ),
+            ],
+            scribe: Scribe::new(setup.id.clone()),
+            facts,
+            draft: Arc::default(),
+            revision: 0,
+            transmits: VecDeque::new(),
+            outputs: VecDeque::from([Output::Transcript(started)]),
+            setup,
+        };
+        match call.read_offer() {
+            Ok(offer) => {
+                let mut codecs = offer.codecs();
+                codecs.retain(|codec| CODECS.contains(codec));
+                codecs.extend(
+                    CODECS
+                        .iter()
+                        .filter(|codec| !offer.codecs().contains(codec)),
+                );
+                call.offer = offer;
+                let invite = SipCommand::InviteOperator {
+                    to: call.setup.operator.clone(),
+                    caller_number: call.setup.incoming.caller_number.clone(),
+                    offer: sdp::offer(&call.sides[1].describe(Direction::SendRecv), &codecs),
+                };
+                call.outputs.push_back(Output::Sip(invite));
+            }
+            Err((status, reason)) => call.refuse(now, status, reason),
+        }
+        call
+    }
+
+    /// The caller's offer, if it can be served.
+    fn read_offer(&self) -> Result<Description, (u16, String)> {
+        let Some(offer) = &self.setup.incoming.offer else {
+            return Err((
+                488,
+                "the INVITE carries no session description; set the peer to send an early offer"
+                    .into(),
+            ));
+        };
+        let refused = |error: sdp::SdpError| (error.status(), error.to_string());
+        let offer = Description::parse(offer).map_err(refused)?;
+        sdp::negotiate(&offer, &CODECS).map_err(refused)?;
+        Ok(offer)
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Rtp {
+                leg,
+                source,
+                datagram,
+            } => self.media(now, leg, source, datagram),
+            Input::Rtcp {
+                leg,
+                source,
+                datagram,
+            } => self.sides[index(leg)].report(now, source, datagram),
+            Input::Heard(key, outcome) => {
+                let voiced = self.sides[index(key.leg)].ear.voiced();
+                self.scribe.heard(now, &key, outcome, voiced);
+            }
+            Input::Sip(event) => self.signal(now, event),
+            Input::End(reason) => match self.state {
+                State::Ringing { .. } => {
+                    self.outputs
+                        .push_back(Output::Sip(SipCommand::CancelOperator));
+                    self.refuse(now, 480, reason.to_owned());
+                }
+                State::Up => {
+                    for leg in LEGS {
+                        self.outputs
+                            .push_back(Output::Sip(SipCommand::HangUp { leg }));
+                    }
+                    self.hang_up(now, reason);
+                }
+                State::Flushing { .. } | State::Over => {}
+            },
+        }
+    }
+
+    fn signal(&mut self, now: Instant, event: SipEvent) {
+        match (&self.state, event) {
+            (State::Ringing { .. }, SipEvent::CallerCancelled) => {
+                self.outputs
+                    .push_back(Output::Sip(SipCommand::CancelOperator));
+                self.close(now, "caller cancelled");
+            }
+            (State::Ringing { .. }, SipEvent::OperatorRinging { status, .. }) => {
+                // Early media is not bridged, so its description is not passed on and 183 becomes 180.
+                let status = if status == 183 { 180 } else { status };
+                self.outputs.push_back(Output::Sip(SipCommand::Ring {
+                    status,
+                    answer: None,
+                }));
+            }
+            (State::Ringing { .. }, SipEvent::OperatorAnswered { answer }) => {
+                self.answer(now, &answer)
+            }
+            (State::Ringing { .. }, SipEvent::OperatorRejected { status, reason }) => {
+                let (status, reason) = match status {
+                    408 => (480, "the operator's phone does not answer".to_owned()),
+                    // Redirection and authentication are between us and the operator's side.
+                    300..=399 | 401 | 407 => (480, format!("the operator's side said {status}")),
+                    _ => (status, reason),
+                };
+                self.refuse(now, status, reason);
+            }
+            (State::Ringing { .. }, SipEvent::HungUp { leg, cause }) => {
+                self.outputs
+                    .push_back(Output::Sip(SipCommand::CancelOperator));
+                self.close(now, &format!("{leg} lost before the answer ({cause})"));
+            }
+            (State::Up, SipEvent::HungUp { leg, cause }) => {
+                self.outputs
+                    .push_back(Output::Sip(SipCommand::HangUp { leg: leg.other() }));
+                let reason = if cause == "BYE" {
+                    format!("{leg} hung up")
+                } else {
+                    format!("{leg} lost ({cause})")
+                };
+                self.hang_up(now, &reason);
+            }
+            (State::Up, SipEvent::Offered { leg, offer }) => {
+                let answer = self.sides[index(leg)].renegotiate(offer.as_deref(), &CODECS);
+                self.connect();
+                self.outputs
+                    .push_back(Output::Sip(SipCommand::AnswerOffer { leg, answer }));
+            }
+            // What crosses a hang-up on the wire has no effect any more.
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, now: Instant, answer: &str) {
+        let agreed = Description::parse(answer).and_then(|operator| {
+            let chosen: Vec<Codec> = operator
+                .codecs()
+                .into_iter()
+                .filter(|codec| CODECS.contains(codec))
+                .collect();
+            let operator = sdp::negotiate(&operator, &chosen)?;
+            // The operator's choice first, so that nothing needs to be transcoded where the caller knows it too.
+            let preferred: Vec<Codec> = std::iter::once(operator.codec).chain(CODECS).collect();
+            Ok((sdp::negotiate(&self.offer, &preferred)?, operator))
+        });
+        match agreed {
+            Ok((caller, operator)) => {
+                let text = sdp::answer(
+                    &self.offer,
+                    &caller,
+                    &self.sides[0].describe(Direction::SendRecv),
+                );
+                self.sides[0].agree(caller);
+                self.sides[1].agree(operator);
+                self.outputs
+                    .push_back(Output::Sip(SipCommand::AnswerCaller { answer: text }));
+                self.answered = Some(now);
+                self.state = State::Up;
+                for side in &mut self.sides {
+                    side.open(now);
+                }
+                self.connect();
+                let at = self.wall(now);
+                self.outputs
+                    .push_back(Output::Transcript(TranscriptEvent::Answered { at }));
+            }
+            Err(error) => {
+                // The phone has accepted: its dialog is ended properly.
+                self.outputs
+                    .push_back(Output::Sip(SipCommand::HangUp { leg: Leg::Operator }));
+                self.refuse(
+                    now,
+                    488,
+                    format!("the operator's phone answered unusably: {error}"),
+                );
+            }
+        }
+    }
+
+    /// Makes each leg's outgoing stream fit what both legs have agreed on.
+    fn connect(&mut self) {
+        let [caller, operator] = &mut self.sides;
+        caller.receive_from(operator);
+        operator.receive_from(caller);
+    }
+
+    /// The wall clock at `now`, by the one reading at the beginning.
+    fn wall(&self, now: Instant) -> SystemTime {
+        self.setup.wall + now.saturating_duration_since(self.began)
+    }
+
+    fn media(&mut self, now: Instant, leg: Leg, source: SocketAddr, datagram: &[u8]) {
+        if !matches!(self.state, State::Up) {
+            return;
+        }
+        let [caller, operator] = &mut self.sides;
+        let (from, to) = if leg == Leg::Caller {
+            (caller, operator)
+        } else {
+            (operator, caller)
+        };
+        let Some(packet) = from.accept(now, source, datagram) else {
+            return;
+        };
+        if let Some((to_address, datagram)) = to.forward(now, &packet) {
+            self.transmits.push_back(Transmit {
+                leg: leg.other(),
+                rtcp: false,
+                to: to_address,
+                datagram,
+            });
+        }
+        from.hear(now, &packet);
+    }
+
+    fn refuse(&mut self, now: Instant, status: u16, reason: String) {
+        self.outputs
+            .push_back(Output::Sip(SipCommand::RejectCaller {
+                status,
+                reason: reason.clone(),
+            }));
+        self.close(now, &reason);
+    }
+
+    /// Ends a call that was connected: what was said last is still recognised.
+    fn hang_up(&mut self, now: Instant, reason: &str) {
+        self.ended = Some((now, reason.to_owned()));
+        self.state = State::Flushing {
+            until: now + self.setup.flush,
+        };
+        let wall = self.wall(now);
+        for leg in LEGS {
+            let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
+            if let Some((to, datagram)) = side.goodbye(now, wall) {
+                self.transmits.push_back(Transmit {
+                    leg,
+                    rtcp: true,
+                    to,
+                    datagram,
+                });
+            }
+            side.listen(now, true, |voiced, event| {
+                scribe.listen(now, leg, event, voiced)
+            });
+        }
+    }
+
+    /// Ends a call that never was connected.
+    fn close(&mut self, now: Instant, reason: &str) {
+        self.ended = Some((now, reason.to_owned()));
+        self.state = State::Flushing { until: now };
+    }
+
+    /// The next packet to send; drained after each input, before [`Call::poll`].
+    pub fn transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// Does what is due and gives one output.
+    pub fn poll(&mut self, now: Instant) -> Output {
+        loop {
+            if let Some(transmit) = self.transmits.pop_front() {
+                return Output::Transmit(transmit);
+            }
+            if let Some(output) = self.outputs.pop_front() {
+                return output;
+            }
+            if let Some(note) = self.scribe.note() {
+                match note {
+                    Note::Recognize(utterance, due) => return Output::Recognize(utterance, due),
+                    Note::Tell(event) => {
+                        if matches!(&event, TranscriptEvent::Line(line) if line.is_final) {
+                            self.redraft(false);
+                        }
+                        return Output::Transcript(event);
+                    }
+                }
+            }
+            match self.state {
+                State::Ringing { until } if until <= now => {
+                    self.outputs
+                        .push_back(Output::Sip(SipCommand::CancelOperator));
+                    self.refuse(now, 480, "the operator's phone does not answer".to_owned());
+                }
+                State::Ringing { until } => return Output::Deadline(until, Reason::Ring),
+                State::Up => {
+                    if !self.tick(now) {
+                        return self.deadline();
+                    }
+                }
+                State::Flushing { until } => {
+                    if self.scribe.is_waiting() && now < until {
+                        return Output::Deadline(until, Reason::Flush);
+                    }
+                    if self.scribe.is_waiting() {
+                        self.scribe.give_up();
+                    } else {
+                        self.conclude();
+                    }
+                }
+                State::Over => return Output::Idle,
+            }
+        }
+    }
+
+    /// Listens and reports; whether anything came of it.
+    fn tick(&mut self, now: Instant) -> bool {
+        let wall = self.wall(now);
+        for leg in LEGS {
+            let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
+            side.listen(now, false, |voiced, event| {
+                scribe.listen(now, leg, event, voiced)
+            });
+            if let Some((to, datagram)) = side.due_report(now, wall) {
+                self.transmits.push_back(Transmit {
+                    leg,
+                    rtcp: true,
+                    to,
+                    datagram,
+                });
+            }
+            if side.is_suspiciously_silent(now) {
+                let alarm = TranscriptEvent::Alarm {
+                    leg,
+                    alarm: AlarmKind::NoMedia,
+                };
+                self.outputs.push_back(Output::Transcript(alarm));
+            }
+        }
+        !self.transmits.is_empty() || !self.outputs.is_empty() || self.scribe.has_notes()
+    }
+
+    fn deadline(&self) -> Output {
+        let next = self
+            .sides
+            .iter()
+            .flat_map(Side::deadlines)
+            .min_by_key(|(at, _)| *at);
+        next.map_or(Output::Idle, |(at, reason)| Output::Deadline(at, reason))
+    }
+
+    /// Draws up the draft anew; it is handed out when it has changed or is the last.
+    fn redraft(&mut self, closes: bool) {
+        let draft = self
+            .setup
+            .drafter
+            .draft(self.scribe.transcript(), &self.facts);
+        if closes || draft != *self.draft {
+            self.draft = Arc::new(draft);
+            self.revision += 1;
+            self.outputs.push_back(Output::Draft(DraftOutput {
+                revision: self.revision,
+                draft: self.draft.clone(),
+                lines: self.scribe.transcript().final_lines().cloned().collect(),
+                closes,
+            }));
+        }
+    }
+
+    /// Says the last: the closing draft of an answered call, then that it is over.
+    fn conclude(&mut self) {
+        let (at, reason) = self
+            .ended
+            .clone()
+            .expect("a call flushes only after it has ended");
+        let duration = self.answered.map_or(MediaTime::ZERO, |answered| {
+            MediaTime::ZERO + at.saturating_duration_since(answered)
+        });
+        if self.answered.is_some() {
+            self.redraft(true);
+        }
+        let last = TranscriptEvent::CallFinal {
+            duration,
+            reason: reason.clone(),
+        };
+        self.outputs.push_back(Output::Transcript(last));
+        let streams = [
+            self.sides[0].stats().cloned(),
+            self.sides[1].stats().cloned(),
+        ];
+        self.outputs.push_back(Output::Ended(Summary {
+            duration,
+            reason,
+            streams,
+        }));
+        self.state = State::Over;
+    }
+}
+
+#[cfg(test)]
+mod tests;

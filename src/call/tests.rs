@@ -1,0 +1,526 @@
+//! Whole calls in virtual time: phones that speak tones over a seeded network, a scripted recogniser, no sockets.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::*;
+use crate::audio::codec::Encoder;
+use crate::rtp::lossy::LossyNetwork;
+use crate::rtp::{Packet, WireSequence};
+use crate::speech::{Hypothesis, Pass};
+use crate::ticket::Taxonomy;
+
+const MS: Duration = Duration::from_millis(1);
+const CALLER: &str = "198.51.100.7:6000";
+const OPERATOR: &str = "203.0.113.9:7000";
+
+fn at(address: &str) -> SocketAddr {
+    address.parse().expect("an address")
+}
+
+fn described(address: &str, formats: &str) -> String {
+    let address = at(address);
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {formats}\r\n",
+        ip = address.ip(),
+        port = address.port()
+    )
+}
+
+/// A call, the time, and everything that came out of it.
+struct World {
+    call: Call,
+    now: Instant,
+    network: LossyNetwork,
+    /// Packets on their way to the gateway, by arrival.
+    wire: BinaryHeap<Reverse<(Instant, u64, bool, Vec<u8>)>>,
+    sent: [u16; 2],
+    serial: u64,
+    /// How long the recogniser takes; `None` for one that never answers.
+    recognition: Option<Duration>,
+    jobs: Vec<(Instant, UtteranceKey)>,
+    passes: Vec<Pass>,
+    forwarded: [Vec<Vec<u8>>; 2],
+    commands: Vec<SipCommand>,
+    told: Vec<TranscriptEvent>,
+    drafts: Vec<DraftOutput>,
+    summary: Option<Summary>,
+}
+
+impl World {
+    fn offered(offer: Option<String>) -> Self {
+        let now = Instant::now();
+        let setup = Setup {
+            id: CallId::new("c1"),
+            incoming: IncomingCall {
+                sip_call_id: "abc@peer".to_owned(),
+                caller_number: Some("13812345678".into()),
+                caller_display: None,
+                called: "12345".to_owned(),
+                offer,
+            },
+            operator: "sip:op@203.0.113.9".to_owned(),
+            caller_media: at("192.0.2.1:20000"),
+            operator_media: at("192.0.2.1:20002"),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
+            seed: 42,
+            ring: Duration::from_secs(30),
+            flush: Duration::from_secs(5),
+            drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
+        };
+        let mut world = Self {
+            call: Call::new(now, setup),
+            now,
+            network: LossyNetwork::new(1, 0.0, Duration::ZERO),
+            wire: BinaryHeap::new(),
+            sent: [0; 2],
+            serial: 0,
+            recognition: Some(200 * MS),
+            jobs: Vec::new(),
+            passes: Vec::new(),
+            forwarded: [Vec::new(), Vec::new()],
+            commands: Vec::new(),
+            told: Vec::new(),
+            drafts: Vec::new(),
+            summary: None,
+        };
+        world.drain();
+        world
+    }
+
+    fn ringing() -> Self {
+        Self::offered(Some(described(
+            CALLER,
+            "8 0 101\r\na=rtpmap:101 telephone-event/8000",
+        )))
+    }
+
+    fn answered() -> Self {
+        let mut world = Self::ringing();
+        world.sip(SipEvent::OperatorRinging {
+            status: 180,
+            answer: None,
+        });
+        world.sip(SipEvent::OperatorAnswered {
+            answer: described(OPERATOR, "8"),
+        });
+        world
+    }
+
+    fn sip(&mut self, event: SipEvent) {
+        self.call.handle(self.now, Input::Sip(event));
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.call.poll(self.now) {
+                Output::Transmit(transmit) if transmit.rtcp => {}
+                Output::Transmit(transmit) => {
+                    self.forwarded[index(transmit.leg)].push(transmit.datagram)
+                }
+                Output::Sip(command) => self.commands.push(command),
+                Output::Recognize(utterance, _) => {
+                    self.passes.push(utterance.pass);
+                    if let Some(took) = self.recognition {
+                        self.jobs.push((self.now + took, utterance.key));
+                    }
+                }
+                Output::Transcript(event) => self.told.push(event),
+                Output::Draft(draft) => self.drafts.push(draft),
+                Output::Ended(summary) => self.summary = Some(summary),
+                Output::Deadline(at, reason) => {
+                    assert!(at > self.now, "{reason:?} is due and was not done");
+                    return;
+                }
+                Output::Idle => return,
+            }
+        }
+    }
+
+    /// Lets time pass while the legs speak a tone or keep quiet, both sending.
+    fn pass(&mut self, millis: u64, caller: bool, operator: bool) -> &mut Self {
+        for _ in 0..millis / 20 {
+            for (is_operator, speaks) in [(false, caller), (true, operator)] {
+                self.speak(is_operator, speaks);
+            }
+            self.wait(20);
+        }
+        self
+    }
+
+    fn speak(&mut self, is_operator: bool, aloud: bool) {
+        let count = &mut self.sent[usize::from(is_operator)];
+        let level = if aloud { 8_000.0 } else { 0.0 };
+        let samples: Vec<i16> = (0..160)
+            .map(|i| {
+                let at = f32::from(*count) * 160.0 + i as f32;
+                (level * (at * 440.0 * std::f32::consts::TAU / 8_000.0).sin()) as i16
+            })
+            .collect();
+        let packet = Packet {
+            payload_type: 8,
+            marker: false,
+            sequence: WireSequence(count.wrapping_add(65_000)),
+            timestamp: u32::from(*count) * 160,
+            ssrc: u32::from(is_operator),
+            payload: &Encoder::new(Codec::Pcma).encode(&samples),
+        };
+        *count += 1;
+        if let Some(arrival) = self.network.carry(self.now) {
+            self.serial += 1;
+            self.wire.push(Reverse((
+                arrival,
+                self.serial,
+                is_operator,
+                packet.to_datagram(),
+            )));
+        }
+    }
+
+    /// Time passes, a millisecond at a time.
+    fn wait(&mut self, millis: u64) -> &mut Self {
+        for _ in 0..millis {
+            self.now += MS;
+            while self
+                .wire
+                .peek()
+                .is_some_and(|Reverse((arrival, ..))| *arrival <= self.now)
+            {
+                let Some(Reverse((_, _, is_operator, datagram))) = self.wire.pop() else {
+                    break;
+                };
+                let (leg, source) = if is_operator {
+                    (Leg::Operator, at(OPERATOR))
+                } else {
+                    (Leg::Caller, at(CALLER))
+                };
+                self.call.handle(
+                    self.now,
+                    Input::Rtp {
+                        leg,
+                        source,
+                        datagram: &datagram,
+                    },
+                );
+                self.drain();
+            }
+            let (done, jobs) = std::mem::take(&mut self.jobs)
+                .into_iter()
+                .partition(|(due, _)| *due <= self.now);
+            self.jobs = jobs;
+            let done: Vec<(Instant, UtteranceKey)> = done;
+            for (_, key) in done {
+                let text = format!("第{}句第{}次", key.id, key.revision).into();
+                let hypothesis = Hypothesis {
+                    text,
+                    confidence: 0.9,
+                    took: Duration::ZERO,
+                };
+                self.call
+                    .handle(self.now, Input::Heard(key, Outcome::Recognized(hypothesis)));
+            }
+            self.drain();
+        }
+        self
+    }
+
+    fn final_lines(&self) -> Vec<&Line> {
+        let line = |event| match event {
+            &TranscriptEvent::Line(ref line) if line.is_final => Some(line),
+            _ => None,
+        };
+        self.told.iter().filter_map(line).collect()
+    }
+
+    fn rejected(&self) -> Option<u16> {
+        self.commands.iter().find_map(|command| match command {
+            SipCommand::RejectCaller { status, .. } => Some(*status),
+            _ => None,
+        })
+    }
+
+    fn ended_properly(&self) {
+        assert!(
+            matches!(self.told.last(), Some(TranscriptEvent::CallFinal { .. })),
+            "{:?}",
+            self.told
+        );
+        assert!(self.summary.is_some());
+    }
+}
+
+#[test]
+fn a_call_is_bridged_heard_and_drafted_and_its_last_words_come_before_its_end() {
+    let mut world = World::answered();
+    assert!(matches!(&world.commands[..], [
+        SipCommand::InviteOperator { .. },
+        SipCommand::Ring { status: 180, .. },
+        SipCommand::AnswerCaller { answer },
+    ] if answer.contains("m=audio 20000 RTP/AVP 8") && answer.contains("c=IN IP4 192.0.2.1")));
+    world
+        .pass(400, false, false)
+        .pass(2_400, true, false)
+        .pass(1_200, false, false);
+    world.pass(2_000, false, true).pass(1_000, false, false);
+    let lines = world.final_lines();
+    assert_eq!(
+        lines
+            .iter()
+            .map(|line| (line.id, line.leg))
+            .collect::<Vec<_>>(),
+        [(0, Leg::Caller), (1, Leg::Operator)]
+    );
+    assert!(
+        lines[0].start.as_millis() < 500 && (2_700..3_000).contains(&lines[0].end.as_millis()),
+        "{lines:?}"
+    );
+    assert!(
+        world
+            .told
+            .iter()
+            .any(|event| matches!(event, TranscriptEvent::Line(line) if !line.is_final))
+    );
+
+    // The caller is cut off in the middle of a word.
+    world.pass(1_500, true, false);
+    world.sip(SipEvent::HungUp {
+        leg: Leg::Caller,
+        cause: "BYE".to_owned(),
+    });
+    assert!(
+        world
+            .commands
+            .contains(&SipCommand::HangUp { leg: Leg::Operator })
+    );
+    assert!(
+        world.summary.is_none(),
+        "the last words are still being recognised"
+    );
+    world.wait(300);
+    assert_eq!(world.final_lines().len(), 3);
+    world.ended_properly();
+    let last = world.drafts.last().expect("a draft");
+    assert!(last.closes);
+    assert_eq!(last.lines.len(), 3);
+    assert!(
+        world
+            .drafts
+            .windows(2)
+            .all(|pair| pair[0].revision < pair[1].revision)
+    );
+    let summary = world.summary.expect("ended");
+    assert_eq!(summary.reason, "caller hung up");
+    assert_eq!(summary.duration.as_millis(), 8_500);
+    assert!(
+        summary
+            .streams
+            .iter()
+            .flatten()
+            .all(|stream| stream.lost() == 0 && stream.mos(Duration::ZERO) > 4.3)
+    );
+}
+
+#[test]
+fn the_text_of_an_utterance_is_there_soon_after_its_last_word() {
+    let mut world = World::answered();
+    world.pass(2_000, true, false);
+    let spoken = world.now;
+    while world.final_lines().is_empty() {
+        world.pass(20, false, false);
+        assert!(
+            world.now - spoken < 800 * MS,
+            "no line 800 ms after the last word"
+        );
+    }
+    // The end-point pass is promoted: no pass was made for the final line itself.
+    assert!(!world.passes.contains(&Pass::Final), "{:?}", world.passes);
+}
+
+#[test]
+fn over_bad_networks_everything_that_arrives_is_forwarded_and_every_utterance_is_heard() {
+    for seed in 0..12 {
+        let mut world = World::answered();
+        world.network = LossyNetwork::new(seed, 0.05, (seed * 5) as u32 * MS);
+        for _ in 0..3 {
+            world.pass(1_600, true, false).pass(1_200, false, false);
+        }
+        world.wait(500);
+        for forwarded in &world.forwarded {
+            let packets: Vec<_> = forwarded
+                .iter()
+                .map(|datagram| Packet::parse(datagram).expect("a packet"))
+                .collect();
+            let ssrc = packets[0].ssrc;
+            assert!(packets.iter().all(|packet| packet.ssrc == ssrc));
+        }
+        let arrived = world.serial as usize;
+        assert_eq!(
+            world.forwarded[0].len() + world.forwarded[1].len(),
+            arrived,
+            "seed {seed}"
+        );
+        assert!(
+            arrived < usize::from(world.sent[0] + world.sent[1]),
+            "seed {seed} lost nothing"
+        );
+        let lines = world.final_lines();
+        assert_eq!(lines.len(), 3, "seed {seed}: {lines:?}");
+        assert!(lines.windows(2).all(|pair| pair[0].end <= pair[1].start));
+    }
+}
+
+#[test]
+fn a_recogniser_that_never_answers_leaves_a_gap_and_the_call_ends_in_time() {
+    let mut world = World::answered();
+    world.recognition = None;
+    world.pass(2_000, true, false);
+    world.sip(SipEvent::HungUp {
+        leg: Leg::Operator,
+        cause: "BYE".to_owned(),
+    });
+    world.wait(4_900);
+    assert!(world.summary.is_none());
+    world.wait(200);
+    assert!(world.told.iter().any(|event| matches!(
+        event,
+        TranscriptEvent::Gap {
+            leg: Leg::Caller,
+            ..
+        }
+    )));
+    world.ended_properly();
+}
+
+#[test]
+fn a_caller_without_a_codec_of_ours_is_refused_before_anybody_rings() {
+    for (offer, status) in [
+        (
+            Some(described(CALLER, "111\r\na=rtpmap:111 opus/48000/2")),
+            488,
+        ),
+        (Some("hello".to_owned()), 400),
+        (None, 488),
+    ] {
+        let world = World::offered(offer);
+        assert_eq!(world.rejected(), Some(status));
+        assert!(
+            !world
+                .commands
+                .iter()
+                .any(|command| matches!(command, SipCommand::InviteOperator { .. }))
+        );
+        world.ended_properly();
+    }
+}
+
+#[test]
+fn what_the_operators_side_says_is_mapped_back_to_the_caller() {
+    for (said, told) in [
+        (486, 486),
+        (480, 480),
+        (408, 480),
+        (603, 603),
+        (401, 480),
+        (302, 480),
+    ] {
+        let mut world = World::ringing();
+        world.sip(SipEvent::OperatorRejected {
+            status: said,
+            reason: "as it is".to_owned(),
+        });
+        assert_eq!(world.rejected(), Some(told), "{said}");
+        world.ended_properly();
+        assert!(world.drafts.is_empty());
+    }
+}
+
+#[test]
+fn a_caller_who_gives_up_and_a_phone_that_rings_too_long_end_the_operators_leg() {
+    let mut world = World::ringing();
+    world.sip(SipEvent::CallerCancelled);
+    assert!(world.commands.contains(&SipCommand::CancelOperator));
+    assert_eq!(world.rejected(), None);
+    world.ended_properly();
+
+    let mut world = World::ringing();
+    world.wait(30_000);
+    assert!(world.commands.contains(&SipCommand::CancelOperator));
+    assert_eq!(world.rejected(), Some(480));
+    world.ended_properly();
+}
+
+#[test]
+fn packets_of_strangers_are_neither_forwarded_nor_heard() {
+    let mut world = World::answered();
+    world.speak(false, true);
+    world.wait(1);
+    let Some(stolen) = world.forwarded[1].first().cloned() else {
+        panic!("the caller's own packet was not forwarded")
+    };
+    let stranger = at("198.51.100.66:6000");
+    world.call.handle(
+        world.now,
+        Input::Rtp {
+            leg: Leg::Caller,
+            source: stranger,
+            datagram: &stolen,
+        },
+    );
+    world.drain();
+    assert_eq!(world.forwarded[1].len(), 1);
+}
+
+#[test]
+fn a_leg_on_hold_gets_no_packets_and_gets_them_again_after_it() {
+    let mut world = World::answered();
+    let reoffer = |world: &mut World, direction: &str| {
+        let offer = format!("{}a={direction}\r\n", described(OPERATOR, "8"));
+        world.sip(SipEvent::Offered {
+            leg: Leg::Operator,
+            offer: Some(offer),
+        });
+        match world.commands.last() {
+            Some(SipCommand::AnswerOffer {
+                leg: Leg::Operator,
+                answer: Ok(answer),
+            }) => answer.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    world.pass(200, true, false);
+    let before = world.forwarded[1].len();
+    assert!(before > 0);
+    assert!(reoffer(&mut world, "sendonly").contains("a=recvonly"));
+    world.pass(200, true, false);
+    assert_eq!(world.forwarded[1].len(), before);
+    assert!(reoffer(&mut world, "sendrecv").contains("a=sendrecv"));
+    world.pass(200, true, false);
+    assert!(world.forwarded[1].len() > before);
+}
+
+#[test]
+fn a_leg_that_sends_nothing_raises_an_alarm_once() {
+    let mut world = World::answered();
+    for _ in 0..1_000 {
+        world.speak(false, false);
+        world.wait(20);
+    }
+    let alarms = world.told.iter().filter(|event| {
+        matches!(
+            event,
+            TranscriptEvent::Alarm {
+                leg: Leg::Operator,
+                alarm: AlarmKind::NoMedia
+            }
+        )
+    });
+    assert_eq!(alarms.count(), 1);
+    assert!(!world.told.iter().any(|event| matches!(
+        event,
+        TranscriptEvent::Alarm {
+            leg: Leg::Caller,
+            ..
+        }
+    )));
+}

@@ -1,0 +1,232 @@
+//! `xinqiao demo`: a whole gateway, one real SIP call through it, and what came of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use super::serve::{Settings, asked_to_stop};
+use super::{Failure, log};
+use crate::config::Config;
+use crate::gateway::phone::{self, AnswerPlan, Answering, CallPlan};
+use crate::gateway::serve::Gateway;
+use crate::gateway::wav::Wav;
+use crate::grpc::convert;
+use crate::grpc::proto::ticket::v1::GetDraftRequest;
+use crate::grpc::proto::ticket::v1::ticket_book_client::TicketBookClient;
+use crate::grpc::proto::transcript::v1::event::Body;
+use crate::grpc::proto::transcript::v1::transcript_service_client::TranscriptServiceClient;
+use crate::grpc::proto::transcript::v1::{Event, Leg, WatchRequest};
+use crate::ticket::{FieldName, FieldValue, TicketDraft};
+
+/// How long the closing draft may take to the backend after the call.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The recording to play: left or only channel as the caller, right channel as the operator
+    #[arg(long, value_name = "FILE")]
+    wav: PathBuf,
+    /// Stay up after the call until Ctrl-C, so that the page can be looked at
+    #[arg(long)]
+    stay: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Starts the gateway and the phones, plays the call, prints transcript and ticket.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    log::start();
+    let config = arguments.settings.load()?;
+    let wav = Wav::read(&arguments.wav).map_err(Failure::must_be_mended)?;
+    let seconds = wav.channels[0].len() as u64 / u64::from(wav.rate.hertz());
+    super::runtime()?.block_on(async {
+        let gateway = Gateway::start(&config)
+            .await
+            .map_err(Failure::must_be_mended)?;
+        println!("心桥 is up: page http://{}", gateway.console);
+        let outcome = play(&gateway, &config, arguments, seconds).await;
+        if outcome.is_ok() && arguments.stay {
+            println!(
+                "\nThe page stays at http://{} until Ctrl-C.",
+                gateway.console
+            );
+            asked_to_stop().await;
+        }
+        gateway.stop(CancellationToken::new()).await;
+        outcome
+    })
+}
+
+async fn play(
+    gateway: &Gateway,
+    config: &Config,
+    arguments: &Arguments,
+    seconds: u64,
+) -> Result<(), Failure> {
+    let listen = phone_address(&config.operators.default)?;
+    let hung_up = CancellationToken::new();
+    let operator = Answering::bind(AnswerPlan::new(listen, arguments.wav.clone()));
+    let operator = operator.await.map_err(Failure::must_be_mended)?;
+    let operator = tokio::spawn(operator.run(hung_up.clone()));
+    let channel = Channel::from_shared(format!("http://{}", gateway.grpc))
+        .map_err(Failure::failed)?
+        .connect()
+        .await
+        .map_err(Failure::failed)?;
+    let mut events = TranscriptServiceClient::new(channel.clone())
+        .watch(WatchRequest::default())
+        .await
+        .map_err(Failure::failed)?
+        .into_inner();
+
+    println!(
+        "calling sip:12345@{} with {} ({seconds} s)\n",
+        gateway.sip,
+        arguments.wav.display()
+    );
+    let plan = CallPlan::new(&format!("sip:12345@{}", gateway.sip), arguments.wav.clone());
+    let stop = hung_up.clone();
+    let caller = tokio::spawn(async move { phone::call(plan, &stop).await });
+    let bar = ProgressBar::new(seconds).with_style(
+        ProgressStyle::with_template("{spinner} {elapsed_precise} {bar:30} {msg}")
+            .expect("the template is constant"),
+    );
+    let began = Instant::now();
+    let call = loop {
+        let event = tokio::select! {
+            event = events.message() => event.map_err(Failure::failed)?,
+            () = tokio::time::sleep(Duration::from_millis(500)) => {
+                bar.set_position(began.elapsed().as_secs().min(seconds));
+                continue;
+            }
+        };
+        let event = event.and_then(|response| response.event);
+        let Some(event) = event else {
+            return Err(Failure::failed(
+                "the transcript stream ended before the call",
+            ));
+        };
+        show(&bar, &event);
+        if matches!(event.body, Some(Body::CallFinal(_))) {
+            break event.call_id;
+        }
+    };
+    bar.finish_and_clear();
+    let over = Instant::now();
+    caller
+        .await
+        .map_err(Failure::failed)?
+        .map_err(Failure::failed)?;
+    hung_up.cancel();
+    let _ = operator.await;
+
+    let mut book = TicketBookClient::new(channel);
+    let record = loop {
+        let record = book
+            .get_draft(GetDraftRequest {
+                call_id: call.clone(),
+            })
+            .await;
+        match record.map(|response| response.into_inner().record) {
+            Ok(Some(record)) if record.closed => break record,
+            _ if over.elapsed() > PATIENCE => {
+                return Err(Failure::failed(
+                    "the ticket did not arrive at the backend within 30 s",
+                ));
+            }
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    println!(
+        "\n工单 {} arrived at the backend {} ms after the call:",
+        record.ticket_id,
+        over.elapsed().as_millis()
+    );
+    print_ticket(&convert::draft_back(&record.draft.unwrap_or_default()));
+    Ok(())
+}
+
+/// The address in `sip:USER@ADDRESS:PORT`, on which the operator's test phone listens.
+fn phone_address(uri: &str) -> Result<SocketAddr, Failure> {
+    uri.rsplit('@')
+        .next()
+        .and_then(|address| address.parse().ok())
+        .ok_or_else(|| {
+            Failure::must_be_mended(format!(
+                "operators.default = {uri} names no local address for the demo's operator; \
+             leave it at sip:op@127.0.0.1:5080 or set another port"
+            ))
+        })
+}
+
+fn show(bar: &ProgressBar, event: &Event) {
+    let line = match &event.body {
+        Some(Body::Utterance(said)) if said.r#final && !said.text.is_empty() => {
+            let who = if said.leg() == Leg::Operator {
+                "话务员"
+            } else {
+                "市民　"
+            };
+            let second = said.start_ms / 1_000;
+            format!("{:02}:{:02} {who} {}", second / 60, second % 60, said.text)
+        }
+        Some(Body::Utterance(said)) => {
+            bar.set_message(said.text.clone());
+            return;
+        }
+        Some(Body::Gap(gap)) => format!("  … {}", gap.reason),
+        Some(Body::Alarm(alarm)) => format!("  ! {}", alarm.kind().as_str_name()),
+        Some(Body::CallFinal(last)) => format!(
+            "call over after {} s: {}",
+            last.duration_ms / 1_000,
+            last.reason
+        ),
+        _ => return,
+    };
+    if bar.is_hidden() {
+        println!("{line}");
+    } else {
+        bar.println(line);
+    }
+}
+
+/// Field names as the operator reads them.
+const fn label(name: FieldName) -> &'static str {
+    match name {
+        FieldName::Title => "标题",
+        FieldName::Summary => "摘要",
+        FieldName::RequestType => "诉求类型",
+        FieldName::Category => "类别",
+        FieldName::Departments => "承办单位",
+        FieldName::CallerName => "来电人",
+        FieldName::ContactPhone => "联系电话",
+        FieldName::Address => "地址",
+        FieldName::District => "区县",
+        FieldName::Subject => "被反映对象",
+        FieldName::AmountYuan => "金额（元）",
+        FieldName::Demand => "诉求",
+        FieldName::EventTime => "发生时间",
+        FieldName::Urgency => "紧急程度",
+        FieldName::Confidential => "保密",
+    }
+}
+
+fn print_ticket(draft: &TicketDraft) {
+    for (name, field) in &draft.fields {
+        let value = match &field.value {
+            FieldValue::Flag(flag) => if *flag { "是" } else { "否" }.to_owned(),
+            FieldValue::Number(number) => number.to_string(),
+            FieldValue::Text(text) => text.reveal().clone(),
+            FieldValue::List(values) => values.join(" / "),
+        };
+        println!("  {}：{value}", label(*name));
+    }
+    if !draft.missing.is_empty() {
+        let missing: Vec<_> = draft.missing.iter().map(|name| label(*name)).collect();
+        println!("  待询问：{}", missing.join("、"));
+    }
+}

@@ -1,0 +1,75 @@
+//! `xinqiao serve` and `xinqiao check-config`.
+
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, log};
+use crate::config::Config;
+use crate::gateway::serve::Gateway;
+
+/// Where the settings come from.
+#[derive(clap::Args)]
+pub struct Settings {
+    /// A TOML file; without one, the embedded defaults hold
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A single setting, e.g. operators.default=sip:op@127.0.0.1:5080; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+impl Settings {
+    /// The settings, checked.
+    pub fn load(&self) -> Result<Config, Failure> {
+        Config::load(self.config.as_deref(), &self.sets).map_err(Failure::must_be_mended)
+    }
+}
+
+#[derive(clap::Args)]
+pub struct CheckArguments {
+    /// The file to check
+    file: PathBuf,
+}
+
+/// Says whether a file's settings can be used.
+pub fn check(arguments: &CheckArguments) -> Result<(), Failure> {
+    Config::load(Some(&arguments.file), &[]).map_err(Failure::must_be_mended)?;
+    println!("{} can be used", arguments.file.display());
+    Ok(())
+}
+
+/// Serves until the first SIGTERM or Ctrl-C, then drains; a second one ends the running calls at once.
+pub fn run(settings: &Settings) -> Result<(), Failure> {
+    log::start();
+    let config = settings.load()?;
+    super::runtime()?.block_on(async {
+        let gateway = Gateway::start(&config)
+            .await
+            .map_err(Failure::must_be_mended)?;
+        println!(
+            "SIP {} · page http://{} · gRPC {} · operator {}",
+            gateway.sip, gateway.console, gateway.grpc, config.operators.default
+        );
+        asked_to_stop().await;
+        println!("draining; ask again to end the running calls at once");
+        let hurry = CancellationToken::new();
+        let again = hurry.clone();
+        tokio::spawn(async move {
+            asked_to_stop().await;
+            again.cancel();
+        });
+        gateway.stop(hurry).await;
+        Ok(())
+    })
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("the runtime handles signals");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

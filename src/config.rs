@@ -1,0 +1,542 @@
+//! The gateway's settings: embedded defaults, then a TOML file, then `XINQIAO_…` variables, then `--set`.
+//!
+//! A key that does not exist, a value of the wrong kind and values that contradict each other are refused with the
+//! key, the value, where it came from and a remedy, before anything starts.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// Prefix of environment variables: `XINQIAO_SIP__LISTEN` is `sip.listen`.
+const PREFIX: &str = "XINQIAO_";
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where calls come in.
+    pub sip: Sip,
+    /// Where their audio flows.
+    pub media: Media,
+    /// Who answers them.
+    pub operators: Operators,
+    /// How they are recognised.
+    pub recognition: Recognition,
+    /// How many at once, and how they end.
+    pub calls: Calls,
+    /// The operator's page.
+    pub console: Listener<8080>,
+    /// The gRPC services.
+    pub grpc: Listener<50051>,
+    /// Where drafts go.
+    pub ticketing: Ticketing,
+    /// Where calls are kept.
+    pub store: Store,
+}
+
+/// Signalling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sip {
+    /// UDP and TCP.
+    pub listen: SocketAddr,
+}
+
+/// Audio.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Media {
+    /// The address that session descriptions name; without one, that of `sip.listen`.
+    pub address: Option<IpAddr>,
+    /// First UDP port; RTP takes the even one, RTCP the next.
+    pub first_port: u16,
+    /// Last UDP port.
+    pub last_port: u16,
+    /// How long a closed call's ports stay bound, so that stale media cannot enter a new call.
+    pub quiet_s: u64,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operators {
+    /// SIP URI of the phone or the PBX that rings.
+    pub default: String,
+    /// How long it may ring.
+    pub ring_s: u64,
+}
+
+/// Speech.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recognition {
+    /// A name from `xinqiao models list`.
+    pub model: String,
+    /// The folder that `xinqiao models pull` filled.
+    pub models_dir: PathBuf,
+    /// Threads that recognise; 0 for as many as cores.
+    pub workers: usize,
+    /// End-points and finals that may wait for a worker.
+    pub queue: usize,
+}
+
+/// Admission and ending.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calls {
+    /// Past it, a new call gets 503 with Retry-After.
+    pub max: usize,
+    /// How long running calls may go on after the first SIGTERM.
+    pub drain_s: u64,
+    /// How long the last words of a call may take to be recognised after its end.
+    pub flush_s: u64,
+}
+
+/// A TCP listener whose default port is `PORT`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener<const PORT: u16> {
+    /// Address and port.
+    pub listen: SocketAddr,
+}
+
+/// The ticketing backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ticketing {
+    /// The backend's gRPC address; without one, the reference backend in this process.
+    pub endpoint: Option<String>,
+    /// The reference backend's file.
+    pub database: PathBuf,
+    /// The folder of the hotline's categories, departments, places and phrases; without one, the embedded example's.
+    pub taxonomy: Option<PathBuf>,
+}
+
+/// The gateway's own records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// A SQLite file.
+    pub database: PathBuf,
+}
+
+const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
+
+impl Default for Sip {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((LOOPBACK, 5060)),
+        }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            address: None,
+            first_port: 20_000,
+            last_port: 21_999,
+            quiet_s: 5,
+        }
+    }
+}
+
+impl Default for Operators {
+    fn default() -> Self {
+        Self {
+            default: "sip:op@127.0.0.1:5080".to_owned(),
+            ring_s: 60,
+        }
+    }
+}
+
+impl Default for Recognition {
+    fn default() -> Self {
+        Self {
+            model: "whisper-base".to_owned(),
+            models_dir: "data/models".into(),
+            workers: 0,
+            queue: 256,
+        }
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            max: 200,
+            drain_s: 30,
+            flush_s: 10,
+        }
+    }
+}
+
+impl<const PORT: u16> Default for Listener<PORT> {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((LOOPBACK, PORT)),
+        }
+    }
+}
+
+impl Default for Ticketing {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            database: "data/ticketing.db".into(),
+            taxonomy: None,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            database: "data/xinqiao.db".into(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the layers in their order; `sets` are `KEY=VALUE` with the value as in TOML (quotes may be left out).
+    ///
+    /// # Errors
+    /// [`ConfigError`] with key, value and remedy.
+    pub fn load(file: Option<&Path>, sets: &[String]) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable {
+                file: file.to_owned(),
+                source,
+            })?;
+            // Parsed here first: figment's own syntax error does not say where.
+            toml::from_str::<toml::Table>(&text).map_err(|error| ConfigError::Syntax {
+                file: file.to_owned(),
+                what: error.to_string().trim_end().to_owned(),
+            })?;
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        figment = figment.merge(Env::prefixed(PREFIX).split("__"));
+        for set in sets {
+            let (key, value) = set
+                .split_once('=')
+                .ok_or_else(|| ConfigError::NotAnAssignment { set: set.clone() })?;
+            figment = figment.merge(Serialized::default(key.trim(), toml_value(value.trim())));
+        }
+        let config: Self = figment.extract().map_err(|error| {
+            let key = error.path.join(".");
+            ConfigError::Value {
+                value: figment.find_value(&key).ok().map(|value| shown(&value)),
+                origin: error
+                    .metadata
+                    .as_ref()
+                    .and_then(|metadata| metadata.source.as_ref())
+                    .map(ToString::to_string),
+                why: error.kind.to_string(),
+                key,
+            }
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &str, value: String, why: &str| {
+            Err(ConfigError::Value {
+                key: key.to_owned(),
+                value: Some(value),
+                origin: None,
+                why: why.to_owned(),
+            })
+        };
+        let Media {
+            first_port,
+            last_port,
+            ..
+        } = self.media;
+        if first_port < 1_024 || last_port <= first_port {
+            return refuse(
+                "media.last_port",
+                format!("{first_port}–{last_port}"),
+                "the range must begin at 1024 or above and hold two ports or more",
+            );
+        }
+        if self.media_address().is_unspecified() {
+            return refuse(
+                "media.address",
+                "not set".to_owned(),
+                "sip.listen is on every address, so callers must be told which one their audio goes to",
+            );
+        }
+        if !(self.operators.default.starts_with("sip:") && self.operators.default.contains('@')) {
+            let value = self.operators.default.clone();
+            return refuse(
+                "operators.default",
+                value,
+                "not a SIP URI of the form sip:USER@HOST:PORT",
+            );
+        }
+        for (key, value) in [
+            ("operators.ring_s", self.operators.ring_s),
+            ("recognition.queue", self.recognition.queue as u64),
+            ("calls.max", self.calls.max as u64),
+        ] {
+            if value == 0 {
+                return refuse(key, "0".to_owned(), "it must be 1 or more");
+            }
+        }
+        Ok(())
+    }
+
+    /// The address that session descriptions name.
+    #[must_use]
+    pub fn media_address(&self) -> IpAddr {
+        self.media.address.unwrap_or_else(|| self.sip.listen.ip())
+    }
+
+    /// Threads that recognise.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        match self.recognition.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+
+    /// Where drafts go.
+    #[must_use]
+    pub fn ticketing_endpoint(&self) -> String {
+        self.ticketing
+            .endpoint
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", self.grpc.listen))
+    }
+
+    /// How long an operator's phone may ring.
+    #[must_use]
+    pub const fn ring(&self) -> Duration {
+        Duration::from_secs(self.operators.ring_s)
+    }
+}
+
+/// A value as TOML reads it, or as plain text where quotes were left out.
+fn toml_value(text: &str) -> toml::Value {
+    toml::from_str::<toml::Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
+fn shown(value: &figment::value::Value) -> String {
+    match value.as_str() {
+        Some(text) => text.to_owned(),
+        None => serde_json::to_string(value).unwrap_or_default(),
+    }
+}
+
+/// What is wrong with the settings.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    Syntax {
+        /// Which.
+        file: PathBuf,
+        /// The parser's words, with line and column.
+        what: String,
+    },
+    /// A `--set` without `=`.
+    NotAnAssignment {
+        /// As given.
+        set: String,
+    },
+    /// A key does not exist, or its value does not do.
+    Value {
+        /// The key, e.g. `sip.listen`.
+        key: String,
+        /// Its value, where it has one.
+        value: Option<String>,
+        /// The file it stands in.
+        origin: Option<String>,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { file, source } => {
+                write!(
+                    f,
+                    "configuration file {} cannot be read ({source}); name a file that is there",
+                    file.display()
+                )
+            }
+            Self::Syntax { file, what } => {
+                write!(
+                    f,
+                    "configuration file {} is not TOML: {what}",
+                    file.display()
+                )
+            }
+            Self::NotAnAssignment { set } => {
+                write!(
+                    f,
+                    "`--set {set}` has no `=`; write e.g. --set sip.listen=127.0.0.1:5062"
+                )
+            }
+            Self::Value {
+                key,
+                value,
+                origin,
+                why,
+            } => {
+                write!(f, "configuration key `{key}`")?;
+                if let Some(value) = value {
+                    write!(f, " = {value}")?;
+                }
+                if let Some(origin) = origin {
+                    write!(f, " in {origin}")?;
+                }
+                write!(f, ": {why}; {}", remedy(key))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// What to write instead.
+fn remedy(key: &str) -> &'static str {
+    match key {
+        "sip.listen" | "console.listen" | "grpc.listen" => {
+            "write ADDRESS:PORT, e.g. 127.0.0.1:5060"
+        }
+        "media.address" => "write the address that phones reach this machine by, e.g. 192.0.2.10",
+        "media.first_port" | "media.last_port" => {
+            "write e.g. first_port = 20000 and last_port = 21999"
+        }
+        "operators.default" => "write e.g. sip:1001@192.0.2.20:5060",
+        "recognition.model" => "`xinqiao models list` names the models",
+        "ticketing.endpoint" => "write e.g. http://192.0.2.30:50051",
+        _ => "deploy/xinqiao.toml shows every key with its default",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sets(sets: &[&str]) -> Result<Config, ConfigError> {
+        Config::load(
+            None,
+            &sets.iter().map(|set| (*set).to_owned()).collect::<Vec<_>>(),
+        )
+    }
+
+    fn complaint(set: &str) -> String {
+        sets(&[set]).expect_err(set).to_string()
+    }
+
+    #[test]
+    fn without_a_file_the_defaults_hold_and_a_set_overrides_one() {
+        let config =
+            sets(&["operators.default=sip:1001@192.0.2.9:5070", "calls.max=3"]).expect("valid");
+        assert_eq!(config.operators.default, "sip:1001@192.0.2.9:5070");
+        assert_eq!((config.calls.max, config.sip.listen.port()), (3, 5060));
+        assert_eq!(config.ticketing_endpoint(), "http://127.0.0.1:50051");
+    }
+
+    #[test]
+    fn a_file_is_read_and_a_set_beats_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("xinqiao.toml");
+        std::fs::write(
+            &file,
+            "[sip]\nlisten = \"127.0.0.1:5070\"\n[calls]\nmax = 7\n",
+        )
+        .expect("written");
+        let config = Config::load(Some(&file), &["calls.max=8".to_owned()]).expect("valid");
+        assert_eq!((config.sip.listen.port(), config.calls.max), (5070, 8));
+    }
+
+    #[test]
+    fn the_example_file_shows_every_default() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/xinqiao.toml");
+        assert_eq!(
+            Config::load(Some(&file), &[]).expect("valid"),
+            Config::default()
+        );
+        let text = std::fs::read_to_string(file).expect("readable");
+        let defaults = toml::Table::try_from(Config::default()).expect("serialisable");
+        for (section, keys) in defaults {
+            assert!(text.contains(&format!("[{section}]")), "{section}");
+            for key in keys.as_table().expect("sections").keys() {
+                assert!(text.contains(&format!("\n{key} = ")), "{section}.{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_those_that_exist_and_its_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("xinqiao.toml");
+        std::fs::write(&file, "[sip]\nlissen = \"127.0.0.1:5070\"\n").expect("written");
+        let said = Config::load(Some(&file), &[])
+            .expect_err("refused")
+            .to_string();
+        for part in ["lissen", "listen", "xinqiao.toml", "deploy/xinqiao.toml"] {
+            assert!(said.contains(part), "{part} in: {said}");
+        }
+        std::fs::write(&file, "[sip\n").expect("written");
+        let said = Config::load(Some(&file), &[])
+            .expect_err("refused")
+            .to_string();
+        assert!(said.contains("line 1"), "{said}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_key_and_a_remedy() {
+        for (set, parts) in [
+            ("sip.listen=5060", ["sip.listen", "5060", "ADDRESS:PORT"]),
+            (
+                "operators.default=1001",
+                ["operators.default", "1001", "sip:1001@"],
+            ),
+            ("media.last_port=7", ["media.last_port", "7", "21999"]),
+            (
+                "calls.max=many",
+                ["calls.max", "many", "deploy/xinqiao.toml"],
+            ),
+            (
+                "sip.listen=0.0.0.0:5060",
+                ["media.address", "sip.listen", "192.0.2.10"],
+            ),
+            ("calls.max", ["--set calls.max", "=", "e.g."]),
+        ] {
+            let said = complaint(set);
+            for part in parts {
+                assert!(said.contains(part), "{part} in: {said}");
+            }
+        }
+    }
+}

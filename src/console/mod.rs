@@ -1,0 +1,289 @@
+//! The operator's page: one HTTP server with the page, the list of calls, and each call's events over a WebSocket.
+//!
+//! | queue | bound | when full |
+//! |---|---|---|
+//! | viewers | [`MOST_VIEWERS`] | 503 with a sentence; the page tries again |
+//! | events → a viewer | one in flight | it lags on the bus, gets what then stands, and goes on |
+//! | a viewer that takes nothing | 10 s | it is cut off; the page comes back where it stood |
+
+mod assets;
+mod viewer;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use axum::{Json, Router};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::events::{Bus, Filter};
+use crate::speech::CallId;
+use crate::store::{PageKey, Store, StoreError, recent_calls, unix_ms};
+use viewer::Wanted;
+use wire::{Calls, Fault};
+
+/// Viewers at a time: some screens for each of a large hotline's operators.
+pub const MOST_VIEWERS: usize = 512;
+/// What a viewer may send at most, in bytes; it has nothing to say.
+const LONGEST_MESSAGE: usize = 4_096;
+/// Calls in an answer when the page names no number, and at most.
+const DEFAULT_CALLS: u32 = 50;
+const MOST_CALLS: u32 = 200;
+/// How long viewers have after `shutdown` to take their good-bye.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The console of a gateway; clones share it.
+#[derive(Clone, Debug)]
+pub struct Console {
+    bus: Bus,
+    store: Store,
+    viewers: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+impl Console {
+    /// Over what `bus` holds in memory and `store` on disk.
+    #[must_use]
+    pub fn new(bus: Bus, store: Store) -> Self {
+        Self {
+            bus,
+            store,
+            viewers: Arc::new(Semaphore::new(MOST_VIEWERS)),
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    /// Says good-bye to its viewers when `shutdown` is cancelled.
+    #[must_use]
+    pub fn until(self, shutdown: CancellationToken) -> Self {
+        Self { shutdown, ..self }
+    }
+
+    /// The routes: `/` and what the page needs, `/healthz`, `/api/calls`, `/ws`.
+    pub fn router(&self) -> Router {
+        assets::routes()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/api/calls", get(calls))
+            .route("/ws", get(watch))
+            .with_state(self.clone())
+    }
+
+    /// Whether memory or disk knows the call. Memory first: a call goes from there to the disk, not back.
+    async fn knows(&self, call: &CallId) -> Result<bool, StoreError> {
+        let alive = self.bus.calls().iter().any(|info| info.call == *call);
+        Ok(alive || self.store.call(call).await?.is_some())
+    }
+}
+
+/// Why the console stopped by itself.
+#[derive(Debug)]
+pub struct ServeError(io::Error);
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the console can take no more connections: {}; restart the gateway",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// Serves the console until `shutdown`; open requests and viewers then get three seconds.
+///
+/// # Errors
+/// [`ServeError`] when the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    console: Console,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let console = console.until(shutdown.clone());
+    let listener = listener.tap_io(|connection| {
+        // Without it a line waits for the acknowledgement of the one before; a failure costs only that.
+        let _ = connection.set_nodelay(true);
+    });
+    let serving = axum::serve(listener, console.router())
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    tokio::select! {
+        served = async move { serving.await } => served.map_err(ServeError)?,
+        () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => {}
+    }
+    // Every viewer gives its place back when it has said good-bye.
+    let all_gone = console.viewers.acquire_many(MOST_VIEWERS as u32);
+    let _ = tokio::time::timeout(GRACE, all_gone).await;
+    Ok(())
+}
+
+/// What `/api/calls` is asked for.
+#[derive(Debug, Deserialize)]
+struct CallsQuery {
+    operator: Option<String>,
+    /// From the `next` of the page before.
+    before: Option<String>,
+    limit: Option<u32>,
+}
+
+async fn calls(
+    State(console): State<Console>,
+    Query(query): Query<CallsQuery>,
+) -> Result<Response, Refusal> {
+    let before = match &query.before {
+        None => None,
+        Some(token) => Some(parse_token(token).ok_or(Refusal::BadToken)?),
+    };
+    let limit = query.limit.unwrap_or(DEFAULT_CALLS).clamp(1, MOST_CALLS);
+    let operator = query
+        .operator
+        .as_deref()
+        .filter(|operator| !operator.is_empty());
+    let (listed, more) = recent_calls(
+        &console.bus,
+        &console.store,
+        operator,
+        before.as_ref(),
+        limit,
+    )
+    .await
+    .map_err(|error| Refusal::unreadable(&error))?;
+    let last = listed.last().filter(|_| more);
+    let next = last.map(|call| call.record.page_key());
+    let body = Calls {
+        now_ms: unix_ms(SystemTime::now()),
+        calls: listed.iter().map(wire::Call::new).collect(),
+        next: next.map(|key| format!("{}:{}", key.started_ms, key.call)),
+    };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+fn parse_token(token: &str) -> Option<PageKey> {
+    let (started, call) = token.split_once(':')?;
+    Some(PageKey {
+        started_ms: started.parse().ok()?,
+        call: call.to_owned(),
+    })
+}
+
+/// What `/ws` is asked for: a call, an operator's calls, or the comings and goings of calls alone.
+#[derive(Debug, Deserialize)]
+struct WatchQuery {
+    call: Option<String>,
+    operator: Option<String>,
+    /// Go on behind this position.
+    after: Option<u64>,
+    /// `calls`: only when calls begin, are answered and end.
+    only: Option<String>,
+}
+
+async fn watch(
+    State(console): State<Console>,
+    Query(query): Query<WatchQuery>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Refusal> {
+    if !is_same_origin(&headers) {
+        return Err(Refusal::ForeignOrigin);
+    }
+    let given = |value: Option<String>| value.filter(|value| !value.is_empty());
+    let (call, operator) = (given(query.call), given(query.operator));
+    let only_calls = query.only.as_deref() == Some("calls");
+    if call.is_some() == (operator.is_some() || only_calls) {
+        return Err(Refusal::UnclearWish);
+    }
+    let place = console
+        .viewers
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| Refusal::Full)?;
+    let wanted = Wanted {
+        filter: Filter {
+            call: call.as_deref().map(CallId::new),
+            operator,
+        },
+        after: query.after,
+        only_calls,
+    };
+    let upgrade = upgrade
+        .max_message_size(LONGEST_MESSAGE)
+        .max_frame_size(LONGEST_MESSAGE);
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        viewer::show(socket, console, wanted).await;
+        drop(place);
+    }))
+}
+
+/// A browser names the site whose script opens the connection; other sites must not read calls through an
+/// operator's browser. A client that is no browser names none.
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default())
+    };
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (None, _) => true,
+        (Some(origin), Some(host)) => origin
+            .split_once("://")
+            .is_some_and(|(_, site)| site.eq_ignore_ascii_case(host)),
+        (Some(_), None) => false,
+    }
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    ForeignOrigin,
+    UnclearWish,
+    BadToken,
+    Full,
+    Unreadable,
+}
+
+impl Refusal {
+    fn unreadable(error: &StoreError) -> Self {
+        tracing::error!(%error, "the console cannot read the store");
+        Self::Unreadable
+    }
+
+    const fn told(self) -> (StatusCode, Fault) {
+        match self {
+            Self::ForeignOrigin => (StatusCode::FORBIDDEN, Fault::FOREIGN_ORIGIN),
+            Self::UnclearWish => (StatusCode::BAD_REQUEST, Fault::UNCLEAR_WISH),
+            Self::BadToken => (StatusCode::BAD_REQUEST, Fault::BAD_TOKEN),
+            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, Fault::FULL),
+            Self::Unreadable => (StatusCode::SERVICE_UNAVAILABLE, Fault::UNREADABLE),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, fault) = self.told();
+        (
+            status,
+            [(header::CACHE_CONTROL, "no-store")],
+            Json(wire::Refused { error: fault }),
+        )
+            .into_response()
+    }
+}

@@ -1,0 +1,555 @@
+//! The console over a real connection, a real bus and a real store.
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{Console, LONGEST_MESSAGE, serve};
+use crate::audio::MediaTime;
+use crate::events::{Bus, Payload, WATCHER_LAG};
+use crate::speech::{CallId, Leg};
+use crate::store::{Store, writer};
+use crate::ticket::desk::{DraftKey, Submission};
+use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
+use crate::transcript::{CallInfo, Line, TranscriptEvent};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A gateway reduced to its bus, store, writer and console.
+struct House {
+    bus: Bus,
+    store: Store,
+    address: SocketAddr,
+    stop: CancellationToken,
+    writer: JoinHandle<usize>,
+    server: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl House {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("gateway.db"))
+            .await
+            .unwrap();
+        let bus = Bus::new(store.begin_run().await.unwrap());
+        let stop = CancellationToken::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let console = Console::new(bus.clone(), store.clone());
+        let serving = serve(listener, console, stop.clone());
+        let server = tokio::spawn(async move { serving.await.unwrap() });
+        let writer = tokio::spawn(writer(store.clone(), bus.clone(), stop.clone()));
+        Self {
+            bus,
+            store,
+            address,
+            stop,
+            writer,
+            server,
+            _folder: folder,
+        }
+    }
+
+    async fn shut(self) {
+        self.stop.cancel();
+        assert_eq!(self.writer.await.unwrap(), 0, "events were left unsaved");
+        tokio::time::timeout(PATIENCE, self.server)
+            .await
+            .expect("the server does not stop")
+            .unwrap();
+        self.store.close().await;
+    }
+
+    fn say(&self, call: &str, event: TranscriptEvent) -> u64 {
+        self.bus
+            .publish(&CallId::new(call), Payload::Transcript(event))
+    }
+
+    async fn until_saved(&self, calls: usize) {
+        for _ in 0..500 {
+            if self.bus.calls().len() == calls && self.bus.unsaved_now(1).is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the writer does not keep up");
+    }
+
+    async fn watch(&self, query: &str) -> Socket {
+        tokio_tungstenite::connect_async(format!("ws://{}/ws?{query}", self.address))
+            .await
+            .unwrap()
+            .0
+    }
+
+    /// A request of one line, and the whole answer.
+    async fn ask(&self, path: &str, header: &str) -> (String, String) {
+        let mut connection = TcpStream::connect(self.address).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: console\r\nConnection: close\r\n{header}\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_lowercase(), body.to_owned())
+    }
+
+    async fn calls(&self, query: &str) -> Value {
+        let (head, body) = self.ask(&format!("/api/calls?{query}"), "").await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        serde_json::from_str(&body).unwrap()
+    }
+}
+
+fn started(call: &str, operator: &str) -> TranscriptEvent {
+    TranscriptEvent::Started(CallInfo {
+        call: CallId::new(call),
+        caller_number: Some("13800001234".into()),
+        called: "12345".into(),
+        operator: operator.into(),
+        started_at: SystemTime::now(),
+    })
+}
+
+fn line(id: u32, revision: u32, is_final: bool) -> TranscriptEvent {
+    TranscriptEvent::Line(Line {
+        id,
+        leg: Leg::Caller,
+        revision,
+        text: format!("第{id}句").into(),
+        is_final,
+        start: MediaTime::from_millis(u64::from(id) * 1_000),
+        end: MediaTime::from_millis(u64::from(id) * 1_000 + 800),
+        confidence: 0.5,
+    })
+}
+
+fn over() -> TranscriptEvent {
+    TranscriptEvent::CallFinal {
+        duration: MediaTime::from_millis(61_000),
+        reason: "caller hung up".into(),
+    }
+}
+
+fn a_draft() -> TicketDraft {
+    let address = Field {
+        value: FieldValue::Text("南大街128号".into()),
+        confidence: 0.5,
+        evidence: vec![Evidence {
+            utterance: 3,
+            start: 2,
+            end: 5,
+        }],
+    };
+    let amount = Field {
+        value: FieldValue::Number(860.0),
+        confidence: 1.0,
+        evidence: Vec::new(),
+    };
+    TicketDraft {
+        fields: [
+            (FieldName::Address, address),
+            (FieldName::AmountYuan, amount),
+        ]
+        .into(),
+        missing: vec![FieldName::CallerName],
+    }
+}
+
+/// The next JSON message; `None` when the server has closed.
+async fn next(socket: &mut Socket) -> Option<Value> {
+    loop {
+        let message = tokio::time::timeout(PATIENCE, socket.next())
+            .await
+            .expect("nothing came")?;
+        match message.unwrap() {
+            Message::Text(text) => return Some(serde_json::from_str(&text).unwrap()),
+            Message::Close(_) => return None,
+            _ => {}
+        }
+    }
+}
+
+/// Reads until the server closes.
+async fn rest(socket: &mut Socket) -> Vec<Value> {
+    let mut events = Vec::new();
+    while let Some(event) = next(socket).await {
+        events.push(event);
+    }
+    events
+}
+
+fn positions(events: &[Value]) -> Vec<u64> {
+    events
+        .iter()
+        .map(|event| event["position"].as_u64().unwrap())
+        .collect()
+}
+
+fn kinds(events: &[Value]) -> Vec<&str> {
+    events
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_viewer_sees_every_kind_of_event_while_it_happens() {
+    let house = House::open().await;
+    house.say("a", started("a", "sip:op@h"));
+    let mut viewer = house.watch("call=a").await;
+    let seen = next(&mut viewer).await.unwrap();
+    assert_eq!(seen["kind"], "started");
+    assert_eq!(
+        seen["caller_number"], "13800001234",
+        "the operator may see it"
+    );
+    house.say(
+        "a",
+        TranscriptEvent::Answered {
+            at: SystemTime::now(),
+        },
+    );
+    assert_eq!(next(&mut viewer).await.unwrap()["kind"], "answered");
+    house.say("a", line(3, 1, false));
+    let seen = next(&mut viewer).await.unwrap();
+    assert_eq!(
+        (&seen["kind"], &seen["final"]),
+        (&"line".into(), &false.into())
+    );
+    assert_eq!(
+        (&seen["text"], &seen["leg"]),
+        (&"第3句".into(), &"caller".into())
+    );
+    assert_eq!(
+        (&seen["start_ms"], &seen["end_ms"]),
+        (&3_000.into(), &3_800.into())
+    );
+    house.bus.publish(
+        &CallId::new("a"),
+        Payload::Draft {
+            revision: 1,
+            draft: Arc::new(a_draft()),
+        },
+    );
+    let seen = next(&mut viewer).await.unwrap();
+    assert_eq!(
+        (&seen["kind"], &seen["revision"]),
+        (&"draft".into(), &1.into())
+    );
+    let address = serde_json::json!({
+        "value": "南大街128号", "confidence": 0.5, "evidence": [{"utterance": 3, "start": 2, "end": 5}],
+    });
+    assert_eq!(seen["fields"]["address"], address);
+    assert_eq!(seen["fields"]["amount_yuan"]["value"], 860.0);
+    assert_eq!(seen["missing"], serde_json::json!(["caller_name"]));
+    house.say(
+        "a",
+        TranscriptEvent::Gap {
+            id: 3,
+            leg: Leg::Caller,
+            start: MediaTime::ZERO,
+            end: MediaTime::from_millis(900),
+            reason: "busy".into(),
+        },
+    );
+    assert_eq!(next(&mut viewer).await.unwrap()["kind"], "gap");
+    house.say("a", over());
+    let last = rest(&mut viewer).await;
+    assert_eq!(kinds(&last), ["call_final"]);
+    assert_eq!(last[0]["duration_ms"], 61_000);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_viewer_that_reconnects_again_and_again_misses_none_of_a_thousand_lines() {
+    let house = House::open().await;
+    let mut published = vec![house.say("a", started("a", "sip:op@h"))];
+    let bus = house.bus.clone();
+    let speaker = tokio::spawn(async move {
+        let mut positions = Vec::new();
+        for id in 0..1_000 {
+            positions.push(bus.publish(&CallId::new("a"), Payload::Transcript(line(id, 1, true))));
+            // Another call's events lie between.
+            bus.publish(&CallId::new("b"), Payload::Transcript(line(id, 1, true)));
+            if id % 20 == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        positions.push(bus.publish(&CallId::new("a"), Payload::Transcript(over())));
+        positions
+    });
+    let mut got: Vec<u64> = Vec::new();
+    let mut connections = 0;
+    'watching: loop {
+        connections += 1;
+        let after = got
+            .last()
+            .map_or(String::new(), |last| format!("&after={last}"));
+        let mut viewer = house.watch(&format!("call=a{after}")).await;
+        for _ in 0..37 {
+            match next(&mut viewer).await {
+                Some(event) => got.push(event["position"].as_u64().unwrap()),
+                None => break 'watching,
+            }
+        }
+    }
+    published.extend(speaker.await.unwrap());
+    assert_eq!(got, published);
+    assert!(connections > 20, "{connections}");
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_viewer_that_lags_holds_nothing_up_and_catches_up_without_a_hole() {
+    let house = House::open().await;
+    let mut published = vec![house.say("a", started("a", "sip:op@h"))];
+    let mut viewer = house.watch("call=a").await;
+    assert_eq!(next(&mut viewer).await.unwrap()["kind"], "started");
+    // Far more than the connection's buffers and the bus's window hold, while the viewer reads nothing.
+    let long = "很长的一句话".repeat(200);
+    let began = std::time::Instant::now();
+    for id in 0..3 * WATCHER_LAG as u32 {
+        let TranscriptEvent::Line(said) = line(id, 1, true) else {
+            unreachable!()
+        };
+        published.push(house.say(
+            "a",
+            TranscriptEvent::Line(Line {
+                text: long.clone().into(),
+                ..said
+            }),
+        ));
+    }
+    let took = began.elapsed();
+    published.push(house.say("a", over()));
+    assert!(took < Duration::from_secs(5), "publishing took {took:?}");
+    let got = rest(&mut viewer).await;
+    assert_eq!(positions(&got), published[1..]);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_over_is_shown_from_disk_with_its_last_draft() {
+    let house = House::open().await;
+    house.say("a", started("a", "sip:op@h"));
+    house.say("a", line(0, 1, false));
+    let spoken = house.say("a", line(0, 2, true));
+    let submission = Submission {
+        key: DraftKey {
+            call: CallId::new("a"),
+            revision: 7,
+        },
+        draft: a_draft(),
+        lines: Vec::new(),
+    };
+    house.store.outbox().close(&submission).await.unwrap();
+    house.say("a", over());
+    house.until_saved(0).await;
+    let seen = rest(&mut house.watch("call=a").await).await;
+    assert_eq!(kinds(&seen), ["started", "line", "draft", "call_final"]);
+    assert_eq!(
+        (&seen[2]["revision"], &seen[2]["position"]),
+        (&7.into(), &spoken.into())
+    );
+    // A page that has seen it all and comes back hears that there is no more.
+    let end = seen[3]["position"].as_u64().unwrap();
+    let again = rest(&mut house.watch(&format!("call=a&after={end}")).await).await;
+    assert_eq!(kinds(&again), ["draft"]);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_of_calls_reaches_over_memory_and_disk_page_by_page() {
+    let house = House::open().await;
+    for call in ["1", "2", "3"] {
+        house.say(call, started(call, "sip:op@h"));
+        house.say(call, over());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    house.until_saved(0).await;
+    house.say("4", started("4", "sip:other@h"));
+    let first = house.calls("limit=3").await;
+    let names = |page: &Value| -> Vec<String> {
+        let calls = page["calls"].as_array().unwrap();
+        calls
+            .iter()
+            .map(|call| call["call"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&first), ["4", "3", "2"]);
+    assert_eq!(first["calls"][0]["state"], "ringing");
+    assert_eq!(first["calls"][1]["state"], "ended");
+    assert_eq!(first["calls"][1]["reason"], "caller hung up");
+    let next = first["next"].as_str().unwrap();
+    let second = house.calls(&format!("limit=3&before={next}")).await;
+    assert_eq!(
+        (names(&second), &second["next"]),
+        (vec!["1".into()], &Value::Null)
+    );
+    assert_eq!(names(&house.calls("operator=sip:other@h").await), ["4"]);
+    let (head, body) = house.ask("/api/calls?before=nonsense", "").await;
+    assert!(head.starts_with("http/1.1 400"), "{head}");
+    assert!(body.contains("翻页标记无效"), "{body}");
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lobby_hears_when_calls_come_and_go_and_nothing_of_what_is_said() {
+    let house = House::open().await;
+    let mut lobby = house.watch("only=calls").await;
+    house.say("a", started("a", "sip:op@h"));
+    assert_eq!(next(&mut lobby).await.unwrap()["kind"], "started");
+    house.say("a", line(0, 1, true));
+    house.say("a", over());
+    assert_eq!(next(&mut lobby).await.unwrap()["kind"], "call_final");
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_sees_their_own_calls_alone() {
+    let house = House::open().await;
+    house.say("a", started("a", "sip:op@h"));
+    house.say("b", started("b", "sip:other@h"));
+    let mut viewer = house.watch("operator=sip:other@h").await;
+    assert_eq!(next(&mut viewer).await.unwrap()["call"], "b");
+    house.say("a", line(0, 1, true));
+    house.say("b", line(0, 1, true));
+    assert_eq!(next(&mut viewer).await.unwrap()["call"], "b");
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_of_another_site_is_refused_and_the_pages_own_is_not() {
+    let house = House::open().await;
+    house.say("a", started("a", "sip:op@h"));
+    let address = house.address;
+    let opened_from = |origin: String| async move {
+        let url = format!("ws://{address}/ws?call=a");
+        let mut request = url.into_client_request().unwrap();
+        request
+            .headers_mut()
+            .insert("origin", origin.parse().unwrap());
+        tokio_tungstenite::connect_async(request).await
+    };
+    for foreign in [
+        "https://example.com".to_owned(),
+        format!("http://{}.example.com", house.address),
+        "null".to_owned(),
+    ] {
+        match opened_from(foreign.clone()).await {
+            Err(Error::Http(answer)) => assert_eq!(answer.status(), 403, "{foreign}"),
+            other => panic!("{foreign}: {other:?}"),
+        }
+    }
+    assert!(
+        opened_from(format!("http://{}", house.address))
+            .await
+            .is_ok()
+    );
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_call_is_told_in_a_sentence_and_a_code_that_ends_the_attempts() {
+    let house = House::open().await;
+    let mut viewer = house.watch("call=nobody").await;
+    let told = next(&mut viewer).await.unwrap();
+    assert_eq!(
+        (&told["kind"], &told["code"]),
+        (&"error".into(), &"unknown_call".into())
+    );
+    assert!(
+        told["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("没有找到这通电话"),
+        "{told}"
+    );
+    match viewer.next().await.unwrap().unwrap() {
+        Message::Close(Some(close)) => assert_eq!(u16::from(close.code), 4404),
+        other => panic!("{other:?}"),
+    }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_viewer_that_sends_too_much_is_cut_off_and_one_that_chatters_is_ignored() {
+    use futures_util::SinkExt;
+    let house = House::open().await;
+    house.say("a", started("a", "sip:op@h"));
+    let mut viewer = house.watch("call=a").await;
+    assert!(next(&mut viewer).await.is_some());
+    viewer
+        .send(Message::text("<script>".repeat(10)))
+        .await
+        .unwrap();
+    house.say("a", line(0, 1, true));
+    assert_eq!(next(&mut viewer).await.unwrap()["kind"], "line");
+    viewer
+        .send(Message::text("x".repeat(LONGEST_MESSAGE + 1)))
+        .await
+        .unwrap();
+    let end = tokio::time::timeout(PATIENCE, viewer.next()).await.unwrap();
+    assert!(
+        matches!(end, None | Some(Err(_) | Ok(Message::Close(_)))),
+        "{end:?}"
+    );
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_viewers_hear_that_the_gateway_goes_down() {
+    let house = House::open().await;
+    house.say("a", started("a", "sip:op@h"));
+    let mut viewer = house.watch("call=a").await;
+    assert!(next(&mut viewer).await.is_some());
+    house.shut().await;
+    assert_eq!(next(&mut viewer).await.unwrap()["code"], "going_down");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_loads_nothing_from_elsewhere_and_is_sent_again_only_when_it_is_new() {
+    let house = House::open().await;
+    let (head, body) = house.ask("/", "").await;
+    assert!(
+        head.contains("content-security-policy: default-src 'self';"),
+        "{head}"
+    );
+    assert!(body.contains("心桥"));
+    let tag = head
+        .lines()
+        .find_map(|line| line.strip_prefix("etag: "))
+        .unwrap();
+    let (head, body) = house.ask("/", &format!("If-None-Match: {tag}\r\n")).await;
+    assert!(head.starts_with("http/1.1 304"), "{head}");
+    assert_eq!(body, "");
+    for path in ["/", "/app.js", "/style.css", "/icon.svg"] {
+        let (head, body) = house.ask(path, "").await;
+        assert!(head.starts_with("http/1.1 200"), "{path}: {head}");
+        let elsewhere = body.replace("http://www.w3.org/", "");
+        assert!(
+            !elsewhere.contains("http://") && !elsewhere.contains("https://"),
+            "{path}"
+        );
+        assert!(!body.contains("innerHTML"), "{path}");
+    }
+    let (head, body) = house.ask("/healthz", "").await;
+    assert!(head.starts_with("http/1.1 200") && body == "ok\n", "{head}");
+    house.shut().await;
+}

@@ -1,0 +1,359 @@
+//! What the page is told, as JSON. Names are a contract; times are milliseconds (`…_ms`), on the call's own clock
+//! unless they say when on the wall clock (`started_ms`, `answered_ms`, `now_ms`: since 1970).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::events::{Event, Payload};
+use crate::private::Private;
+use crate::speech::Leg;
+use crate::store::{Listed, unix_ms};
+use crate::ticket::{Evidence, FieldName, FieldValue, TicketDraft};
+use crate::transcript::{AlarmKind, TranscriptEvent};
+
+/// A message on the WebSocket.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Message<'a> {
+    /// An event of a call.
+    Event {
+        /// Where to go on after a reconnect.
+        position: u64,
+        /// The call.
+        call: &'a str,
+        /// Its operator.
+        operator: &'a str,
+        /// What happened, with its `kind`.
+        #[serde(flatten)]
+        body: Body<'a>,
+    },
+    /// What has no position.
+    Notice(Notice),
+}
+
+/// What is said about the connection, not about a call.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Notice {
+    /// Nothing has happened for a while, and the connection is fine.
+    Alive,
+    /// This stream ends here.
+    Error(Fault),
+}
+
+/// What happened.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Body<'a> {
+    /// The call has come in.
+    Started {
+        /// As the network gave it.
+        caller_number: Option<&'a str>,
+        /// What was called.
+        called: &'a str,
+        /// Wall time.
+        started_ms: i64,
+    },
+    /// The operator has answered; the call's clock stands at zero.
+    Answered {
+        /// Wall time.
+        answered_ms: i64,
+    },
+    /// A line has a new version.
+    Line {
+        /// The utterance's number within the call.
+        id: u32,
+        /// Who spoke.
+        leg: Leg,
+        /// A higher one replaces a lower one of the same `id`.
+        revision: u32,
+        /// The words.
+        text: &'a str,
+        /// Whether this version will stand.
+        r#final: bool,
+        /// When the first word was heard.
+        start_ms: u64,
+        /// When the last word was heard.
+        end_ms: u64,
+        /// 0.0 to 1.0.
+        confidence: f32,
+    },
+    /// Speech that was not recognised.
+    Gap {
+        /// The utterance's number within the call.
+        id: u32,
+        /// Who spoke.
+        leg: Leg,
+        /// From when.
+        start_ms: u64,
+        /// Until when.
+        end_ms: u64,
+        /// Why.
+        reason: &'a str,
+    },
+    /// Listening is in trouble on a leg.
+    Alarm {
+        /// Which leg.
+        leg: Leg,
+        /// What is wrong.
+        alarm: AlarmKind,
+    },
+    /// The draft as it now stands. A stored one has the position of the event before it.
+    Draft {
+        /// A higher one replaces a lower one.
+        revision: u64,
+        /// What is known.
+        fields: BTreeMap<FieldName, Field<'a>>,
+        /// What is still to be asked, in that order.
+        missing: &'a [FieldName],
+    },
+    /// The call is over; nothing follows.
+    CallFinal {
+        /// After the answer.
+        duration_ms: u64,
+        /// Why it ended.
+        reason: &'a str,
+    },
+}
+
+/// A field of the draft.
+#[derive(Debug, Serialize)]
+pub struct Field<'a> {
+    /// Its value.
+    pub value: Value<'a>,
+    /// 0.0 to 1.0.
+    pub confidence: f32,
+    /// `utterance`, and `start` to `end` in characters (Unicode scalar values) of that line's text.
+    pub evidence: &'a [Evidence],
+}
+
+/// A field's value as plain JSON.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Value<'a> {
+    /// Yes or no.
+    Flag(bool),
+    /// A sum in yuan.
+    Number(f64),
+    /// Text.
+    Text(&'a str),
+    /// Several, the most important first.
+    List(&'a [String]),
+}
+
+impl<'a> Message<'a> {
+    /// An event as the page gets it.
+    #[must_use]
+    pub fn event(event: &'a Event) -> Self {
+        Self::Event {
+            position: event.position,
+            call: event.call.as_str(),
+            operator: &event.operator,
+            body: match &event.payload {
+                Payload::Transcript(said) => Body::said(said),
+                Payload::Draft { revision, draft } => Body::draft(*revision, draft),
+            },
+        }
+    }
+
+    /// The message's JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("string keys and plain values always have a JSON form")
+    }
+}
+
+impl<'a> Body<'a> {
+    /// A whole draft.
+    #[must_use]
+    pub fn draft(revision: u64, draft: &'a TicketDraft) -> Self {
+        let fields = draft.fields.iter().map(|(name, field)| {
+            let value = match &field.value {
+                FieldValue::Flag(flag) => Value::Flag(*flag),
+                FieldValue::Number(number) => Value::Number(*number),
+                FieldValue::Text(text) => Value::Text(text.reveal()),
+                FieldValue::List(values) => Value::List(values),
+            };
+            let field = Field {
+                value,
+                confidence: field.confidence,
+                evidence: &field.evidence,
+            };
+            (*name, field)
+        });
+        Self::Draft {
+            revision,
+            fields: fields.collect(),
+            missing: &draft.missing,
+        }
+    }
+
+    fn said(event: &'a TranscriptEvent) -> Self {
+        match event {
+            TranscriptEvent::Started(info) => Self::Started {
+                caller_number: revealed(info.caller_number.as_ref()),
+                called: &info.called,
+                started_ms: unix_ms(info.started_at),
+            },
+            TranscriptEvent::Answered { at } => Self::Answered {
+                answered_ms: unix_ms(*at),
+            },
+            TranscriptEvent::Line(line) => Self::Line {
+                id: line.id,
+                leg: line.leg,
+                revision: line.revision,
+                text: line.text.reveal(),
+                r#final: line.is_final,
+                start_ms: line.start.as_millis(),
+                end_ms: line.end.as_millis(),
+                confidence: line.confidence,
+            },
+            TranscriptEvent::Gap {
+                id,
+                leg,
+                start,
+                end,
+                reason,
+            } => Self::Gap {
+                id: *id,
+                leg: *leg,
+                start_ms: start.as_millis(),
+                end_ms: end.as_millis(),
+                reason,
+            },
+            TranscriptEvent::Alarm { leg, alarm } => Self::Alarm {
+                leg: *leg,
+                alarm: *alarm,
+            },
+            TranscriptEvent::CallFinal { duration, reason } => Self::CallFinal {
+                duration_ms: duration.as_millis(),
+                reason,
+            },
+        }
+    }
+}
+
+/// `/api/calls`: one page of calls, the most recent first.
+#[derive(Debug, Serialize)]
+pub struct Calls<'a> {
+    /// The server's wall clock, for the page's running timers.
+    pub now_ms: i64,
+    /// The calls.
+    pub calls: Vec<Call<'a>>,
+    /// Ask with `before=` this for the next page; `null` when there is none.
+    pub next: Option<String>,
+}
+
+/// A call in the list.
+#[derive(Debug, Serialize)]
+pub struct Call<'a> {
+    #[serde(rename = "call")]
+    id: &'a str,
+    operator: &'a str,
+    caller_number: Option<&'a str>,
+    called: &'a str,
+    state: CallState,
+    started_ms: i64,
+    answered_ms: Option<i64>,
+    duration_ms: Option<u64>,
+    reason: Option<&'a str>,
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallState {
+    /// The operator's phone rings.
+    Ringing,
+    /// They speak.
+    Answered,
+    /// Over.
+    Ended,
+    /// The gateway itself stopped in the middle of it.
+    Interrupted,
+}
+
+impl<'a> Call<'a> {
+    /// A call as the list shows it.
+    #[must_use]
+    pub fn new(listed: &'a Listed) -> Self {
+        let record = &listed.record;
+        let ended = record.ended.as_ref();
+        Self {
+            id: record.info.call.as_str(),
+            operator: &record.info.operator,
+            caller_number: revealed(record.info.caller_number.as_ref()),
+            called: &record.info.called,
+            state: match (ended, record.answered_at) {
+                (Some(_), _) => CallState::Ended,
+                (None, _) if !listed.alive => CallState::Interrupted,
+                (None, Some(_)) => CallState::Answered,
+                (None, None) => CallState::Ringing,
+            },
+            started_ms: unix_ms(record.info.started_at),
+            answered_ms: record.answered_at.map(unix_ms),
+            duration_ms: ended.map(|(duration, _)| duration.as_millis()),
+            reason: ended.map(|(_, reason)| reason.as_str()),
+        }
+    }
+}
+
+fn revealed(number: Option<&Private<String>>) -> Option<&str> {
+    // The operator may see whom they speak with.
+    number.map(|number| number.reveal().as_str())
+}
+
+/// The body of a refused request.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Refused {
+    /// Why.
+    pub error: Fault,
+}
+
+/// What went wrong: a stable code for programs, a sentence for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Stable.
+    pub code: &'static str,
+    /// What is wrong and what to do.
+    pub message: &'static str,
+}
+
+impl Fault {
+    /// Neither memory nor disk knows the call.
+    pub const UNKNOWN_CALL: Self = Self {
+        code: "unknown_call",
+        message: "没有找到这通电话，请从列表中重新选择。",
+    };
+    /// A script of another site asks.
+    pub const FOREIGN_ORIGIN: Self = Self {
+        code: "foreign_origin",
+        message: "请求来自其他网站，已拒绝；请直接打开本系统的页面。",
+    };
+    /// Neither or both of the alternatives were given.
+    pub const UNCLEAR_WISH: Self = Self {
+        code: "unclear_request",
+        message: "请用 call 指定一通电话，或用 operator 指定话务员，二者选一。",
+    };
+    /// `before` is none that was given out.
+    pub const BAD_TOKEN: Self = Self {
+        code: "bad_page",
+        message: "翻页标记无效，请从第一页重新开始。",
+    };
+    /// No viewer has room any more.
+    pub const FULL: Self = Self {
+        code: "too_many_viewers",
+        message: "同时打开的页面过多，请关闭不用的页面，稍后会自动重试。",
+    };
+    /// The store cannot be read now.
+    pub const UNREADABLE: Self = Self {
+        code: "unreadable",
+        message: "暂时无法读取通话记录，稍后会自动重试。",
+    };
+    /// The gateway is going down.
+    pub const GOING_DOWN: Self = Self {
+        code: "going_down",
+        message: "系统正在重新启动，恢复后会自动续上。",
+    };
+}

@@ -1,0 +1,155 @@
+//! The UDP ports of calls: an even one for RTP and the next for RTCP, bound for as long as stale media may come.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+
+/// Room for the packets of some hundred milliseconds, should the process be held up.
+const RECEIVE_BUFFER: usize = 256 * 1024;
+
+/// One leg's sockets.
+#[derive(Debug)]
+pub struct MediaSockets {
+    /// The even port.
+    pub rtp: UdpSocket,
+    /// The port above it.
+    pub rtcp: UdpSocket,
+    /// Where the leg sends its RTP.
+    pub local: SocketAddr,
+}
+
+/// The ports that calls may use.
+#[derive(Clone, Debug)]
+pub struct PortPool {
+    address: IpAddr,
+    first: u16,
+    pairs: u32,
+    /// Counts up and wraps, so that a port rests as long as possible before it is used again.
+    next: Arc<AtomicU32>,
+    quiet: Duration,
+}
+
+impl PortPool {
+    /// Ports `first` to `last` of the local `address`; a retired pair stays bound for `quiet`.
+    #[must_use]
+    pub fn new(address: IpAddr, first: u16, last: u16, quiet: Duration) -> Self {
+        let first = first.next_multiple_of(2);
+        let pairs = (u32::from(last) + 1).saturating_sub(u32::from(first)) / 2;
+        Self {
+            address,
+            first,
+            pairs,
+            next: Arc::default(),
+            quiet,
+        }
+    }
+
+    /// Takes a free pair.
+    ///
+    /// # Errors
+    /// [`PortsError`] when every pair is taken.
+    pub fn bind(&self) -> Result<MediaSockets, PortsError> {
+        let mut last = None;
+        for _ in 0..self.pairs {
+            let pair = self.next.fetch_add(1, Ordering::Relaxed) % self.pairs;
+            let port = self.first + 2 * pair as u16;
+            match (self.socket(port), self.socket(port + 1)) {
+                (Ok(rtp), Ok(rtcp)) => {
+                    return Ok(MediaSockets {
+                        rtp,
+                        rtcp,
+                        local: SocketAddr::new(self.address, port),
+                    });
+                }
+                (Err(error), _) | (_, Err(error)) => last = Some(error),
+            }
+        }
+        Err(PortsError {
+            first: self.first,
+            pairs: self.pairs,
+            source: last,
+        })
+    }
+
+    fn socket(&self, port: u16) -> io::Result<UdpSocket> {
+        let address = SocketAddr::new(self.address, port);
+        let socket = socket2::Socket::new(
+            socket2::Domain::for_address(address),
+            socket2::Type::DGRAM,
+            None,
+        )?;
+        socket.set_nonblocking(true)?;
+        // The kernel may grant less; media then only survives shorter stalls.
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+        socket.bind(&address.into())?;
+        UdpSocket::from_std(socket.into())
+    }
+
+    /// Keeps a closed call's ports bound for the quiet period.
+    pub fn retire(&self, sockets: MediaSockets) {
+        let quiet = self.quiet;
+        tokio::spawn(async move {
+            tokio::time::sleep(quiet).await;
+            drop(sockets);
+        });
+    }
+}
+
+/// No port is free.
+#[derive(Debug)]
+pub struct PortsError {
+    first: u16,
+    pairs: u32,
+    source: Option<io::Error>,
+}
+
+impl fmt::Display for PortsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = u32::from(self.first) + 2 * self.pairs - 1;
+        write!(
+            f,
+            "none of the media ports {}–{last} is free; widen media.first_port and media.last_port",
+            self.first
+        )
+    }
+}
+
+impl std::error::Error for PortsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|error| error as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pairs_are_even_and_a_retired_one_rests_for_the_quiet_period() {
+        let quiet = Duration::from_millis(200);
+        let pool = PortPool::new(IpAddr::from([127, 0, 0, 1]), 47_311, 47_315, quiet);
+        let (one, two) = (pool.bind().expect("free"), pool.bind().expect("free"));
+        assert_eq!(one.local.port() % 2, 0);
+        assert_eq!(
+            one.rtcp.local_addr().expect("bound").port(),
+            one.local.port() + 1
+        );
+        assert_ne!(one.local, two.local);
+        let said = pool.bind().expect_err("both pairs are taken").to_string();
+        assert!(
+            said.contains("47312–47315") && said.contains("media.first_port"),
+            "{said}"
+        );
+        let port = one.local.port();
+        pool.retire(one);
+        assert!(pool.bind().is_err(), "the retired pair must rest");
+        tokio::time::sleep(2 * quiet).await;
+        assert_eq!(pool.bind().expect("free again").local.port(), port);
+        drop(two);
+    }
+}

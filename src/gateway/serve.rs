@@ -1,0 +1,355 @@
+//! Everything at once: opens what must be open, wires the rooms, and takes it down in the right order.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::calls::Calls;
+use super::keeper::Keeper;
+use super::ports::PortPool;
+use super::server::{self, ServeError, Services};
+use super::sip::{BindError, SipConfig, SipEdge};
+use crate::config::Config;
+use crate::console::{self, Console};
+use crate::events::Bus;
+use crate::grpc::{EndpointError, GrpcDesk, Transcripts};
+use crate::recognition::models::{ModelError, ModelStore};
+use crate::recognition::{LoadError, RecognitionPool, WhisperModel};
+use crate::speech::RecognizerError;
+use crate::store::{Delivery, Store, StoreError, writer};
+use crate::ticket::{Drafter, Sources, Taxonomy, TaxonomyError};
+use crate::ticketing::{Backend, Book, BookError};
+
+/// Why the gateway does not start; every sentence names the thing and the remedy.
+#[derive(Debug)]
+pub enum StartError {
+    /// The speech model is missing or damaged.
+    Model(ModelError),
+    /// The speech model cannot be loaded.
+    Load(LoadError),
+    /// The recognition workers cannot be started.
+    Recognition(RecognizerError),
+    /// A folder for the records cannot be made.
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The gateway's records cannot be opened or written.
+    Store(StoreError),
+    /// The reference backend's records cannot be opened.
+    Book(BookError),
+    /// A file of the taxonomy cannot be read.
+    TaxonomyFile {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The taxonomy cannot be used.
+    Taxonomy(TaxonomyError),
+    /// The backend's address cannot be used.
+    Endpoint(EndpointError),
+    /// The SIP address cannot be taken.
+    Sip(BindError),
+    /// The gRPC or console address cannot be taken.
+    Listen {
+        /// The configuration key.
+        key: &'static str,
+        /// Why.
+        source: ServeError,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Model(error) => error.fmt(f),
+            Self::Load(error) => error.fmt(f),
+            Self::Recognition(error) => error.fmt(f),
+            Self::Folder { folder, source } => write!(
+                f,
+                "the folder {} cannot be made ({source}); allow it, or set store.database and ticketing.database elsewhere",
+                folder.display()
+            ),
+            Self::Store(error) => error.fmt(f),
+            Self::Book(error) => error.fmt(f),
+            Self::TaxonomyFile { file, source } => {
+                write!(
+                    f,
+                    "taxonomy file {} cannot be read ({source}); deploy/examples/yantai shows the four that are needed",
+                    file.display()
+                )
+            }
+            Self::Taxonomy(error) => error.fmt(f),
+            Self::Endpoint(error) => error.fmt(f),
+            Self::Sip(error) => error.fmt(f),
+            Self::Listen { key, source } => write!(f, "{key}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(match self {
+            Self::Model(error) => error,
+            Self::Load(error) => error,
+            Self::Recognition(error) => error,
+            Self::Folder { source, .. } | Self::TaxonomyFile { source, .. } => source,
+            Self::Store(error) => error,
+            Self::Book(error) => error,
+            Self::Taxonomy(error) => error,
+            Self::Endpoint(error) => error,
+            Self::Sip(error) => error,
+            Self::Listen { source, .. } => source,
+        })
+    }
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where SIP is taken.
+    pub sip: SocketAddr,
+    /// Where the page is.
+    pub console: SocketAddr,
+    /// Where the gRPC services are.
+    pub grpc: SocketAddr,
+    edge: SipEdge,
+    calls: Arc<Calls>,
+    store: Store,
+    book: Book,
+    /// Ends the servers; the writers end after them.
+    servers: CancellationToken,
+    writers: CancellationToken,
+    server_tasks: Vec<JoinHandle<()>>,
+    writer_tasks: Vec<JoinHandle<()>>,
+    drain: Duration,
+}
+
+impl Gateway {
+    /// Starts everything that `config` names.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let models = ModelStore::new(&config.recognition.models_dir);
+        let path = models
+            .path_of(&config.recognition.model)
+            .map_err(StartError::Model)?;
+        let taxonomy = taxonomy(config.ticketing.taxonomy.as_deref())?;
+        // Addresses first: they are the likeliest to be taken, and nothing is written until they are ours.
+        let listen = |key, address| async move {
+            server::bind(address)
+                .await
+                .map_err(|source| StartError::Listen { key, source })
+        };
+        let grpc_listener = listen("grpc.listen", config.grpc.listen).await?;
+        let console_listener = listen("console.listen", config.console.listen).await?;
+        let sip_config = SipConfig::new(config.sip.listen);
+        let (edge, accept) = SipEdge::bind(sip_config).await.map_err(StartError::Sip)?;
+
+        let model = WhisperModel::load(&path).map_err(StartError::Load)?;
+        let pool = RecognitionPool::start(config.workers(), config.recognition.queue, move || {
+            model.recognizer()
+        })
+        .map_err(StartError::Recognition)?;
+
+        for file in [&config.store.database, &config.ticketing.database] {
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder).map_err(|source| StartError::Folder {
+                    folder: folder.to_owned(),
+                    source,
+                })?;
+            }
+        }
+        let store = Store::open(&config.store.database)
+            .await
+            .map_err(StartError::Store)?;
+        let book = Book::open(&config.ticketing.database)
+            .await
+            .map_err(StartError::Book)?;
+        let bus = Bus::new(store.begin_run().await.map_err(StartError::Store)?);
+
+        let grpc = address(&grpc_listener, config.grpc.listen);
+        let endpoint = config
+            .ticketing
+            .endpoint
+            .clone()
+            .unwrap_or_else(|| format!("http://{grpc}"));
+        let desk = Arc::new(GrpcDesk::connect_lazy(&endpoint).map_err(StartError::Endpoint)?);
+
+        let (servers, writers) = (CancellationToken::new(), CancellationToken::new());
+        let services = Services {
+            transcripts: Some(Transcripts::new(bus.clone(), store.clone())),
+            ticketing: config
+                .ticketing
+                .endpoint
+                .is_none()
+                .then(|| Backend::new(book.clone())),
+        };
+        let console = address(&console_listener, config.console.listen);
+        let page = Console::new(bus.clone(), store.clone());
+        let keeper = Arc::new(Keeper::default());
+        let calls = Arc::new(Calls {
+            ports: PortPool::new(
+                config.sip.listen.ip(),
+                config.media.first_port,
+                config.media.last_port,
+                Duration::from_secs(config.media.quiet_s),
+            ),
+            media_address: config.media_address(),
+            operator: config.operators.default.clone(),
+            ring: config.ring(),
+            flush: Duration::from_secs(config.calls.flush_s),
+            most: config.calls.max,
+            pool: Arc::new(pool),
+            bus: bus.clone(),
+            keeper: keeper.clone(),
+            drafter: Arc::new(Drafter::new(taxonomy)),
+            end: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            running: AtomicUsize::new(0),
+        });
+
+        let server_tasks = vec![
+            tokio::spawn(ends(
+                "gRPC",
+                server::serve(grpc_listener, services, servers.clone()),
+            )),
+            tokio::spawn(ends(
+                "console",
+                console::serve(console_listener, page, servers.clone()),
+            )),
+            tokio::spawn(calls.clone().run(accept)),
+            tokio::spawn(store.outbox().deliver(
+                desk,
+                Delivery::with_seed(rand::random()),
+                writers.clone(),
+            )),
+        ];
+        let writer_tasks = vec![
+            tokio::spawn({
+                let (outbox, stop) = (store.outbox(), writers.clone());
+                async move {
+                    let lost = keeper.run(&outbox, &stop).await;
+                    if lost > 0 {
+                        warn!("{lost} drafts could not be written to {}", "the outbox");
+                    }
+                }
+            }),
+            tokio::spawn({
+                let (store, stop) = (store.clone(), writers.clone());
+                async move {
+                    let lost = writer(store, bus, stop).await;
+                    if lost > 0 {
+                        warn!("{lost} transcript events could not be written");
+                    }
+                }
+            }),
+        ];
+        let sip = edge.local_addr();
+        info!(%sip, %console, %grpc, workers = config.workers(), "the gateway is up");
+        Ok(Self {
+            sip,
+            console,
+            grpc,
+            edge,
+            calls,
+            store,
+            book,
+            servers,
+            writers,
+            server_tasks,
+            writer_tasks,
+            drain: Duration::from_secs(config.calls.drain_s),
+        })
+    }
+
+    /// Takes no more calls, lets the running ones end (at most `calls.drain_s`), ends the rest, and writes what is left.
+    ///
+    /// `hurry` cuts the wait short.
+    pub async fn stop(self, hurry: CancellationToken) {
+        self.edge.set_accepting(false);
+        self.calls.tasks.close();
+        let drained = tokio::select! {
+            () = self.calls.tasks.wait() => true,
+            () = tokio::time::sleep(self.drain) => false,
+            () = hurry.cancelled() => false,
+        };
+        if !drained {
+            warn!("{} calls are ended by the shutdown", self.calls.tasks.len());
+            self.calls.end.cancel();
+            self.calls.tasks.wait().await;
+        }
+        self.edge.close().await;
+        // The last drafts and lines are in memory: to disk, then out to the backend and to the watchers.
+        self.writers.cancel();
+        for task in self.writer_tasks {
+            let _ = task.await;
+        }
+        self.servers.cancel();
+        for task in self.server_tasks {
+            let _ = task.await;
+        }
+        self.store.close().await;
+        self.book.close().await;
+        info!("the gateway is down");
+    }
+
+    /// The reference backend's records.
+    #[must_use]
+    pub const fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// The gateway's records.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// The taxonomy of a folder's four files, or the embedded example.
+///
+/// # Errors
+/// [`StartError::TaxonomyFile`] or [`StartError::Taxonomy`].
+pub fn taxonomy(folder: Option<&Path>) -> Result<Taxonomy, StartError> {
+    let Some(folder) = folder else {
+        return Ok(Taxonomy::embedded());
+    };
+    let read = |name: &str| {
+        let file = folder.join(name);
+        std::fs::read_to_string(&file).map_err(|source| StartError::TaxonomyFile { file, source })
+    };
+    let (categories, departments) = (read("categories.toml")?, read("departments.toml")?);
+    let (places, phrases) = (read("places.toml")?, read("phrases.toml")?);
+    let sources = Sources {
+        categories: &categories,
+        departments: &departments,
+        places: &places,
+        phrases: &phrases,
+    };
+    Taxonomy::parse(&sources).map_err(StartError::Taxonomy)
+}
+
+fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+/// Says when a server stops by itself.
+async fn ends<E: fmt::Display>(what: &'static str, server: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = server.await {
+        tracing::error!("the {what} server stopped: {error}");
+    }
+}

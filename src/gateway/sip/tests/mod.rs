@@ -1,0 +1,471 @@
+//! The edge against a real peer, `SIPp`; `malformed` has what no peer should send.
+
+mod malformed;
+
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex as StdMutex;
+
+use super::*;
+use crate::sip::sdp::{self, Description, Direction, Local};
+use crate::sip::status_for_caller;
+use crate::speech::Leg;
+
+const SIPP: &str = "/usr/bin/sipp";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Skips, and says so, where the peer is not installed.
+macro_rules! needs_sipp {
+    () => {
+        if !Path::new(SIPP).exists() {
+            println!("skipped: {SIPP} is not installed (apt-get install sip-tester)");
+            return;
+        }
+    };
+}
+
+fn config() -> SipConfig {
+    SipConfig {
+        t1: Duration::from_millis(30),
+        operator_reply: Duration::from_secs(5),
+        ring: Duration::from_secs(10),
+        ..SipConfig::new("127.0.0.1:0".parse().expect("an address"))
+    }
+}
+
+fn description(address: SocketAddr, direction: Direction) -> Local {
+    Local {
+        session: 1,
+        version: 1,
+        rtp: address,
+        direction,
+    }
+}
+
+const MEDIA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4_000);
+const CODECS: [crate::audio::codec::Codec; 2] = [
+    crate::audio::codec::Codec::Pcma,
+    crate::audio::codec::Codec::Pcmu,
+];
+
+fn answer_to(offer: &str) -> Result<String, u16> {
+    let theirs = Description::parse(offer).map_err(|error| error.status())?;
+    let agreed = sdp::negotiate(&theirs, &CODECS).map_err(|error| error.status())?;
+    Ok(sdp::answer(
+        &theirs,
+        &agreed,
+        &description(MEDIA, Direction::SendRecv),
+    ))
+}
+
+/// A gateway that bridges each call to one phone, as the real one does, and writes down the events.
+struct Gateway {
+    edge: SipEdge,
+    events: Arc<StdMutex<Vec<SipEvent>>>,
+    incoming: Arc<StdMutex<Vec<IncomingCall>>>,
+}
+
+impl Gateway {
+    async fn start(config: SipConfig, operator: String) -> Self {
+        let (edge, mut calls) = SipEdge::bind(config).await.expect("bound");
+        let events = Arc::new(StdMutex::new(Vec::new()));
+        let incoming = Arc::new(StdMutex::new(Vec::new()));
+        let (log, seen) = (events.clone(), incoming.clone());
+        tokio::spawn(async move {
+            while let Some(call) = calls.recv().await {
+                locked(&seen).push(call.incoming.clone());
+                tokio::spawn(bridge(call, operator.clone(), log.clone()));
+            }
+        });
+        Self {
+            edge,
+            events,
+            incoming,
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.edge.local_addr().port()
+    }
+
+    fn saw(&self, wanted: impl Fn(&SipEvent) -> bool) -> usize {
+        locked(&self.events)
+            .iter()
+            .filter(|event| wanted(event))
+            .count()
+    }
+
+    /// Waits until nothing is left of any call, transactions that absorb retransmissions included.
+    async fn falls_silent(&self) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let counts = self.edge.counts();
+            if (counts.calls, counts.dialogs, counts.transactions) == (0, 0, 0) {
+                return;
+            }
+            assert!(Instant::now() < end, "left over: {counts:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn bridge(mut call: NewCall, operator: String, log: Arc<StdMutex<Vec<SipEvent>>>) {
+    let offer = call.incoming.offer.clone().unwrap_or_default();
+    let invite = SipCommand::InviteOperator {
+        to: operator,
+        caller_number: call.incoming.caller_number.clone(),
+        offer: sdp::offer(&description(MEDIA, Direction::SendRecv), &CODECS),
+    };
+    let _ = call.commands.send(invite).await;
+    while let Some(event) = call.events.recv().await {
+        locked(&log).push(event.clone());
+        let command = match event {
+            SipEvent::CallerCancelled => SipCommand::CancelOperator,
+            SipEvent::OperatorRinging { status, answer } => SipCommand::Ring {
+                status,
+                answer: answer.and_then(|_| answer_to(&offer).ok()),
+            },
+            SipEvent::OperatorAnswered { .. } => match answer_to(&offer) {
+                Ok(answer) => SipCommand::AnswerCaller { answer },
+                Err(status) => SipCommand::RejectCaller {
+                    status,
+                    reason: String::new(),
+                },
+            },
+            SipEvent::OperatorRejected { status, reason } => SipCommand::RejectCaller {
+                status: status_for_caller(status),
+                reason,
+            },
+            SipEvent::HungUp { leg, .. } => SipCommand::HangUp { leg: leg.other() },
+            SipEvent::Offered { leg, offer } => SipCommand::AnswerOffer {
+                leg,
+                answer: answer_to(&offer.unwrap_or_default()),
+            },
+            SipEvent::OfferAnswered { .. } => continue,
+        };
+        let _ = call.commands.send(command).await;
+    }
+}
+
+/// A running `SIPp`; killed when dropped.
+struct Sipp {
+    child: Child,
+    folder: tempfile::TempDir,
+    name: String,
+}
+
+impl Sipp {
+    fn start(scenario: &str, replace: &str, arguments: &[String]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/peers")
+            .join(scenario)
+            .with_extension("xml");
+        let text = std::fs::read_to_string(path).expect("the scenario");
+        std::fs::write(
+            folder.path().join("scenario.xml"),
+            text.replace("STATUS", replace),
+        )
+        .expect("written");
+        let child = Command::new(SIPP)
+            .args(arguments)
+            .args([
+                "-sf",
+                "scenario.xml",
+                "-i",
+                "127.0.0.1",
+                "-nostdin",
+                "-timeout",
+                "20s",
+            ])
+            .args(["-timeout_error", "-trace_err", "-error_file", "errors.log"])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sipp starts");
+        Self {
+            child,
+            folder,
+            name: scenario.to_owned(),
+        }
+    }
+
+    fn caller(scenario: &str, replace: &str, gateway: u16, calls: u32, more: &[&str]) -> Self {
+        let mut arguments = vec![
+            format!("127.0.0.1:{gateway}"),
+            "-p".to_owned(),
+            free_port().to_string(),
+            "-m".to_owned(),
+            calls.to_string(),
+            "-d".to_owned(),
+            "100".to_owned(),
+        ];
+        arguments.extend(more.iter().map(|word| (*word).to_owned()));
+        Self::start(scenario, replace, &arguments)
+    }
+
+    /// An operator's phone and its port.
+    fn operator(scenario: &str, replace: &str, calls: u32, more: &[&str]) -> (Self, u16) {
+        let port = free_port();
+        let mut arguments = vec![
+            "-p".to_owned(),
+            port.to_string(),
+            "-m".to_owned(),
+            calls.to_string(),
+        ];
+        arguments.extend(more.iter().map(|word| (*word).to_owned()));
+        (Self::start(scenario, replace, &arguments), port)
+    }
+
+    async fn succeeds(mut self) {
+        let end = Instant::now() + PATIENCE + Duration::from_secs(5);
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(Instant::now() < end, "{} does not end", self.name);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let errors = std::fs::read_to_string(self.folder.path().join("errors.log"));
+        assert!(
+            status.success(),
+            "{} failed: {status}\n{}",
+            self.name,
+            errors.unwrap_or_default()
+        );
+    }
+}
+
+impl Drop for Sipp {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that was free a moment ago over UDP and TCP.
+fn free_port() -> u16 {
+    sockets::bind("127.0.0.1:0".parse().expect("an address"))
+        .expect("a free port")
+        .2
+        .port()
+}
+
+/// Runs `calls` calls of one caller scenario against one operator scenario.
+async fn run(caller: (&str, &str), operator: (&str, &str), calls: u32) -> Gateway {
+    run_with(config(), caller, operator, calls, &[], "").await
+}
+
+async fn run_with(
+    config: SipConfig,
+    caller: (&str, &str),
+    operator: (&str, &str),
+    calls: u32,
+    more: &[&str],
+    parameters: &str,
+) -> Gateway {
+    let (phone, port) = Sipp::operator(operator.0, operator.1, calls, more);
+    let gateway = Gateway::start(config, format!("sip:op@127.0.0.1:{port}{parameters}")).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let caller = Sipp::caller(caller.0, caller.1, gateway.port(), calls, more);
+    caller.succeeds().await;
+    phone.succeeds().await;
+    gateway.falls_silent().await;
+    gateway
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_caller_hangs_up_and_the_operator_hears_it() {
+    needs_sipp!();
+    let gateway = run(("caller-hangs-up", ""), ("operator-answers", ""), 1).await;
+    let incoming = locked(&gateway.incoming)[0].clone();
+    assert_eq!(incoming.called, "12345");
+    assert_eq!(incoming.caller_number, Some("13800138000".into()));
+    assert_eq!(incoming.caller_display, Some("Li Hua".into()));
+    assert!(
+        incoming
+            .offer
+            .is_some_and(|offer| offer.contains("m=audio"))
+    );
+    let hung_up = |event: &SipEvent| matches!(event, SipEvent::HungUp { leg: Leg::Caller, cause } if cause == "BYE");
+    assert_eq!(gateway.saw(hung_up), 1);
+    assert_eq!(
+        gateway.saw(|event| matches!(event, SipEvent::OperatorRinging { status: 180, .. })),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_hangs_up_and_the_caller_hears_it() {
+    needs_sipp!();
+    let gateway = run(("caller-waits", ""), ("operator-hangs-up", ""), 1).await;
+    let early = |event: &SipEvent| {
+        matches!(
+            event,
+            SipEvent::OperatorRinging {
+                status: 183,
+                answer: Some(_)
+            }
+        )
+    };
+    assert_eq!(gateway.saw(early), 1);
+    let hung_up = |event: &SipEvent| {
+        matches!(
+            event,
+            SipEvent::HungUp {
+                leg: Leg::Operator,
+                ..
+            }
+        )
+    };
+    assert_eq!(gateway.saw(hung_up), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_operator_refuses_with_reaches_the_caller() {
+    needs_sipp!();
+    let mut runs = tokio::task::JoinSet::new();
+    for (from_operator, to_caller) in [
+        ("486 Busy Here", "486"),
+        ("480 Temporarily Unavailable", "480"),
+        ("603 Decline", "603"),
+        ("408 Request Timeout", "480"),
+        ("503 Service Unavailable", "500"),
+    ] {
+        runs.spawn(async move {
+            run(
+                ("caller-refused", to_caller),
+                ("operator-refuses", from_operator),
+                1,
+            )
+            .await;
+        });
+    }
+    while let Some(ended) = runs.join_next().await {
+        ended.expect("as it should");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_cancels_ends_the_operators_ringing() {
+    needs_sipp!();
+    let gateway = run(("caller-cancels", ""), ("operator-is-cancelled", ""), 10).await;
+    assert_eq!(
+        gateway.saw(|event| matches!(event, SipEvent::CallerCancelled)),
+        10
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_crosses_the_cancel_is_acknowledged_and_ended() {
+    needs_sipp!();
+    run(("caller-cancels", ""), ("operator-answers-too-late", ""), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hold_and_retrieval_are_offers_and_their_acks_are_no_new_call() {
+    needs_sipp!();
+    let gateway = run(("caller-holds", ""), ("operator-answers", ""), 5).await;
+    assert_eq!(
+        gateway.saw(|event| matches!(
+            event,
+            SipEvent::Offered {
+                leg: Leg::Caller,
+                offer: Some(_)
+            }
+        )),
+        10
+    );
+    // Ringing, answered, twice offered, hung up: the ACKs of the re-INVITEs raise nothing.
+    assert_eq!(gateway.saw(|_| true), 25);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_go_over_tcp_on_both_sides() {
+    needs_sipp!();
+    let over_tcp = ["-t", "t1"];
+    let gateway = run_with(
+        config(),
+        ("caller-hangs-up", ""),
+        ("operator-answers", ""),
+        20,
+        &over_tcp,
+        ";transport=tcp",
+    )
+    .await;
+    assert_eq!(
+        gateway.saw(|event| matches!(event, SipEvent::OperatorAnswered { .. })),
+        20
+    );
+    run_with(
+        config(),
+        ("caller-waits", ""),
+        ("operator-hangs-up", ""),
+        5,
+        &over_tcp,
+        ";transport=tcp",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_calls_at_fifty_a_second_leave_nothing_behind() {
+    needs_sipp!();
+    let gateway = run_with(
+        config(),
+        ("caller-hangs-up", ""),
+        ("operator-answers", ""),
+        200,
+        &["-r", "50"],
+        "",
+    )
+    .await;
+    assert_eq!(
+        gateway.saw(|event| matches!(event, SipEvent::OperatorAnswered { .. })),
+        200
+    );
+    let counts = gateway.edge.counts();
+    assert_eq!((counts.malformed, counts.refused), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_never_answers_is_480_for_the_caller() {
+    needs_sipp!();
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let to = format!("sip:op@{}", silent.local_addr().expect("bound"));
+    let hasty = SipConfig {
+        operator_reply: Duration::from_millis(600),
+        ..config()
+    };
+    let gateway = Gateway::start(hasty, to).await;
+    Sipp::caller("caller-refused", "480", gateway.port(), 3, &[])
+        .succeeds()
+        .await;
+    assert_eq!(
+        gateway.saw(|event| matches!(event, SipEvent::OperatorRejected { status: 408, .. })),
+        3
+    );
+    gateway.falls_silent().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_carries_a_call_is_not_idle() {
+    needs_sipp!();
+    let hasty = SipConfig {
+        tcp_idle: Duration::from_millis(400),
+        ..config()
+    };
+    let over_tcp = ["-t", "t1", "-d", "1000"];
+    run_with(
+        hasty,
+        ("caller-hangs-up", ""),
+        ("operator-answers", ""),
+        1,
+        &over_tcp,
+        ";transport=tcp",
+    )
+    .await;
+}

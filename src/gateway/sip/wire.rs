@@ -1,0 +1,494 @@
+//! SIP messages as bytes: cut from datagrams and streams, repaired and checked before the stack sees them.
+//!
+//! The stack's own parser drops every header after one that is not UTF-8, loses the body of a datagram without
+//! Content-Length, and trusts a stream's lengths. So messages are framed, decoded and checked here (RFC 3261 §7, §8.2,
+//! §18.3), and what reaches the stack is always UTF-8 with one correct Content-Length.
+
+use std::net::SocketAddr;
+
+/// The longest message taken: what fits in a datagram.
+pub(super) const MAX_MESSAGE: usize = 65_535;
+/// The most header lines taken.
+const MAX_HEADERS: usize = 256;
+/// The methods that a call needs; the others get 405.
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE";
+
+/// What is wrong with received bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Defect {
+    /// Why they were refused; no content of the message, which may be personal.
+    pub what: &'static str,
+    /// The answer, where RFC 3261 wants one and the message names enough of itself.
+    pub reply: Option<Vec<u8>>,
+}
+
+/// The first line of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Request { method: String, uri: String },
+    Response { status: u16 },
+}
+
+/// A message whose framing is sound.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    line: String,
+    pub start: Start,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Message {
+    /// Reads a whole datagram; `None` for the keep-alives of RFC 5626.
+    pub fn from_datagram(bytes: &[u8], source: SocketAddr) -> Result<Option<Self>, Defect> {
+        let bytes = bytes.trim_ascii_start();
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let Some(end) = end_of_head(bytes, 0) else {
+            return Err(Self::from_head(bytes)?.refused("ends within its headers", source));
+        };
+        let (head, body) = bytes.split_at(end);
+        let mut message = Self::from_head(head)?;
+        let body = match message.content_length() {
+            // RFC 3261 §18.3: without a length the body ends with the datagram.
+            Ok(None) => body,
+            Ok(Some(length)) if length <= body.len() => &body[..length],
+            Ok(Some(_)) => {
+                return Err(message.refused("is shorter than its Content-Length", source));
+            }
+            Err(what) => return Err(message.refused(what, source)),
+        };
+        message.body = body.to_vec();
+        message.check(source)?;
+        Ok(Some(message))
+    }
+
+    /// Reads the start line and the headers, up to and with the empty line.
+    fn from_head(head: &[u8]) -> Result<Self, Defect> {
+        let garbage = |what| Defect { what, reply: None };
+        let mut lines = head
+            .split(|byte| *byte == b'\n')
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let line = lines.next().map(text).unwrap_or_default().trim().to_owned();
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let start = match words.as_slice() {
+            [version, status, ..] if version.starts_with("SIP/") => Start::Response {
+                status: status
+                    .parse()
+                    .ok()
+                    .filter(|status| *version == "SIP/2.0" && (100..700).contains(status))
+                    .ok_or_else(|| garbage("has a broken status line"))?,
+            },
+            [method, uri, version] if version.to_ascii_uppercase().starts_with("SIP/") => {
+                Start::Request {
+                    method: method.to_ascii_uppercase(),
+                    uri: (*uri).to_owned(),
+                }
+            }
+            _ => return Err(garbage("is not SIP")),
+        };
+        let mut headers: Vec<(String, String)> = Vec::new();
+        for line in lines.take_while(|line| !line.is_empty()) {
+            let line = text(line);
+            if line.starts_with([' ', '\t']) {
+                let (_, value) = headers
+                    .last_mut()
+                    .ok_or_else(|| garbage("begins with a folded header"))?;
+                value.push(' ');
+                value.push_str(line.trim());
+                continue;
+            }
+            // A line without a colon is no header; the field's parsers pass over it.
+            let Some((name, value)) = line.split_once(':') else {
+                continue;
+            };
+            if headers.len() == MAX_HEADERS {
+                return Err(garbage("has more than 256 headers"));
+            }
+            headers.push((full_name(name.trim()), value.trim().to_owned()));
+        }
+        Ok(Self {
+            line,
+            start,
+            headers,
+            body: Vec::new(),
+        })
+    }
+
+    /// What every element must check of a message before it acts on it (RFC 3261 §8.1.1, §8.2, §16.3).
+    fn check(&self, source: SocketAddr) -> Result<(), Defect> {
+        for name in ["From", "To", "Call-ID", "CSeq"] {
+            if self.all(name).count() != 1 {
+                return Err(
+                    self.refused("lacks From, To, Call-ID or CSeq, or has one twice", source)
+                );
+            }
+        }
+        if self.header("Via").is_none() {
+            return Err(self.refused("lacks Via", source));
+        }
+        let Start::Request { method, .. } = &self.start else {
+            return Ok(());
+        };
+        if !self.line.to_ascii_uppercase().ends_with(" SIP/2.0") {
+            return Err(Defect {
+                what: "is of another SIP version",
+                reply: self.reply(505, &[], source),
+            });
+        }
+        let (number, name) = self
+            .cseq()
+            .ok_or_else(|| self.refused("has a broken CSeq", source))?;
+        if number > i32::MAX as u32 || name != method {
+            return Err(self.refused("has a CSeq of another method or too large a number", source));
+        }
+        if tag(self.header("From").unwrap_or_default()).is_none() {
+            return Err(self.refused("has a From without a tag", source));
+        }
+        if self
+            .header("Max-Forwards")
+            .is_some_and(|hops| hops.parse::<u8>().is_err())
+        {
+            return Err(self.refused("has a broken Max-Forwards", source));
+        }
+        Ok(())
+    }
+
+    fn refused(&self, what: &'static str, source: SocketAddr) -> Defect {
+        Defect {
+            what,
+            reply: self.reply(400, &[], source),
+        }
+    }
+
+    fn content_length(&self) -> Result<Option<usize>, &'static str> {
+        let mut length = None;
+        for value in self.all("Content-Length") {
+            let number = value
+                .parse::<usize>()
+                .map_err(|_| "has a Content-Length that is no number")?;
+            if number > MAX_MESSAGE {
+                return Err("has a Content-Length above 65535");
+            }
+            if length.is_some_and(|other| other != number) {
+                return Err("has two Content-Lengths");
+            }
+            length = Some(number);
+        }
+        Ok(length)
+    }
+
+    /// The values of a header, in order; `name` in its long form.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers
+            .iter()
+            .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a header; `name` in its long form.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Number and method.
+    pub fn cseq(&self) -> Option<(u32, &str)> {
+        let (number, method) = self.header("CSeq")?.split_once(char::is_whitespace)?;
+        Some((number.parse().ok()?, method.trim()))
+    }
+
+    /// The branch of the top Via.
+    pub fn branch(&self) -> Option<&str> {
+        parameter(first_via(self.header("Via")?).0, "branch")
+    }
+
+    pub fn has_body(&self) -> bool {
+        !self.body.is_empty()
+    }
+
+    /// The message for the stack: UTF-8, no folded lines, one correct Content-Length.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = format!("{}\r\n", self.line).into_bytes();
+        for (name, value) in &self.headers {
+            if !name.eq_ignore_ascii_case("Content-Length") {
+                bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+            }
+        }
+        bytes.extend_from_slice(format!("Content-Length: {}\r\n\r\n", self.body.len()).as_bytes());
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
+    /// A stateless answer (RFC 3261 §8.2.7); `None` where none may be given: to ACK, to a response, and to what lacks
+    /// the headers that route an answer.
+    pub fn reply(
+        &self,
+        status: u16,
+        extra: &[(&str, &str)],
+        source: SocketAddr,
+    ) -> Option<Vec<u8>> {
+        if !matches!(&self.start, Start::Request { method, .. } if method != "ACK") {
+            return None;
+        }
+        let mut vias = self.all("Via");
+        let (top, rest) = first_via(vias.next()?);
+        let mut lines = vec![
+            format!("SIP/2.0 {status} {}", phrase(status)),
+            format!("Via: {}{rest}", with_received(top, source)),
+        ];
+        lines.extend(vias.map(|via| format!("Via: {via}")));
+        let to = self.header("To")?;
+        lines.push(if tag(to).is_some() {
+            format!("To: {to}")
+        } else {
+            format!("To: {to};tag={}", self.stateless_tag())
+        });
+        for name in ["From", "Call-ID", "CSeq"] {
+            lines.push(format!("{name}: {}", self.header(name)?));
+        }
+        lines.extend(extra.iter().map(|(name, value)| format!("{name}: {value}")));
+        lines.push("Content-Length: 0\r\n\r\n".to_owned());
+        Some(lines.join("\r\n").into_bytes())
+    }
+
+    /// The same for each retransmission, as RFC 3261 §8.2.7 demands.
+    fn stateless_tag(&self) -> String {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        (
+            self.header("Call-ID"),
+            self.header("From"),
+            self.header("CSeq"),
+        )
+            .hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+}
+
+/// What a stream brings.
+#[derive(Debug)]
+pub(super) enum Frame {
+    /// A double CRLF, to be answered with one (RFC 5626 §3.5.1).
+    Ping,
+    /// A whole message.
+    Message(Box<Message>),
+}
+
+/// Cuts a stream into messages; after a [`Defect`] the stream cannot be followed any more and must be closed.
+#[derive(Debug, Default)]
+pub(super) struct Framer {
+    buffer: Vec<u8>,
+    /// How far the end of the headers was looked for in vain.
+    searched: usize,
+    /// How much must be there before it is worth looking again.
+    needed: usize,
+}
+
+impl Framer {
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Whether a message has begun.
+    pub fn is_within_message(&self) -> bool {
+        !self.buffer.trim_ascii_start().is_empty()
+    }
+
+    /// The next frame, `None` until more is pushed.
+    pub fn next(&mut self, source: SocketAddr) -> Result<Option<Frame>, Defect> {
+        if self.buffer.len() < self.needed {
+            return Ok(None);
+        }
+        if self.buffer.starts_with(b"\r\n\r\n") {
+            self.buffer.drain(..4);
+            return Ok(Some(Frame::Ping));
+        }
+        if b"\r\n\r\n".starts_with(&self.buffer) {
+            return Ok(None);
+        }
+        let blank = self.buffer.len() - self.buffer.trim_ascii_start().len();
+        self.buffer.drain(..blank);
+        let Some(end) = end_of_head(&self.buffer, self.searched) else {
+            if self.buffer.len() > MAX_MESSAGE {
+                return Err(Defect {
+                    what: "has more than 64 KiB of headers",
+                    reply: None,
+                });
+            }
+            self.searched = self.buffer.len().saturating_sub(2);
+            return Ok(None);
+        };
+        let mut message = Message::from_head(&self.buffer[..end])?;
+        let length = match message.content_length() {
+            Ok(Some(length)) if end + length <= MAX_MESSAGE => length,
+            Ok(Some(_)) => return Err(message.refused("is longer than 64 KiB", source)),
+            Ok(None) => return Err(message.refused("lacks Content-Length on a stream", source)),
+            Err(what) => return Err(message.refused(what, source)),
+        };
+        if self.buffer.len() < end + length {
+            self.needed = end + length;
+            return Ok(None);
+        }
+        message.body = self.buffer[end..end + length].to_vec();
+        self.buffer.drain(..end + length);
+        (self.searched, self.needed) = (0, 0);
+        message.check(source)?;
+        Ok(Some(Frame::Message(Box::new(message))))
+    }
+}
+
+/// Where the body begins: after the first empty line, looked for behind `from`.
+fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
+    (from..bytes.len()).find_map(|at| match &bytes[at..] {
+        [b'\n', b'\n', ..] => Some(at + 2),
+        [b'\n', b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
+/// One line as text: UTF-8, or else what Chinese exchanges send, GBK (in its superset GB18030); no control characters.
+fn text(line: &[u8]) -> String {
+    let text = match std::str::from_utf8(line) {
+        Ok(text) => text.into(),
+        Err(_) => encoding_rs::GB18030.decode_without_bom_handling(line).0,
+    };
+    text.replace(|letter: char| letter.is_control() && letter != '\t', " ")
+}
+
+/// The long form of a compact header name (RFC 3261 §7.3.3).
+fn full_name(name: &str) -> String {
+    match name.to_ascii_lowercase().as_str() {
+        "v" => "Via",
+        "f" => "From",
+        "t" => "To",
+        "i" => "Call-ID",
+        "m" => "Contact",
+        "l" => "Content-Length",
+        "c" => "Content-Type",
+        "e" => "Content-Encoding",
+        "k" => "Supported",
+        "s" => "Subject",
+        _ => name,
+    }
+    .to_owned()
+}
+
+/// The parameter of a header value, after its address.
+fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
+    let after = value.rfind('>').map_or(value, |end| &value[end..]);
+    after.split(';').skip(1).find_map(|parameter| {
+        let (key, value) = parameter.split_once('=')?;
+        key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+/// The tag of a From or To value.
+pub(super) fn tag(value: &str) -> Option<&str> {
+    parameter(value, "tag").filter(|tag| !tag.is_empty())
+}
+
+/// The first of the hops in a Via value, and the rest with its comma.
+fn first_via(value: &str) -> (&str, &str) {
+    value.split_at(value.find(',').unwrap_or(value.len()))
+}
+
+/// Writes down where the request came from (RFC 3261 §18.2.1, RFC 3581).
+fn with_received(via: &str, source: SocketAddr) -> String {
+    let mut parts: Vec<String> = via
+        .split(';')
+        .filter(|part| {
+            !part
+                .trim_start()
+                .to_ascii_lowercase()
+                .starts_with("received=")
+        })
+        .map(|part| match part.trim().to_ascii_lowercase().as_str() {
+            "rport" => format!("rport={}", source.port()),
+            _ => part.to_owned(),
+        })
+        .collect();
+    parts.push(format!("received={}", source.ip()));
+    parts.join(";")
+}
+
+/// The address of a From, To or P-Asserted-Identity value.
+fn address(value: &str) -> &str {
+    match (value.rfind('<'), value.rfind('>')) {
+        (Some(start), Some(end)) if start < end => &value[start + 1..end],
+        _ => value.split(';').next().unwrap_or_default(),
+    }
+}
+
+/// The user part of an address: the number; `None` for an anonymous caller.
+pub(super) fn user(value: &str) -> Option<String> {
+    let (scheme, rest) = address(value).trim().split_once(':')?;
+    let user = match scheme.to_ascii_lowercase().as_str() {
+        "sip" | "sips" => rest.rsplit_once('@')?.0,
+        "tel" => rest,
+        _ => return None,
+    };
+    let user = user.split([';', ':']).next().unwrap_or_default();
+    let user = percent_decoded(user);
+    (!user.is_empty() && !user.eq_ignore_ascii_case("anonymous")).then_some(user)
+}
+
+/// The display name of a From value, unquoted.
+pub(super) fn display_name(value: &str) -> Option<String> {
+    let name = value[..value.rfind('<')?].trim();
+    let name = match name
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    {
+        Some(quoted) => {
+            let mut plain = String::with_capacity(quoted.len());
+            let mut letters = quoted.chars();
+            while let Some(letter) = letters.next() {
+                plain.extend(if letter == '\\' {
+                    letters.next()
+                } else {
+                    Some(letter)
+                });
+            }
+            plain
+        }
+        None => name.to_owned(),
+    };
+    (!name.is_empty()).then_some(name)
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = (*first == b'%')
+            .then(|| tail.get(..2))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The reason phrase of the statuses that are answered here.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        405 => "Method Not Allowed",
+        415 => "Unsupported Media Type",
+        420 => "Bad Extension",
+        481 => "Call/Transaction Does Not Exist",
+        482 => "Loop Detected",
+        483 => "Too Many Hops",
+        503 => "Service Unavailable",
+        505 => "Version Not Supported",
+        _ => "Bad Request",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,661 @@
+//! What a leg sends, in order and without a hole, for whoever listens: no time is stretched and none is skipped.
+//!
+//! A packet that is next in order is given out at once. At a hole the buffer waits up to its depth for the missing
+//! packet, then conceals 60 ms of the loss and leaves the rest silent. When a sender stops (mute, hold, silence
+//! suppression) silence follows at the same distance, so that the end-pointer hears the pause. A packet that is next
+//! in order but later than its place is heard all the same, behind the silence that went out meanwhile, and the
+//! depth grows with it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::stats::StreamStats;
+use super::{ExtendedSequence, Packet};
+use crate::audio::codec::{Codec, Decoder};
+use crate::audio::{Frame, Frequency, MediaTime};
+
+/// How long a missing packet is waited for at first; three packets of 20 ms.
+const DEPTH: Duration = Duration::from_millis(60);
+
+/// What the depth may grow to; more would delay the transcript as a person notices.
+const DEEPEST: Duration = Duration::from_millis(300);
+
+/// Silence goes out in frames of this length.
+const FRAME: Duration = Duration::from_millis(20);
+
+/// How much of a loss is concealed; a longer repetition sounds and recognises worse than silence.
+const CONCEALED: Duration = Duration::from_millis(60);
+
+/// Packets that wait at most; at 20 ms each more than the deepest buffer.
+const MOST_WAITING: usize = 64;
+
+/// RFC 3550 appendix A.1: a larger step forward or back is a stream that began anew.
+const MAX_DROPOUT: i16 = 3_000;
+const MAX_MISORDER: i16 = 100;
+
+/// A timestamp further ahead of the arrivals than this has jumped.
+const MOST_AHEAD: Duration = Duration::from_secs(1);
+
+/// What a frame is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What was sent.
+    Audio,
+    /// Repeated and fading, in place of a loss.
+    Concealed,
+    /// Nothing was sent, or too much was lost.
+    Silence,
+}
+
+/// A stretch of the leg's timeline; it begins where the one before ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// The samples and when they begin.
+    pub frame: Frame,
+    /// What they are.
+    pub kind: Kind,
+}
+
+struct Waiting {
+    /// Where its sound begins.
+    at: MediaTime,
+    arrived: Instant,
+    /// `None` for key presses and comfort noise: time goes on, but nothing is to be heard.
+    sound: Option<(Codec, Vec<u8>)>,
+}
+
+/// Where the current source's timestamps lie on the timeline.
+struct Anchor {
+    ssrc: u32,
+    timestamp: u32,
+    at: MediaTime,
+}
+
+/// One leg's incoming stream.
+pub struct ListenBuffer {
+    /// The timeline's zero: the answer.
+    epoch: Instant,
+    formats: Vec<(u8, Codec)>,
+    depth: Duration,
+    anchor: Option<Anchor>,
+    waiting: BTreeMap<ExtendedSequence, Waiting>,
+    /// What a stream that has ended left waiting: given out first, whatever is missing from it.
+    left: VecDeque<Waiting>,
+    /// The number that is next in order.
+    next: Option<ExtendedSequence>,
+    /// Until where the timeline has been given out.
+    until: MediaTime,
+    decoder: Decoder,
+    /// The end of what was last heard, for concealment.
+    tail: VecDeque<i16>,
+    stats: Option<StreamStats>,
+}
+
+impl ListenBuffer {
+    /// A buffer whose timeline begins at `epoch`; `formats` says which payload type is which codec.
+    #[must_use]
+    pub fn new(epoch: Instant, formats: Vec<(u8, Codec)>) -> Self {
+        let codec = formats.first().map_or(Codec::Pcma, |(_, codec)| *codec);
+        Self {
+            epoch,
+            formats,
+            depth: DEPTH,
+            anchor: None,
+            waiting: BTreeMap::new(),
+            left: VecDeque::new(),
+            next: None,
+            until: MediaTime::ZERO,
+            decoder: Decoder::new(codec),
+            tail: VecDeque::new(),
+            stats: None,
+        }
+    }
+
+    /// Takes changed payload types, after a new offer and answer.
+    pub fn set_formats(&mut self, formats: Vec<(u8, Codec)>) {
+        self.formats = formats;
+    }
+
+    /// What has come in so far; `None` before the first packet.
+    #[must_use]
+    pub const fn stats(&self) -> Option<&StreamStats> {
+        self.stats.as_ref()
+    }
+
+    /// The same, to be reported from.
+    pub const fn stats_mut(&mut self) -> Option<&mut StreamStats> {
+        self.stats.as_mut()
+    }
+
+    /// Takes a packet; what becomes of it shows in the statistics.
+    pub fn push(&mut self, now: Instant, packet: &Packet<'_>) {
+        let sound = self
+            .formats
+            .iter()
+            .find(|(number, _)| *number == packet.payload_type)
+            .map(|(_, codec)| *codec);
+        let clock = sound.map_or(Frequency::HZ_8000, Codec::clock);
+        let stats = self
+            .stats
+            .get_or_insert_with(|| StreamStats::new(now, clock, packet));
+        let highest = stats.highest();
+        let distance = highest.distance_to(packet.sequence);
+        let goes_on = self
+            .anchor
+            .as_ref()
+            .is_some_and(|anchor| anchor.ssrc == packet.ssrc)
+            && (-MAX_MISORDER..=MAX_DROPOUT).contains(&distance);
+        let sequence = goes_on.then(|| highest.advanced(distance));
+        stats.count(now, packet, sequence);
+        let arrival = self.time_at(now);
+        let sequence = sequence.unwrap_or_else(|| {
+            self.finish();
+            self.anchor = None;
+            let first = ExtendedSequence::first(packet.sequence);
+            self.next = Some(first);
+            first
+        });
+        if self.waiting.contains_key(&sequence) {
+            self.count(|stats| stats.duplicates += 1);
+            return;
+        }
+        let newest = sequence > highest || !goes_on;
+        if self.next.is_some_and(|next| sequence < next) {
+            // Its place has been given out: a duplicate of what was heard, or later than the depth.
+            self.count(|stats| stats.late += 1);
+            return;
+        }
+        let is_sound = sound.is_some();
+        let at = self.place(packet, clock, arrival, newest && is_sound);
+        // Faster than time itself, or more than anybody waits for.
+        if at > arrival + MOST_AHEAD || self.waiting.len() == MOST_WAITING {
+            self.count(|stats| stats.late += 1);
+            return;
+        }
+        let sound = sound.map(|codec| (codec, packet.payload.to_vec()));
+        self.waiting.insert(
+            sequence,
+            Waiting {
+                at,
+                arrived: now,
+                sound,
+            },
+        );
+    }
+
+    fn count(&mut self, how: impl FnOnce(&mut StreamStats)) {
+        if let Some(stats) = &mut self.stats {
+            how(stats);
+        }
+    }
+
+    fn time_at(&self, now: Instant) -> MediaTime {
+        MediaTime::ZERO + now.saturating_duration_since(self.epoch)
+    }
+
+    /// Where a packet's sound belongs; the newest one moves the anchor when its place has passed or lies absurdly far off.
+    fn place(
+        &mut self,
+        packet: &Packet<'_>,
+        clock: Frequency,
+        arrival: MediaTime,
+        newest: bool,
+    ) -> MediaTime {
+        let end = self
+            .waiting
+            .values()
+            .next_back()
+            .map_or(self.until, |last| last.at.max(self.until));
+        let fresh = || Anchor {
+            ssrc: packet.ssrc,
+            timestamp: packet.timestamp,
+            at: end.max(arrival),
+        };
+        let anchor = self.anchor.get_or_insert_with(fresh);
+        let ticks = i64::from(
+            packet
+                .timestamp
+                .wrapping_sub(anchor.timestamp)
+                .cast_signed(),
+        );
+        let span = clock.duration_of(ticks.unsigned_abs());
+        let at = if ticks < 0 {
+            anchor.at - span
+        } else {
+            anchor.at + span
+        };
+        if !newest {
+            return at;
+        }
+        // Follows the stream, so that the 32 bits never wrap between anchor and packet.
+        anchor.timestamp = packet.timestamp;
+        anchor.at = at;
+        if at > arrival + MOST_AHEAD {
+            anchor.at = end.max(arrival);
+        } else if at < self.until {
+            anchor.at = self.until;
+            let late = self.until.since(at);
+            // A sender whose timestamps stood still during a pause is no slow network.
+            if late <= DEEPEST {
+                self.depth = (self.depth + late).min(DEEPEST);
+            }
+        }
+        anchor.at
+    }
+
+    /// The next stretch of the timeline, or `None` until a packet comes or [`ListenBuffer::deadline`] passes.
+    pub fn poll(&mut self, now: Instant) -> Option<Heard> {
+        loop {
+            if let Some(at) = self.left.front().map(|first| first.at) {
+                if let Some(hole) = self.hole_before(at) {
+                    return Some(self.silence(hole));
+                }
+                if let Some(heard) = self.left.pop_front().and_then(|first| self.decode(first)) {
+                    return Some(heard);
+                }
+                continue;
+            }
+            let Some((&sequence, first)) = self.waiting.first_key_value() else {
+                let missing = (self.time_at(now) - self.depth).since(self.until);
+                return (missing >= FRAME).then(|| self.silence(missing));
+            };
+            let in_order = self.next.is_none_or(|next| next == sequence);
+            if !in_order && now < first.arrived + self.depth && self.waiting.len() < MOST_WAITING {
+                return None;
+            }
+            let (at, is_sound) = (first.at, first.sound.is_some());
+            if let Some(hole) = self.hole_before(at).filter(|_| is_sound) {
+                return Some(if in_order {
+                    self.silence(hole)
+                } else {
+                    self.conceal(hole)
+                });
+            }
+            self.next = Some(ExtendedSequence(sequence.0 + 1));
+            if let Some(heard) = self
+                .waiting
+                .remove(&sequence)
+                .and_then(|first| self.decode(first))
+            {
+                return Some(heard);
+            }
+        }
+    }
+
+    /// What is missing up to `at`; less than a few samples is rounding.
+    fn hole_before(&self, at: MediaTime) -> Option<Duration> {
+        Some(at.since(self.until)).filter(|hole| *hole >= Duration::from_millis(1))
+    }
+
+    fn decode(&mut self, waiting: Waiting) -> Option<Heard> {
+        let (codec, payload) = waiting.sound?;
+        if codec != self.decoder.codec() {
+            self.decoder = Decoder::new(codec);
+            self.tail.clear();
+        }
+        let mut samples = Vec::new();
+        self.decoder.decode(&payload, &mut samples);
+        (!samples.is_empty()).then(|| self.give(samples, Kind::Audio))
+    }
+
+    /// When [`ListenBuffer::poll`] has something to give even if no packet comes.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        match self.waiting.first_key_value() {
+            Some((_, first)) => first.arrived + self.depth,
+            None => self.epoch + self.until.since(MediaTime::ZERO) + self.depth + FRAME,
+        }
+    }
+
+    /// The stream has ended: what waits is given out without waiting for what is missing.
+    pub fn finish(&mut self) {
+        self.left
+            .extend(std::mem::take(&mut self.waiting).into_values());
+        // A peer that changes its source with every packet must not fill the memory.
+        let surplus = self.left.len().saturating_sub(MOST_WAITING);
+        self.left.drain(..surplus);
+    }
+
+    fn silence(&mut self, span: Duration) -> Heard {
+        // In pieces, so that a long silence needs no large buffer.
+        let span = span.min(Duration::from_secs(1));
+        let samples = vec![0; self.decoder.codec().rate().samples_in(span) as usize];
+        self.give(samples, Kind::Silence)
+    }
+
+    /// Repeats the last pitch period, fading to nothing over [`CONCEALED`]; what the hole has beyond is silence later.
+    fn conceal(&mut self, hole: Duration) -> Heard {
+        let rate = self.decoder.codec().rate();
+        let faded = rate.samples_in(CONCEALED) as usize;
+        let count = rate.samples_in(hole.min(Duration::from_secs(1))) as usize;
+        let tail: Vec<i16> = self.tail.iter().copied().collect();
+        let period = pitch_period(&tail, rate);
+        let samples = (0..count)
+            .map(|at| match period {
+                Some(period) if at < faded => {
+                    let sample = tail[tail.len() - period + at % period];
+                    (i32::from(sample) * (faded - at) as i32 / faded as i32) as i16
+                }
+                _ => 0,
+            })
+            .collect();
+        self.give(samples, Kind::Concealed)
+    }
+
+    fn give(&mut self, samples: Vec<i16>, kind: Kind) -> Heard {
+        let rate = self.decoder.codec().rate();
+        let keep = rate.samples_in(CONCEALED) as usize;
+        self.tail.extend(&samples);
+        let surplus = self.tail.len().saturating_sub(keep);
+        self.tail.drain(..surplus);
+        let frame = Frame {
+            samples,
+            rate,
+            start: self.until,
+        };
+        self.until = self.until + frame.duration();
+        Heard { frame, kind }
+    }
+}
+
+/// The lag of 2.5 to 15 ms (66 to 400 Hz) at which the end of `tail` is most like what came before it.
+fn pitch_period(tail: &[i16], rate: Frequency) -> Option<usize> {
+    let span = |micros| rate.samples_in(Duration::from_micros(micros)) as usize;
+    let (shortest, longest, compared) = (span(2_500), span(15_000), span(10_000));
+    if tail.len() < longest + compared {
+        return None;
+    }
+    let recent = &tail[tail.len() - compared..];
+    let likeness = |lag: usize| {
+        let before = &tail[tail.len() - compared - lag..tail.len() - lag];
+        let product = |a: &[i16], b: &[i16]| -> i64 {
+            a.iter()
+                .zip(b)
+                .map(|(a, b)| i64::from(*a) * i64::from(*b))
+                .sum()
+        };
+        let power = product(before, before);
+        if power == 0 {
+            0.0
+        } else {
+            product(recent, before) as f64 / (power as f64).sqrt()
+        }
+    };
+    (shortest..=longest).max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::codec::Encoder;
+    use crate::rtp::WireSequence;
+    use crate::rtp::lossy::LossyNetwork;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A phone that says a tone of 20 ms packets, and the buffer that listens to it.
+    struct Line {
+        start: Instant,
+        buffer: ListenBuffer,
+        heard: Vec<Heard>,
+        payload: Vec<u8>,
+    }
+
+    impl Line {
+        fn new() -> Self {
+            let start = Instant::now();
+            let tone: Vec<i16> = (0..160)
+                .map(|i| (8_000.0 * (i as f32 * std::f32::consts::TAU / 40.0).sin()) as i16)
+                .collect();
+            Self {
+                start,
+                buffer: ListenBuffer::new(start, vec![(8, Codec::Pcma), (0, Codec::Pcmu)]),
+                heard: Vec::new(),
+                payload: Encoder::new(Codec::Pcma).encode(&tone),
+            }
+        }
+
+        fn push(&mut self, millis: u64, sequence: u16, timestamp: u32, ssrc: u32) {
+            self.push_as(millis, sequence, timestamp, ssrc, 8);
+        }
+
+        fn push_as(
+            &mut self,
+            millis: u64,
+            sequence: u16,
+            timestamp: u32,
+            ssrc: u32,
+            payload_type: u8,
+        ) {
+            let now = self.start + MS * millis as u32;
+            let payload = self.payload.clone();
+            let sequence = WireSequence(sequence);
+            let packet = Packet {
+                payload_type,
+                marker: false,
+                sequence,
+                timestamp,
+                ssrc,
+                payload: &payload,
+            };
+            self.poll(millis);
+            self.buffer.push(now, &packet);
+            self.poll(millis);
+        }
+
+        fn poll(&mut self, millis: u64) {
+            while let Some(heard) = self.buffer.poll(self.start + MS * millis as u32) {
+                self.heard.push(heard);
+            }
+        }
+
+        /// Milliseconds of each kind, after checking that there is no hole and no overlap.
+        fn spans(&self) -> (u64, u64, u64) {
+            let mut until = MediaTime::ZERO;
+            let mut spans = (0, 0, 0);
+            for heard in &self.heard {
+                assert_eq!(heard.frame.start, until);
+                until = until + heard.frame.duration();
+                let span = heard.frame.duration().as_millis() as u64;
+                match heard.kind {
+                    Kind::Audio => spans.0 += span,
+                    Kind::Concealed => spans.1 += span,
+                    Kind::Silence => spans.2 += span,
+                }
+            }
+            spans
+        }
+    }
+
+    #[test]
+    fn packets_in_order_are_heard_at_once() {
+        let mut line = Line::new();
+        for i in 0..50_u16 {
+            line.push(
+                u64::from(i) * 20,
+                65_530_u16.wrapping_add(i),
+                (u32::MAX - 1_000).wrapping_add(u32::from(i) * 160),
+                1,
+            );
+        }
+        assert_eq!(line.spans(), (1_000, 0, 0));
+    }
+
+    #[test]
+    fn a_reordered_packet_is_heard_in_its_place_and_a_duplicate_once() {
+        let mut line = Line::new();
+        for (millis, sequence) in [(0, 1), (40, 3), (45, 2), (46, 2), (47, 3), (60, 4)] {
+            line.push(millis, sequence, u32::from(sequence) * 160, 1);
+        }
+        assert_eq!(line.spans(), (80, 0, 0));
+        let stats = line.buffer.stats().expect("packets came");
+        assert_eq!(
+            (stats.reordered, stats.duplicates + stats.late, stats.lost()),
+            (2, 2, 0)
+        );
+    }
+
+    #[test]
+    fn a_long_loss_keeps_its_length() {
+        let mut line = Line::new();
+        for sequence in (0..5).chain(15..20_u16) {
+            line.push(
+                u64::from(sequence) * 20,
+                sequence,
+                u32::from(sequence) * 160,
+                1,
+            );
+        }
+        line.poll(480);
+        let (audio, concealed, silence) = line.spans();
+        // The silence was under way when the sender came back, so the fifth packet of the second ten is heard 20 ms later.
+        assert_eq!(audio, 200);
+        assert!(
+            (200..=220).contains(&(concealed + silence)),
+            "{concealed} + {silence}"
+        );
+    }
+
+    #[test]
+    fn one_lost_packet_is_filled_with_the_tone_that_went_before() {
+        let mut line = Line::new();
+        for sequence in (0..10).chain(11..16_u16) {
+            line.push(
+                u64::from(sequence) * 20,
+                sequence,
+                u32::from(sequence) * 160,
+                1,
+            );
+        }
+        assert_eq!(line.spans(), (300, 20, 0));
+        let filled = line
+            .heard
+            .iter()
+            .find(|heard| heard.kind == Kind::Concealed)
+            .expect("concealed");
+        // The tone has a period of 40 samples: the repetition goes on in phase.
+        let samples = &filled.frame.samples;
+        assert!(
+            samples[10] > 5_000 && samples[30] < -5_000,
+            "{:?}",
+            &samples[..40]
+        );
+    }
+
+    #[test]
+    fn a_sender_that_stops_is_followed_by_silence_and_goes_on_where_it_comes_back() {
+        let mut line = Line::new();
+        line.push(0, 1, 0, 1);
+        line.poll(1_000);
+        let (audio, _, silence) = line.spans();
+        assert_eq!(audio, 20);
+        assert!(silence >= 900, "{silence}");
+        line.push(2_000, 2, 16_000, 1);
+        line.push(2_020, 3, 16_160, 1);
+        assert_eq!(line.spans(), (60, 0, 1_980));
+    }
+
+    #[test]
+    fn a_new_source_a_jump_and_a_delay_lose_no_packet() {
+        let mut line = Line::new();
+        line.push(0, 1, 0, 1);
+        line.push(20, 60_000, 7_000, 2);
+        line.push(40, 60_001, 7_160, 2);
+        // The timestamps jump by ten minutes.
+        line.push(60, 60_002, 4_800_000, 2);
+        line.push(80, 60_003, 4_800_160, 2);
+        // The path becomes 500 ms longer.
+        for i in 0..20_u16 {
+            line.push(
+                600 + u64::from(i) * 20,
+                60_004 + i,
+                4_800_320 + u32::from(i) * 160,
+                2,
+            );
+        }
+        let (audio, concealed, _) = line.spans();
+        assert_eq!((audio, concealed), (500, 0));
+        assert_eq!(line.buffer.stats().map(|stats| stats.restarts), Some(1));
+    }
+
+    #[test]
+    fn key_presses_and_comfort_noise_are_time_without_sound() {
+        let mut line = Line::new();
+        line.push(0, 1, 0, 1);
+        for i in 0..10 {
+            line.push_as(20 + u64::from(i) * 20, 2 + i, 160, 1, 101);
+        }
+        line.push(220, 12, 1_760, 1);
+        assert_eq!(line.spans(), (40, 0, 200));
+    }
+
+    #[test]
+    fn what_waits_at_the_end_is_heard() {
+        let mut line = Line::new();
+        line.push(0, 1, 0, 1);
+        line.push(40, 3, 320, 1);
+        assert_eq!(line.spans().0, 20);
+        line.buffer.finish();
+        line.poll(41);
+        assert_eq!(line.spans(), (40, 0, 20));
+    }
+
+    #[test]
+    fn over_a_hundred_bad_networks_every_packet_is_heard_or_accounted_for() {
+        for seed in 0..100 {
+            let mut network = LossyNetwork::new(seed, 0.05, MS * (seed % 80) as u32);
+            let mut line = Line::new();
+            let mut arrivals: Vec<(Instant, u16)> = (0..500_u16)
+                .filter_map(|i| Some((network.carry(line.start + MS * 20 * u32::from(i))?, i)))
+                .collect();
+            arrivals.sort_unstable();
+            let carried = arrivals.len() as u64;
+            for (arrival, i) in arrivals {
+                let millis = (arrival - line.start).as_millis() as u64;
+                line.push(millis, i.wrapping_add(65_300), u32::from(i) * 160, 9);
+                let end = line.heard.last().map_or(0, |last| {
+                    (last.frame.start + last.frame.duration()).as_millis()
+                });
+                assert!(
+                    end + 400 > millis,
+                    "seed {seed}: at {millis} ms heard until {end}"
+                );
+            }
+            line.buffer.finish();
+            line.poll(10_100);
+            let stats = line.buffer.stats().expect("packets came").clone();
+            let (audio, ..) = line.spans();
+            assert_eq!(
+                audio / 20 + stats.late + stats.duplicates,
+                carried,
+                "seed {seed}"
+            );
+            assert!(
+                stats.late * 20 < carried,
+                "seed {seed}: {} of {carried} late",
+                stats.late
+            );
+        }
+    }
+
+    #[test]
+    fn a_peer_that_sends_nonsense_neither_panics_nor_fills_the_memory() {
+        use rand::{RngExt, SeedableRng, rngs::StdRng};
+        let mut random = StdRng::seed_from_u64(3);
+        let mut line = Line::new();
+        for i in 0..20_000_u64 {
+            let ssrc = random.random_range(0..3);
+            line.push_as(
+                i / 4,
+                random.random(),
+                random.random(),
+                ssrc,
+                random.random_range(0..10),
+            );
+            assert!(line.buffer.waiting.len() + line.buffer.left.len() <= 2 * MOST_WAITING);
+            if line.heard.len() > 1_000 {
+                line.heard.clear();
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Puts the draft together: every field from its own rules, then what is still missing.
+
+use super::taxonomy::{REQUESTS, Taxonomy};
+use super::{CallFacts, Field, FieldName, FieldValue, TicketDraft};
+use super::{matter, money, person, phone, place, said, subject, when, wording};
+use crate::private::Private;
+use crate::transcript::Transcript;
+
+/// Below this a value is shown, but still asked for.
+const UNSURE: f32 = 0.4;
+
+/// Turns what was said into a draft ticket, by rules: the same words always give the same draft.
+pub struct Drafter {
+    taxonomy: Taxonomy,
+}
+
+impl Drafter {
+    /// A drafter for the hotline that `taxonomy` describes.
+    pub fn new(taxonomy: Taxonomy) -> Self {
+        Self { taxonomy }
+    }
+
+    /// The taxonomy in use.
+    pub fn taxonomy(&self) -> &Taxonomy {
+        &self.taxonomy
+    }
+
+    /// The ticket as far as the final lines fill it. Cheap enough to be made anew for every line.
+    pub fn draft(&self, transcript: &Transcript, facts: &CallFacts) -> TicketDraft {
+        let talk = said::read(transcript);
+        let taxonomy = &self.taxonomy;
+        let mut draft = TicketDraft::default();
+        let mut put = |name, field: Option<Field>| {
+            if let Some(field) = field {
+                draft.fields.insert(name, field);
+            }
+        };
+        let anything = talk.iter().any(said::Said::by_caller);
+
+        let caller_number = facts
+            .caller_number
+            .as_ref()
+            .map(|number| number.reveal().as_str());
+        put(
+            FieldName::ContactPhone,
+            phone::find(&talk, caller_number, &taxonomy.area_code),
+        );
+        if !anything {
+            draft.missing = FIRST.to_vec();
+            return draft;
+        }
+        let caller = person::find(&talk, &taxonomy.usual_address);
+        let caller_text = caller.as_ref().and_then(|field| match &field.value {
+            FieldValue::Text(name) => Some(name.reveal().clone()),
+            _ => None,
+        });
+        put(FieldName::CallerName, caller);
+
+        let choice = matter::category(&talk, taxonomy);
+        let index = choice.as_ref().map(|choice| choice.index);
+        let category = index.map(|index| &taxonomy.categories[index]);
+        let danger = matter::danger(&talk, taxonomy, index);
+        let is_danger = danger.0 > 1;
+        let request = matter::request(&talk, taxonomy, index, is_danger);
+        let is_question = REQUESTS[request.index] == "咨询";
+        put(
+            FieldName::Category,
+            choice
+                .as_ref()
+                .zip(category)
+                .map(|(choice, category)| Field {
+                    value: FieldValue::List(category.name.get_ref().to_vec()),
+                    confidence: choice.confidence,
+                    evidence: choice.evidence.clone(),
+                }),
+        );
+        put(
+            FieldName::RequestType,
+            Some(Field {
+                value: FieldValue::Text(Private::from(REQUESTS[request.index])),
+                confidence: request.confidence,
+                evidence: request.evidence.clone(),
+            }),
+        );
+
+        let place = place::find(&talk, taxonomy);
+        let named = subject::find(
+            &talk,
+            category,
+            place.site.as_ref(),
+            place
+                .address
+                .as_ref()
+                .map_or(&[], |address| &address.evidence),
+            is_question,
+            REQUESTS[request.index] == "建议",
+            caller_text.as_deref(),
+        );
+        let named_text = named.as_ref().and_then(|field| match &field.value {
+            FieldValue::Text(name) => Some(name.reveal().clone()),
+            _ => None,
+        });
+        put(
+            FieldName::Departments,
+            matter::departments(&talk, taxonomy, choice.as_ref(), named_text.as_deref()),
+        );
+        put(FieldName::Subject, named);
+        put(FieldName::Address, place.address);
+        put(FieldName::District, place.district);
+        let about_money = category.is_some_and(|category| category.money)
+            && !matches!(REQUESTS[request.index], "咨询" | "建议" | "表扬");
+        put(FieldName::AmountYuan, money::find(&talk, about_money));
+        put(
+            FieldName::Demand,
+            wording::demand(&talk, taxonomy, category, request.index, is_danger),
+        );
+        put(FieldName::EventTime, when::find(&talk, facts.started_at));
+        put(
+            FieldName::Urgency,
+            Some(matter::urgency(danger, request.index)),
+        );
+        put(FieldName::Confidential, Some(matter::confidential(&talk)));
+        let title = wording::title(&draft.fields, category, &talk);
+        let summary = wording::summary(&draft.fields, category, &talk);
+        draft
+            .fields
+            .extend(title.map(|field| (FieldName::Title, field)));
+        draft
+            .fields
+            .extend(summary.map(|field| (FieldName::Summary, field)));
+
+        let needs = category.map_or(&FIRST[..], |category| &category.needs);
+        let known = |name: &FieldName| {
+            draft
+                .fields
+                .get(name)
+                .is_some_and(|field| field.confidence > UNSURE)
+        };
+        // Whoever asks, suggests or praises owes no proof of an event.
+        let lasting = matches!(REQUESTS[request.index], "咨询" | "建议" | "表扬");
+        let owed = |name: &FieldName| {
+            !lasting
+                || matches!(
+                    name,
+                    FieldName::Demand | FieldName::CallerName | FieldName::ContactPhone
+                )
+        };
+        draft.missing = needs
+            .iter()
+            .copied()
+            .filter(|name| owed(name) && !known(name))
+            .collect();
+        draft
+    }
+}
+
+/// What every ticket needs, before the kind of matter is known.
+const FIRST: [FieldName; 6] = [
+    FieldName::Category,
+    FieldName::Subject,
+    FieldName::Address,
+    FieldName::Demand,
+    FieldName::CallerName,
+    FieldName::ContactPhone,
+];

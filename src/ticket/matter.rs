@@ -1,0 +1,435 @@
+//! What kind of matter it is: category, request type, departments, urgency, confidentiality.
+
+use std::sync::LazyLock;
+
+use super::said::{self, Said, Words, is_stop, words};
+use super::taxonomy::{REQUESTS, Taxonomy};
+use super::{Evidence, Field, FieldValue};
+use crate::private::Private;
+
+/// A choice with the words that it rests on.
+pub(super) struct Choice {
+    /// Index in the taxonomy's list.
+    pub index: usize,
+    pub confidence: f32,
+    pub evidence: Vec<Evidence>,
+}
+
+/// The category whose words are said most, and its evidence.
+pub(super) fn category(talk: &[Said], taxonomy: &Taxonomy) -> Option<Choice> {
+    let mut scores = vec![0.0_f32; taxonomy.categories.len()];
+    let mut places: Vec<Vec<(i32, Evidence)>> = vec![Vec::new(); scores.len()];
+    let mut seen: Vec<(usize, String)> = Vec::new();
+    let mut callers = 0;
+    for said in talk {
+        // The matter is usually said at the start; the operator's words are a hint only.
+        let share = if said.by_caller() {
+            callers += 1;
+            if callers <= 2 { 1.5 } else { 0.8 }
+        } else {
+            0.25
+        };
+        let mut last = vec![(0, 0); scores.len()];
+        for (bytes, (index, weight)) in taxonomy.signs.overlapping(&said.text) {
+            let range = said.char_at(bytes.start)..said.char_at(bytes.end);
+            let denied = said.before(range.start, 3).contains("不是");
+            if denied {
+                continue;
+            }
+            // 公交 inside 公交站 is one sign, not two.
+            let inner = std::mem::replace(&mut last[*index], (range.end, *weight));
+            let weight = if range.start < inner.0 {
+                (*weight - inner.1).max(0)
+            } else {
+                *weight
+            };
+            last[*index].1 = last[*index].1.max(weight);
+            // Said again, a word says little more.
+            let word = (*index, said.text[bytes].to_owned());
+            let again = if seen.contains(&word) { 0.2 } else { 1.0 };
+            seen.push(word);
+            scores[*index] += share * weight as f32 * again;
+            if said.by_caller() {
+                places[*index].push((weight, said.evidence(&range)));
+            }
+        }
+    }
+    let index =
+        (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]).then(b.cmp(a)))?;
+    let top = scores[index];
+    if top < 1.5 {
+        return None;
+    }
+    let second = scores
+        .iter()
+        .enumerate()
+        .filter(|(other, _)| *other != index)
+        .map(|(_, score)| *score)
+        .fold(0.0, f32::max);
+    let mut evidence = std::mem::take(&mut places[index]);
+    evidence.sort_by_key(|(weight, _)| -*weight);
+    Some(Choice {
+        index,
+        confidence: (0.4 + 0.55 * (top - second) / top).clamp(0.3, 0.95),
+        evidence: evidence
+            .into_iter()
+            .take(4)
+            .map(|(_, place)| place)
+            .collect(),
+    })
+}
+
+/// 咨询 求助 投诉 举报 建议 表扬: the caller's own word first, else what such a matter usually is.
+pub(super) fn request(
+    talk: &[Said],
+    taxonomy: &Taxonomy,
+    category: Option<usize>,
+    danger: bool,
+) -> Choice {
+    let mut scores = [0.0_f32; REQUESTS.len()];
+    let mut places: Vec<Vec<Evidence>> = vec![Vec::new(); REQUESTS.len()];
+    let mut callers = 0;
+    for said in talk.iter().filter(|said| said.by_caller()) {
+        callers += 1;
+        // Thanks and small questions at the end are courtesy.
+        let share = match callers {
+            1 | 2 => 1.5,
+            3 => 1.0,
+            _ => 0.5,
+        };
+        for (bytes, (index, weight)) in taxonomy.requests.longest(&said.text) {
+            let range = said.char_at(bytes.start)..said.char_at(bytes.end);
+            let denied = *weight > 3 && said::negated(said, range.start)
+                || said.before(range.start, 2) == "不是";
+            // What was done before (投诉过, 举报过) or what others did is not what this call is.
+            let past = said.starts_at(range.end, "过")
+                || said.starts_at(range.end, "了好")
+                || said.before(range.start, 4).contains("去年");
+            if denied || past {
+                continue;
+            }
+            scores[*index] += share * *weight as f32;
+            places[*index].push(said.evidence(&range));
+        }
+    }
+    let usual = category.and_then(|index| {
+        REQUESTS
+            .iter()
+            .position(|kind| *kind == taxonomy.categories[index].usual.get_ref())
+    });
+    // Whoever is in danger asks for help, whatever words they use.
+    scores[1] += if danger { 4.0 } else { 0.0 };
+    match usual {
+        // 我想问问 also opens a complaint.
+        Some(usual) if usual != 0 => {
+            scores[0] *= 0.5;
+            scores[usual] += 4.0;
+        }
+        // What is usually asked about may also have gone wrong: without any question it is a complaint.
+        Some(_) if scores[0] < 0.1 => scores[2] += 3.0,
+        Some(usual) => scores[usual] += 4.0,
+        None => scores[0] += 1.0,
+    }
+    let index = (0..scores.len())
+        .max_by(|a, b| scores[*a].total_cmp(&scores[*b]).then(b.cmp(a)))
+        .unwrap_or(0);
+    let total: f32 = scores.iter().sum();
+    Choice {
+        index,
+        confidence: (scores[index] / total.max(1.0)).clamp(0.3, 0.95),
+        evidence: places[index].iter().take(3).copied().collect(),
+    }
+}
+
+/// The departments, the lead first: as the operator announced it, else as the taxonomy says.
+pub(super) fn departments(
+    talk: &[Said],
+    taxonomy: &Taxonomy,
+    category: Option<&Choice>,
+    subject: Option<&str>,
+) -> Option<Field> {
+    let mut names: Vec<String> = Vec::new();
+    let mut evidence = Vec::new();
+    let mut confidence = 0.3_f32;
+    if let Some(choice) = category {
+        let category = &taxonomy.categories[choice.index];
+        names.extend(
+            category
+                .departments
+                .iter()
+                .map(|name| name.get_ref().clone()),
+        );
+        for joint in &category.joint {
+            let said = talk
+                .iter()
+                .filter(|said| said.by_caller())
+                .find_map(|said| {
+                    let words: Vec<&str> = joint.when.iter().map(String::as_str).collect();
+                    Some((said, said.first(&words)?))
+                });
+            if let Some((said, range)) = said
+                && !names.contains(joint.department.get_ref())
+            {
+                names.push(joint.department.get_ref().clone());
+                evidence.push(said.evidence(&range));
+            }
+        }
+        if category.utility
+            && let Some(company) = subject.filter(|name| {
+                name.contains("供热")
+                    || name.contains("热力")
+                    || name.contains("公司")
+                    || name.contains("燃气")
+            })
+        {
+            names.push(company.to_owned());
+        }
+        confidence = choice.confidence;
+        evidence.splice(0..0, choice.evidence.iter().take(2).copied());
+    }
+    // 会转给市场监管部门处理: the operator decides where it goes.
+    for said in talk.iter().filter(|said| !said.by_caller()) {
+        let Some(word) = said.first(&[
+            "转给",
+            "转到",
+            "转交",
+            "转至",
+            "转派",
+            "转办",
+            "会转",
+            "们转",
+            "转由",
+            "交办",
+            "派单",
+            "派给",
+            "反馈给",
+            "交给",
+            "联系",
+            "通知",
+        ]) else {
+            continue;
+        };
+        let announced: Vec<_> = taxonomy
+            .named_departments(&said.text)
+            .map(|(bytes, name)| (said.char_at(bytes.start)..said.char_at(bytes.end), name))
+            .filter(|(range, _)| range.start > word.start)
+            .collect();
+        for (place, (range, name)) in announced.into_iter().enumerate() {
+            let known = names.iter().position(|known| known == name);
+            // 公安 of the 交警支队: the narrower one that is already there stays.
+            if known.is_none() && names.iter().any(|known| known.starts_with(name)) {
+                continue;
+            }
+            let text = if let Some(at) = known {
+                names.remove(at)
+            } else {
+                name.to_owned()
+            };
+            names.insert(place.min(names.len()), text);
+            evidence.insert(0, said.evidence(&range));
+            confidence = 0.93;
+        }
+    }
+    (!names.is_empty()).then_some(Field {
+        value: FieldValue::List(names),
+        confidence,
+        evidence,
+    })
+}
+
+/// Whether a word of danger is only feared, denied, or long over.
+fn feared(said: &Said, at: usize, end: usize) -> bool {
+    static FEARED: Words = LazyLock::new(|| {
+        words(
+            "怕 担心 万一 容易 可能 会不会 以免 避免 防止 如果 要是 没有 没 不会 别 差点 险些 幸亏 \
+         去年 前年 以前 一旦",
+        )
+    });
+    let clause = said.clause(at);
+    let before = said.slice(at.saturating_sub(7).max(clause.start)..at);
+    FEARED.iter().any(|word| before.contains(word))
+        || said.starts_at(end, "怎么办")
+        || said.starts_at(end, "隐患")
+        || said.starts_at(end, "的隐患")
+        || said.starts_at(end, "风险")
+}
+
+/// How urgent the words of danger (and, failing them, of the category) say it is: 0 to 2, and where.
+pub(super) fn danger(
+    talk: &[Said],
+    taxonomy: &Taxonomy,
+    category: Option<usize>,
+) -> (u8, Vec<Evidence>) {
+    let mut level = 0;
+    let mut evidence = Vec::new();
+    for (index, said) in talk.iter().enumerate() {
+        let confirmed = !said.by_caller()
+            && said::reply(talk, index)
+                .is_some_and(|answer| answer.affirms() && answer.text.chars().count() < 12);
+        if !said.by_caller() && !confirmed {
+            continue;
+        }
+        for (bytes, rank) in taxonomy.alarms.longest(&said.text) {
+            let range = said.char_at(bytes.start)..said.char_at(bytes.end);
+            if feared(said, range.start, range.end) || *rank < level {
+                continue;
+            }
+            if *rank > level {
+                level = *rank;
+                evidence.clear();
+            }
+            evidence.push(said.evidence(&range));
+        }
+    }
+    if level == 0
+        && let Some(category) = category.map(|index| &taxonomy.categories[index])
+    {
+        let words: Vec<&str> = category.urgent_when.iter().map(String::as_str).collect();
+        for said in talk.iter().filter(|said| said.by_caller()) {
+            if let Some(range) = said.first(&words) {
+                level = 1;
+                evidence.push(said.evidence(&range));
+            }
+        }
+    }
+    (level, evidence)
+}
+
+/// 一般 紧急 特急, from what [`danger`] found.
+pub(super) fn urgency((mut level, mut evidence): (u8, Vec<Evidence>), request: usize) -> Field {
+    // Praise, a suggestion or a question tells of danger that is over or not yet there.
+    let calm =
+        matches!(REQUESTS[request], "表扬" | "建议") || REQUESTS[request] == "咨询" && level < 2;
+    if calm {
+        level = 0;
+        evidence.clear();
+    }
+    evidence.truncate(4);
+    Field {
+        value: FieldValue::Text(Private::from(["一般", "紧急", "特急"][usize::from(level)])),
+        confidence: if level == 0 { 0.75 } else { 0.85 },
+        evidence,
+    }
+}
+
+/// Whether the caller wants to stay unnamed towards the other side.
+pub(super) fn confidential(talk: &[Said]) -> Field {
+    static WISH: Words = LazyLock::new(|| {
+        words(
+            "保密 匿名 不要透露 别透露 不想透露 不能透露 别告诉 不要告诉 别说是我 不要说是我 \
+         别让他们知道 不想让他们知道 不要让他们知道 别让他知道 不想让他知道 不要让他知道 别泄露 \
+         不要泄露 不希望他们知道 不公开 不要公开 别公开 别把我 不要把我 怕报复 怕打击报复",
+        )
+    });
+    let mut found: Option<(bool, f32, Vec<Evidence>)> = None;
+    for (index, said) in talk.iter().enumerate().filter(|(_, said)| said.by_caller()) {
+        let asked = said::question(talk, index)
+            .filter(|_| index > 0 && !talk[index - 1].by_caller())
+            .is_some_and(|asked| asked.has(&["保密", "匿名", "公开您"]));
+        if let Some(range) = said.first(&WISH) {
+            let word = said.slice(range.clone());
+            let refused = matches!(word.as_str(), "保密" | "匿名")
+                && said::negated(said, range.start)
+                || said.starts_at(range.end, "干什么")
+                || said.starts_at(range.end, "什么");
+            found = Some((!refused, 0.95, vec![said.evidence(&range)]));
+        } else if asked
+            && (said.affirms()
+                || said.denies()
+                || said.has(&["无所谓", "都行", "可以公开", "没关系", "没事"]))
+        {
+            let open = said.denies() || said.has(&["无所谓", "公开", "没关系", "没事", "都行"]);
+            found = Some((!open, 0.9, said.whole().into_iter().collect()));
+        } else if let Some(range) = said.first(&["可以公开", "不怕他们知道", "实名"]) {
+            found = Some((false, 0.9, vec![said.evidence(&range)]));
+        }
+    }
+    let (wish, confidence, evidence) = found.unwrap_or((false, 0.7, Vec::new()));
+    Field {
+        value: FieldValue::Flag(wish),
+        confidence,
+        evidence,
+    }
+}
+
+/// The first clause of the caller that says what it is about, without greetings.
+pub(super) fn opening(talk: &[Said]) -> Option<(&Said, std::ops::Range<usize>)> {
+    static GREETINGS: Words = LazyLock::new(|| {
+        words("你好 您好 喂 哎 那个 同志 是12345吗 请问 我想问一下 是这样的 是这样 麻烦 嗯 好")
+    });
+    talk.iter()
+        .filter(|said| said.by_caller())
+        .take(3)
+        .find_map(|said| {
+            let start = said
+                .clauses()
+                .into_iter()
+                .map(|clause| clause.start)
+                .find(|start| {
+                    let clause = said.clause(*start);
+                    !GREETINGS.contains(&said.slice(clause.clone()).as_str()) && clause.len() > 4
+                })?;
+            let end = said.chars.iter().rposition(|letter| !is_stop(*letter))? + 1;
+            (end - start >= 6).then_some((said, start..end))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::taxonomy::{REQUESTS, Taxonomy};
+    use super::super::tests::{flag, list, talk, text};
+    use super::{category, confidential, danger, departments, request, urgency};
+
+    fn level(lines: &str) -> Option<String> {
+        text(Some(urgency(
+            danger(&talk(lines), &Taxonomy::embedded(), None),
+            2,
+        )))
+    }
+
+    #[test]
+    fn danger_counts_when_it_is_there_and_not_when_it_is_feared_or_denied() {
+        assert_eq!(
+            level("家里闻着有燃气味，头都晕了。").as_deref(),
+            Some("特急")
+        );
+        assert_eq!(level("电线都露着，我怕哪天着火。").as_deref(), Some("一般"));
+        assert_eq!(level("没有人受伤，就是车刮了。").as_deref(), Some("一般"));
+        assert_eq!(
+            level("井盖没了，一个老太太摔伤了。").as_deref(),
+            Some("紧急")
+        );
+    }
+
+    #[test]
+    fn a_kind_of_request_that_is_denied_is_not_taken() {
+        let taxonomy = Taxonomy::embedded();
+        let kind = |lines: &str| REQUESTS[request(&talk(lines), &taxonomy, None, false).index];
+        assert_eq!(kind("我不是要投诉，我就想咨询一下。"), "咨询");
+        assert_eq!(kind("我要表扬一个公交司机。"), "表扬");
+        assert_eq!(kind("我投诉过好几回了，今天我要举报他们。"), "举报");
+    }
+
+    #[test]
+    fn the_wish_to_stay_unnamed_and_its_refusal_are_told_apart() {
+        for (lines, wish) in [
+            ("别让他们知道是我说的。", true),
+            ("o:需要保密吗？\n不用。", false),
+            ("o:需要保密吗？\n需要。", true),
+            ("不用保密，我不怕。", false),
+            ("我想问问。", false),
+        ] {
+            assert_eq!(flag(&confidential(&talk(lines))), Some(wish), "{lines}");
+        }
+    }
+
+    #[test]
+    fn the_operators_word_decides_who_handles_it() {
+        let taxonomy = Taxonomy::embedded();
+        let lines = talk("邻居家半夜放音响，吵得睡不着。\no:好的，我们转公安部门处理。");
+        let choice = category(&lines, &taxonomy);
+        let found = list(departments(&lines, &taxonomy, choice.as_ref(), None));
+        assert_eq!(found.first().map(String::as_str), Some("公安局"));
+        assert!(found.contains(&"生态环境局".to_owned()));
+    }
+}

@@ -1,0 +1,273 @@
+//! The money at stake: every sum that is said, weighed by the words around it.
+
+use super::numbers;
+use super::said::{self, Said};
+use super::{Evidence, Field, FieldValue};
+
+/// Words for what is still owed or lost, with what they add to a sum said beside them.
+const STAKE: [(&str, i32); 24] = [
+    ("还差", 6),
+    ("差我", 5),
+    ("还剩", 6),
+    ("剩余", 6),
+    ("剩下", 6),
+    ("剩", 5),
+    ("余额", 6),
+    ("没退", 5),
+    ("退", 3),
+    ("拖欠", 5),
+    ("欠", 5),
+    ("押金", 3),
+    ("损失", 4),
+    ("被骗", 4),
+    ("骗", 3),
+    ("没用完", 4),
+    ("没给", 3),
+    ("多收", 5),
+    ("多扣", 5),
+    ("扣了", 4),
+    ("赔", 2),
+    ("定金", 3),
+    ("尾款", 3),
+    ("乱收", 4),
+];
+
+/// Words for what was paid, and for the sum of several sums.
+const PAID: [(&str, i32); 18] = [
+    ("一共", 2),
+    ("总共", 2),
+    ("加起来", 3),
+    ("合计", 3),
+    ("共计", 3),
+    ("全部", 1),
+    ("花了", 2),
+    ("交了", 2),
+    ("充了", 1),
+    ("付了", 2),
+    ("买的", 2),
+    ("价值", 2),
+    ("转了", 2),
+    ("收了", 2),
+    ("刷了", 2),
+    ("算下来", 2),
+    ("交的", 1),
+    ("收费", 1),
+];
+
+/// Words that make a sum beside the point: a rate, an offer of the other side, a fee by the way.
+const ASIDE: [(&str, i32); 20] = [
+    ("每", -4),
+    ("一个月", -2),
+    ("一节", -3),
+    ("一平", -4),
+    ("一次", -2),
+    ("一天", -3),
+    ("运费", -3),
+    ("最多赔", -5),
+    ("只赔", -5),
+    ("只退", -4),
+    ("只肯", -5),
+    ("只给", -4),
+    ("才赔", -4),
+    ("满", -3),
+    ("原价", -2),
+    ("优惠", -2),
+    ("工资条", -1),
+    ("罚", -2),
+    ("送", -2),
+    ("手续费", -3),
+];
+
+/// What may follow a number that counts something else than money.
+const COUNTED: &str = "个号楼层栋幢室路人名天日月年周点分秒米平度斤次节家户户口只台辆部件趟岁元块钱毛班届期条份种样样倍股位张吨瓦伏双套间遍站公里小级本排线";
+
+struct Sum {
+    value: f64,
+    score: i32,
+    evidence: Evidence,
+}
+
+fn weight(text: &str, words: &[(&str, i32)]) -> i32 {
+    words
+        .iter()
+        .filter(|(word, _)| text.contains(word))
+        .map(|(_, weight)| *weight)
+        .max_by_key(|weight| weight.abs())
+        .unwrap_or(0)
+}
+
+/// The sums in one utterance: value, place, and whether money is named.
+fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, bool)> {
+    let mut found = Vec::new();
+    for number in numbers::all(&said.chars) {
+        let mut range = number.range.clone();
+        let before = said.before(range.start, 3);
+        if number.vague
+            || before.ends_with("百分之")
+            || before.ends_with('第')
+            || before.ends_with('几')
+        {
+            continue;
+        }
+        // 两千三百多块: the 多 belongs to the number.
+        let mut next = range.end;
+        while said
+            .chars
+            .get(next)
+            .is_some_and(|letter| "多来余几".contains(*letter))
+        {
+            next += 1;
+        }
+        let mut value = number.value;
+        let named = ["元", "块", "万元", "万块", "人民币"]
+            .into_iter()
+            .find(|word| said.starts_at(next, word));
+        if named.is_some() {
+            let mut end = next + named.map_or(0, |word| word.chars().count());
+            // 八块五, 三块二毛五
+            if said.chars.get(end - 1) == Some(&'块')
+                && let Some(part) = numbers::at(&said.chars, end)
+                    .filter(|part| part.value < 10.0 && part.magnitude < 2.0)
+            {
+                let stop = said.chars.get(part.range.end).copied().unwrap_or('。');
+                if matches!(stop, '毛' | '角') || said::is_stop(stop) || stop == '钱' {
+                    value += part.value / 10.0;
+                    end = part.range.end + usize::from(matches!(stop, '毛' | '角'));
+                }
+            }
+            if said.starts_at(end, "钱") {
+                end += 1;
+            }
+            // 三千块的东西 is money, 三块地 and 一块儿 are not.
+            let piece = said
+                .chars
+                .get(end)
+                .is_some_and(|letter| "儿起地板砖石牌玻".contains(*letter));
+            if piece && said.chars.get(end - 1) == Some(&'块') {
+                continue;
+            }
+            range.end = end;
+            found.push((value, range, true));
+            continue;
+        }
+        let follower = said.chars.get(next).copied().unwrap_or('。');
+        let counted = COUNTED.contains(follower) || (follower.is_ascii_alphabetic());
+        let bare = money_asked && value >= 10.0 && said::is_stop(follower);
+        if !counted && (number.magnitude >= 100.0 || bare) && (10.0..1e10).contains(&value) {
+            found.push((value, range, false));
+        }
+    }
+    found
+}
+
+/// The sum at stake, if one is said. `expects_money` is whether this kind of matter is usually about money.
+pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
+    let mut best: Option<Sum> = None;
+    for (index, said) in talk.iter().enumerate() {
+        let asked = said::question(talk, index).filter(|_| said.by_caller());
+        let money_asked = asked.is_some_and(|asked| {
+            asked.has(&[
+                "多少钱",
+                "多少",
+                "金额",
+                "费用",
+                "价值",
+                "价格",
+                "学费",
+                "余额",
+                "几块",
+            ])
+        });
+        let confirmed = !said.by_caller() && said::reply(talk, index).is_some_and(Said::affirms);
+        if !said.by_caller() && !confirmed {
+            continue;
+        }
+        for (value, range, named) in sums(said, money_asked) {
+            let clause = said.clause(range.start);
+            let near = said.slice(clause.start..(range.end + 4).min(clause.end));
+            let mut score = if named { 2 } else { 1 };
+            // A clause that is nothing but a large number is a price: 一千三百六。
+            score += if !named && range.start == clause.start && range.end == clause.end {
+                3
+            } else {
+                0
+            };
+            score += weight(&near, &STAKE) + weight(&near, &PAID) + weight(&near, &ASIDE);
+            if let Some(asked) = asked {
+                score += weight(&asked.text, &STAKE) / 2 + i32::from(money_asked) * 2;
+            }
+            // 不是八百，是八百六: the second is meant.
+            let before = said.slice(clause.start..range.start);
+            if before.contains("不是") || before.ends_with("不到") && !named {
+                score -= 8;
+            }
+            let earlier = said.slice(0..clause.start);
+            if ["不是", "不对", "说错了", "错了"]
+                .iter()
+                .any(|word| earlier.contains(word))
+                && before.contains('是')
+            {
+                score += 8;
+            }
+            if !named && !money_asked && score < 3 || !said.by_caller() && score < 4 {
+                continue;
+            }
+            // Later words win a tie only when they correct.
+            if best.as_ref().is_none_or(|best| score > best.score) {
+                best = Some(Sum {
+                    value,
+                    score,
+                    evidence: said.evidence(&range),
+                });
+            }
+        }
+    }
+    let floor = if expects_money { 2 } else { 5 };
+    best.filter(|sum| sum.score >= floor).map(|sum| Field {
+        value: FieldValue::Number(sum.value),
+        confidence: (0.5 + 0.06 * sum.score as f32).min(0.95),
+        evidence: vec![sum.evidence],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{amount, talk};
+    use super::find;
+
+    fn at_stake(lines: &str) -> Option<f64> {
+        amount(find(&talk(lines), true))
+    }
+
+    #[test]
+    fn what_is_left_counts_and_not_what_was_paid_in() {
+        assert_eq!(at_stake("我充了三千块，还剩一千二。"), Some(1200.0));
+        assert_eq!(
+            at_stake("一共交了两万五，用了一半，剩余一万二千五。"),
+            Some(12_500.0)
+        );
+    }
+
+    #[test]
+    fn an_offer_a_rate_and_a_share_are_not_the_sum_at_stake() {
+        assert_eq!(
+            at_stake("花了九百八买的，他说最多赔五十块钱。"),
+            Some(980.0)
+        );
+        assert_eq!(at_stake("每个月三百块，一共欠了一千八百块。"), Some(1800.0));
+        assert_eq!(at_stake("说只能退百分之三十。"), None);
+    }
+
+    #[test]
+    fn a_correction_wins() {
+        assert_eq!(at_stake("押金是八百块，不对，是一千八百块。"), Some(1800.0));
+        assert_eq!(at_stake("欠我的不是三千，是三千六。"), Some(3600.0));
+    }
+
+    #[test]
+    fn a_bare_number_is_money_only_where_money_was_asked_for() {
+        assert_eq!(at_stake("o:花了多少钱？\n三百八。"), Some(380.0));
+        assert_eq!(at_stake("o:多少钱？\n八块五。"), Some(8.5));
+        assert_eq!(at_stake("门牌是三百八十号，离那儿三百米。"), None);
+    }
+}

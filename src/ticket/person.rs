@@ -1,0 +1,452 @@
+//! The caller's name and form of address.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::said::{self, Said, Words, is_stop, words};
+use super::{Evidence, Field, FieldValue};
+use crate::private::Private;
+
+const SURNAMES: &str = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任\
+    姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂\
+    丛焦向柳邢路岳齐沿梅莫庄辛管祝左涂谷祁时舒耿牟卜路詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强丘\
+    迟初矫宫由衣战滕宿栾原修綦慕逄相仲矫亓房连车晋刁盖臧邸桑冷鞠蓝巩宗籍楚门冉简冀鄢晏佟麻苍滑冼佘宓付肖闫代候党鹿仇卞步商娄慈";
+const COMPOUND: [&str; 10] = [
+    "欧阳", "司马", "上官", "诸葛", "东方", "皇甫", "尉迟", "公孙", "慕容", "司徒",
+];
+
+/// How a surname is explained without naming a word that it stands in.
+const SPELLED: [(&str, char); 20] = [
+    ("弓长", '张'),
+    ("立早", '章'),
+    ("双木", '林'),
+    ("耳东", '陈'),
+    ("木子", '李'),
+    ("言午", '许'),
+    ("古月", '胡'),
+    ("口天", '吴'),
+    ("走肖", '赵'),
+    ("三横", '王'),
+    ("文刀", '刘'),
+    ("人可", '何'),
+    ("木土", '杜'),
+    ("干勾", '于'),
+    ("草头黄", '黄'),
+    ("双口", '吕'),
+    ("口口", '吕'),
+    ("草肃", '萧'),
+    ("禾火", '秋'),
+    ("女古", '姑'),
+];
+
+static NAME_ASKED: Words = LazyLock::new(|| {
+    words(
+        "贵姓 怎么称呼 称呼您 您姓 您的姓名 您叫 您的名字 您的称呼 姓名是 姓什么 留个姓名 您怎么称 \
+     如何称呼 叫什么名字",
+    )
+});
+
+/// Words about the other side: who they call by name is not the caller.
+const OTHERS: [&str; 22] = [
+    "他", "她", "老板", "经理", "店主", "民警", "师傅", "司机", "医生", "大夫", "老师", "负责",
+    "商家", "店", "公司", "护士", "房东", "主任", "工头", "邻居", "警官", "对方",
+];
+
+struct Found {
+    surname: String,
+    full: Option<String>,
+    evidence: Vec<Evidence>,
+    sure: f32,
+}
+
+fn surname_at(said: &Said, at: usize) -> Option<usize> {
+    if COMPOUND.iter().any(|name| said.starts_at(at, name)) {
+        return Some(2);
+    }
+    said.chars
+        .get(at)
+        .filter(|letter| SURNAMES.contains(**letter))
+        .map(|_| 1)
+}
+
+/// The full name that begins at `at`: a surname and one or two more characters up to a boundary.
+fn full_at(said: &Said, at: usize) -> Option<Range<usize>> {
+    const ENDS: &str = "的是呀啊吧吗女男先在我就这他她说，。？、哈哦呢了";
+    let surname = surname_at(said, at)?;
+    let given = said.chars[at + surname..]
+        .iter()
+        .take(3)
+        .take_while(|letter| !is_stop(**letter) && !ENDS.contains(**letter) && !letter.is_ascii())
+        .count();
+    (1..=2).contains(&given).then(|| at..at + surname + given)
+}
+
+/// Whether the surname is explained (孙悟空的孙, 弓长张) and, if so, as which character.
+fn explained(said: &Said, from: usize) -> Option<char> {
+    let rest = said.slice(from..said.chars.len());
+    if let Some((_, name)) = SPELLED.iter().find(|(spelling, _)| rest.contains(spelling)) {
+        return Some(*name);
+    }
+    // X…的Y, where Y stands in the words before.
+    said.chars[from..]
+        .windows(2)
+        .enumerate()
+        .find_map(|(index, pair)| {
+            let (of, name) = (pair[0], pair[1]);
+            let clause = said.clause(from + index);
+            let known = said.chars[clause.start..from + index].contains(&name);
+            (of == '的' && known && SURNAMES.contains(name)).then_some(name)
+        })
+}
+
+fn name_in(said: &Said, asked: bool) -> Option<Found> {
+    let about_others = |at: usize| {
+        let clause = said.clause(at);
+        let before = said.slice(clause.start..at);
+        !before.ends_with('我') && OTHERS.iter().any(|word| before.contains(word))
+    };
+    let mut found: Option<Found> = None;
+    // (我|免贵|) 姓X; where the name was asked for, also what 姓 is misheard as.
+    let marks: &[&str] = if asked && !said.text.contains('姓') {
+        &["性", "幸", "杏", "兴", "醒", "行"]
+    } else {
+        &["姓"]
+    };
+    for (range, _) in said.find_all(marks) {
+        let own = said.before(range.start, 2);
+        let opens = range.start == 0 || is_stop(said.chars[range.start - 1]) || asked;
+        if !(own.ends_with('我') || own.ends_with("免贵") || opens && asked)
+            || about_others(range.start)
+        {
+            continue;
+        }
+        let Some(&letter) = said.chars.get(range.end) else {
+            continue;
+        };
+        if is_stop(letter) || letter.is_ascii() || "名什啥氏不".contains(letter) {
+            continue;
+        }
+        let length = surname_at(said, range.end).unwrap_or(1);
+        let place = range.end..range.end + length;
+        let heard = said.slice(place.clone());
+        let (surname, sure) = match explained(said, place.end) {
+            Some(name) if length == 1 => (name.to_string(), 0.95),
+            _ if surname_at(said, range.end).is_some() => (heard, 0.93),
+            _ => (heard, 0.6),
+        };
+        found = Some(Found {
+            surname,
+            full: None,
+            evidence: vec![said.evidence(&place)],
+            sure,
+        });
+    }
+    // (我|名字|) 叫XYZ, 我是XYZ
+    for (range, word) in said.find_all(&["叫", "我是", "名字是"]) {
+        let before = said.before(range.start, 3);
+        let own = word == "我是"
+            || before.ends_with('我')
+            || before.ends_with("名字")
+            || asked
+            || found.is_some();
+        if !own || about_others(range.start) {
+            continue;
+        }
+        if let Some(place) = full_at(said, range.end) {
+            let full = said.slice(place.clone());
+            let surname =
+                said.slice(place.start..place.start + surname_at(said, place.start).unwrap_or(1));
+            // 我是 alone is followed by many things that are no name.
+            if word == "我是" && !asked && !said.starts_at(place.end, "，") {
+                continue;
+            }
+            if found
+                .as_ref()
+                .is_none_or(|found| found.surname == surname || found.sure < 0.9)
+            {
+                found = Some(Found {
+                    surname,
+                    full: Some(full),
+                    evidence: vec![said.evidence(&place)],
+                    sure: 0.93,
+                });
+            }
+        } else if found.is_none() && asked && word == "叫" {
+            // A name of another people: 我叫阿依古丽。
+            let place = range.end..said.clause(range.start).end;
+            let free = (2..=6).contains(&place.len())
+                && said.chars[place.clone()]
+                    .iter()
+                    .all(|letter| !"我你的是了吧就不老小".contains(*letter));
+            if free {
+                let name = said.slice(place.clone());
+                found = Some(Found {
+                    surname: name.clone(),
+                    full: Some(name),
+                    evidence: vec![said.evidence(&place)],
+                    sure: 0.75,
+                });
+            }
+        } else if let Some(found) = found.as_mut().filter(|_| word != "我是") {
+            // 姓宋，叫长河
+            let given: String = said.chars[range.end..]
+                .iter()
+                .take(3)
+                .take_while(|letter| !is_stop(**letter))
+                .collect();
+            let length = given.chars().count();
+            if length == 2 || length == 1 {
+                found.full = Some(format!("{}{given}", found.surname));
+                found
+                    .evidence
+                    .push(said.evidence(&(range.end..range.end + length)));
+            }
+        }
+    }
+    // 孙悟空的孙, without the 姓 before it.
+    if found.is_none()
+        && asked
+        && let Some(name) = explained(said, 0)
+        && let Some(range) = said.find(&name.to_string())
+    {
+        found = Some(Found {
+            surname: name.to_string(),
+            full: None,
+            evidence: vec![said.evidence(&range)],
+            sure: 0.7,
+        });
+    }
+    // 叫我小王, 王先生 of oneself, or a bare answer: 王。 / 张建国。
+    for clause in said.clauses().into_iter().filter(|_| asked) {
+        if found
+            .as_ref()
+            .is_some_and(|found| found.full.is_some() || found.sure > 0.8)
+        {
+            break;
+        }
+        let mut start = clause.start;
+        while said
+            .chars
+            .get(start)
+            .is_some_and(|letter| "我是就叫小老".contains(*letter))
+        {
+            start += 1;
+        }
+        let Some(length) = surname_at(said, start) else {
+            continue;
+        };
+        let rest = said.slice(start + length..clause.end.max(start + length));
+        if rest.is_empty()
+            || ["先生", "女士", "小姐", "师傅", "就行", "吧"]
+                .iter()
+                .any(|form| rest.starts_with(form))
+        {
+            let place = start..start + length;
+            found = Some(Found {
+                surname: said.slice(place.clone()),
+                full: None,
+                evidence: vec![said.evidence(&place)],
+                sure: 0.8,
+            });
+        } else if let Some(place) = full_at(said, start).filter(|place| place.end == clause.end) {
+            found = Some(Found {
+                surname: said.slice(start..start + length),
+                full: Some(said.slice(place.clone())),
+                evidence: vec![said.evidence(&place)],
+                sure: 0.8,
+            });
+        }
+    }
+    found
+}
+
+/// 先生 or 女士: what the citizen says of themselves beats how the operator addresses them.
+fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
+    static SELF_WOMAN: Words = LazyLock::new(|| {
+        words(
+            "我是女的 女的 是女士 我是女 我女的 ，女 我老公 我丈夫 我对象他 我怀孕 我怀着 我坐月子 \
+         本人女 我婆婆",
+        )
+    });
+    static SELF_MAN: Words =
+        LazyLock::new(|| words("我是男的 男的 我是男 ，男 我老婆 我媳妇 我妻子 我爱人她 本人男"));
+    let mut addressed = None;
+    for (index, said) in talk.iter().enumerate() {
+        if said.by_caller() {
+            let asked = said::question(talk, index).is_some_and(|asked| asked.has(&NAME_ASKED));
+            let own = asked
+                || said.has(&[
+                    "我姓", "我是", "免贵", "我老", "我媳", "我丈", "我妻", "我怀", "我婆",
+                ]);
+            let ends = |range: &Range<usize>| {
+                said.chars
+                    .get(range.end)
+                    .is_none_or(|letter| is_stop(*letter) || "的士性，".contains(*letter))
+                    || said.slice(range.clone()).starts_with('我')
+            };
+            if !own {
+                continue;
+            }
+            if let Some(range) = said.first(&SELF_WOMAN).filter(ends) {
+                return Some(("女士", vec![said.evidence(&range)], 0.95));
+            }
+            if let Some(range) = said.first(&SELF_MAN).filter(ends) {
+                return Some(("先生", vec![said.evidence(&range)], 0.95));
+            }
+            if asked && let Some(range) = said.first(&["女士", "小姐", "先生"]) {
+                let form = if said.starts_at(range.start, "先生") {
+                    "先生"
+                } else {
+                    "女士"
+                };
+                return Some((form, vec![said.evidence(&range)], 0.95));
+            }
+        } else if let Some(range) = said.first(&[
+            "先生", "女士", "小姐", "大姐", "阿姨", "大妈", "大爷", "大哥", "大叔", "大娘",
+        ]) {
+            let woman = said.has(&["女士", "小姐", "大姐", "阿姨", "大妈", "大娘"]);
+            if said.has(&["先生"]) && woman {
+                continue;
+            }
+            let objected = said::reply(talk, index)
+                .is_some_and(|answer| answer.has(&["不是先生", "我是女", "我是男", "不是女士"]));
+            if !objected {
+                addressed = Some((
+                    if woman { "女士" } else { "先生" },
+                    vec![said.evidence(&range)],
+                    0.85,
+                ));
+            }
+        }
+    }
+    addressed
+}
+
+/// The caller's name. `usual` is the form of address to assume where none is heard; empty for none.
+pub(super) fn find(talk: &[Said], usual: &str) -> Option<Field> {
+    let mut name: Option<Found> = None;
+    for (index, said) in talk.iter().enumerate() {
+        if said.by_caller() {
+            let asked = said::question(talk, index).is_some_and(|asked| {
+                asked.has(&NAME_ASKED)
+                    && !asked.has(&[
+                        "商家", "店名", "公司", "小区", "对方", "他叫", "机构", "饭店", "民警",
+                        "医生", "司机", "老师",
+                    ])
+            });
+            if let Some(found) = name_in(said, asked) {
+                // 姓宋 first and 叫宋长河 later, or the other way round: the fuller name stays.
+                let fuller = name.as_ref().is_some_and(|known| {
+                    known.full.is_some() && found.full.is_none() && known.surname == found.surname
+                });
+                let weaker = name
+                    .as_ref()
+                    .is_some_and(|known| known.sure > found.sure + 0.05 && !said.denies());
+                if !fuller && !weaker {
+                    name = Some(found);
+                }
+            }
+        } else if name.as_ref().is_none_or(|name| name.sure < 0.65)
+            && let Some(range) = said.first(&["先生", "女士"])
+            && range.start > 0
+            && !said::reply(talk, index)
+                .is_some_and(|answer| answer.denies() && answer.text.contains('姓'))
+            && surname_at(said, range.start - 1).is_some()
+        {
+            let place = range.start - 1..range.start;
+            name = Some(Found {
+                surname: said.slice(place.clone()),
+                full: None,
+                evidence: vec![said.evidence(&place)],
+                sure: 0.6,
+            });
+        }
+    }
+    let found = name?;
+    let text = |value: String, confidence, evidence| {
+        Some(Field {
+            value: FieldValue::Text(Private::new(value)),
+            confidence,
+            evidence,
+        })
+    };
+    if let Some(full) = found.full {
+        return text(full, found.sure, found.evidence);
+    }
+    match form(talk) {
+        Some((form, places, sure)) => {
+            let evidence = found.evidence.into_iter().chain(places).collect();
+            text(
+                format!("{}{form}", found.surname),
+                found.sure.min(sure),
+                evidence,
+            )
+        }
+        None => text(
+            format!("{}{usual}", found.surname),
+            if usual.is_empty() { found.sure } else { 0.5 },
+            found.evidence,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{talk, text};
+    use super::find;
+
+    fn name(lines: &str) -> Option<String> {
+        text(find(&talk(lines), "先生"))
+    }
+
+    #[test]
+    fn the_form_of_address_follows_what_is_said() {
+        assert_eq!(
+            name("o:女士您贵姓？\n免贵姓丛。").as_deref(),
+            Some("丛女士")
+        );
+        assert_eq!(
+            name("o:先生您贵姓？\n我姓牟，我是女的。").as_deref(),
+            Some("牟女士")
+        );
+        assert_eq!(
+            name("o:怎么称呼您？\n姓章，我老公让我打的。\no:好的。").as_deref(),
+            Some("章女士")
+        );
+        assert_eq!(name("o:您贵姓？\n姓曹。").as_deref(), Some("曹先生"));
+    }
+
+    #[test]
+    fn an_explanation_corrects_a_misheard_surname() {
+        assert_eq!(
+            name("o:先生贵姓？\n姓章，弓长张。").as_deref(),
+            Some("张先生")
+        );
+        assert_eq!(
+            name("o:女士贵姓？\n我姓余，年年有鱼的鱼，不对，是于是的于。").as_deref(),
+            Some("于女士")
+        );
+    }
+
+    #[test]
+    fn a_full_name_is_kept_whole() {
+        assert_eq!(
+            name("o:您怎么称呼？\n我叫丁秀梅。").as_deref(),
+            Some("丁秀梅")
+        );
+        assert_eq!(
+            name("o:您怎么称呼？\n欧阳志强。").as_deref(),
+            Some("欧阳志强")
+        );
+        assert_eq!(
+            name("o:您贵姓？\n姓石，叫海涛。").as_deref(),
+            Some("石海涛")
+        );
+    }
+
+    #[test]
+    fn somebody_elses_name_is_not_the_callers() {
+        assert_eq!(name("那个老板姓黄，叫黄大伟。"), None);
+        assert_eq!(name("o:商家叫什么名字？\n叫张记包子铺。"), None);
+    }
+}

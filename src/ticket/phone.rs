@@ -1,0 +1,580 @@
+//! The number to call back: dictated digits (split, corrected, read back), or the caller's own number.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::numbers::{digit, homophone};
+use super::said::{self, Said, Words, is_stop, words};
+use super::{Evidence, Field, FieldValue};
+use crate::private::Private;
+
+/// Words of the operator that ask for, or of the citizen that name, a number to call back.
+static CONTACT: Words = LazyLock::new(|| {
+    words("联系电话 联系方式 电话 手机 号码 回访 回电 来电 本机 怎么联系 打给 后面")
+});
+
+/// Words before digits that make them something else than a number to call back.
+static OTHER: Words = LazyLock::new(|| {
+    words(
+        "单号 订单 卡号 身份证 车牌 警号 工号 合同号 编号 验证码 发票 银行卡 账号 户号 会员号 取件码 \
+     商家电话 商家的电话 店里电话 店里的电话 老板电话 老板的电话 物业电话 物业的电话 客服电话 \
+     客服的电话 他电话 他的电话 他们的电话 对方",
+    )
+});
+
+/// How the citizen says: call me at the number that I am calling from.
+static OWN: Words = LazyLock::new(|| {
+    words(
+        "这个号码 这个号 这个电话 本机 来电号码 来电 现在打的 打过来的 现在这个 打这个 就是这个 \
+     就这个 留这个 用这个 这个就行 我现在的电话 当前号码 这个手机 这部电话 原号 显示的 我这个",
+    )
+});
+
+/// Digits in a row, with punctuation and fillers skipped.
+#[derive(Clone, Debug)]
+struct Run {
+    digits: String,
+    range: Range<usize>,
+    guessed: bool,
+}
+
+/// A digit on its way into a number, with the place it was heard at.
+type Heard = (char, Evidence);
+
+fn runs(said: &Said, tolerant: bool) -> Vec<Run> {
+    static BRIDGES: Words = LazyLock::new(|| words("然后是 然后 后面是 后面 接着是 再 那个 啊"));
+    let chars = &said.chars;
+    let mut found: Vec<Run> = Vec::new();
+    let mut index = 0;
+    while index < chars.len() {
+        let Some(first) = digit(chars[index]) else {
+            index += 1;
+            continue;
+        };
+        let mut run = Run {
+            digits: first.to_string(),
+            range: index..index + 1,
+            guessed: false,
+        };
+        let mut at = index + 1;
+        loop {
+            let mut next = at;
+            while chars
+                .get(next)
+                .is_some_and(|letter| is_stop(*letter) || *letter == '-')
+            {
+                next += 1;
+            }
+            if let Some(bridge) = BRIDGES.iter().find(|bridge| said.starts_at(next, bridge)) {
+                next += bridge.chars().count();
+                while chars.get(next).is_some_and(|letter| is_stop(*letter)) {
+                    next += 1;
+                }
+            }
+            let Some(&letter) = chars.get(next) else {
+                break;
+            };
+            // 三个八
+            if let (Some(times), Some('个'), Some(what)) = (
+                digit(letter),
+                chars.get(next + 1),
+                chars.get(next + 2).copied().and_then(digit),
+            ) && (2..=8).contains(&times)
+            {
+                run.digits
+                    .extend(std::iter::repeat_n(char::from(b'0' + what), times.into()));
+                at = next + 3;
+            } else if let Some(value) = digit(letter) {
+                run.digits.push(char::from(b'0' + value));
+                at = next + 1;
+            } else if let Some(value) = homophone(letter).filter(|_| {
+                tolerant && next == at && chars.get(next + 1).copied().and_then(digit).is_some()
+            }) {
+                run.digits.push(char::from(b'0' + value));
+                run.guessed = true;
+                at = next + 1;
+            } else {
+                break;
+            }
+            run.range.end = at;
+            if run.digits.len() > 40 {
+                break;
+            }
+        }
+        index = run.range.end;
+        // 二十, 八百, 三号楼: a count, not digits that were read out.
+        let follower = chars.get(index).copied().unwrap_or('。');
+        let counted =
+            "十百千万亿号楼栋单元年月日天点块个人次室层路分岁户平米%多".contains(follower);
+        let unit_before = run
+            .range
+            .start
+            .checked_sub(1)
+            .map(|at| chars[at])
+            .is_some_and(|letter| "十百千万第".contains(letter));
+        // 查一下: one digit inside words is no digit that was read out.
+        let alone = run.digits.len() == 1
+            && !(said::is_stop(follower)
+                && (run.range.start == 0
+                    || said
+                        .before(run.range.start, 1)
+                        .ends_with(['，', '是', '、'])));
+        if run.digits.len() >= 7 || !(counted || unit_before || alone) {
+            found.push(run);
+        }
+    }
+    found
+}
+
+fn is_mobile(digits: &str) -> bool {
+    digits.len() == 11 && digits.starts_with('1') && matches!(digits.as_bytes()[1], b'3'..=b'9')
+}
+
+fn is_land_line(digits: &str, area_code: &str) -> bool {
+    let local = digits.strip_prefix(area_code).unwrap_or(digits);
+    (local.len() == 7 && matches!(local.as_bytes()[0], b'2'..=b'8'))
+        || (digits.starts_with('0') && matches!(digits.len(), 11 | 12))
+}
+
+fn is_number(digits: &str, area_code: &str) -> bool {
+    is_mobile(digits) || is_land_line(digits, area_code)
+}
+
+/// The boss's telephone is not the caller's, unless it is the answer to how to reach the caller.
+static THIRD: Words = LazyLock::new(|| {
+    words(
+        "老板 商家 店家 店里 物业 司机 师傅 对方 房东 中介 经理 负责人 快递员 客服 包工头 公司 \
+     骗子 卖家",
+    )
+});
+
+/// Whether the digits at `at` are named as something else (an order, a card, the shop's telephone).
+fn is_other(said: &Said, at: usize, asked: Option<&Said>) -> bool {
+    let before = said.before(at, 12);
+    if [
+        "我的电话",
+        "我电话",
+        "我手机",
+        "联系我",
+        "打我",
+        "联系电话",
+        "我的手机",
+        "我的号",
+    ]
+    .iter()
+    .any(|own| before.contains(own))
+    {
+        return false;
+    }
+    let names = |text: &str| OTHER.iter().any(|other| text.contains(other));
+    let answers = asked.is_some_and(|asked| {
+        asked.has(&[
+            "您的电话",
+            "联系电话",
+            "联系方式",
+            "您电话",
+            "联系您",
+            "怎么联系",
+            "留个电话",
+            "电话是",
+            "手机号",
+        ])
+    });
+    let third = !answers && THIRD.iter().any(|word| said.slice(0..at).contains(word));
+    names(&before)
+        || third
+        || asked.is_some_and(|asked| {
+            names(&asked.text) && !asked.has(&["您的电话", "联系电话", "您电话", "联系方式"])
+        }) && !CONTACT.iter().any(|word| before.contains(word))
+}
+
+/// Replaces part of `held` by a correction: at the place that the citizen names, else where it fits best.
+fn correct(held: &mut Vec<Heard>, new: &[Heard], said: &Said, at: usize) {
+    let before = said.before(at, 10);
+    if new.len() >= held.len() {
+        *held = new.to_vec();
+        return;
+    }
+    let from = if ["前面", "前三", "前四", "开头"]
+        .iter()
+        .any(|word| before.contains(word))
+    {
+        0
+    } else if ["后面", "最后", "后四", "后三", "后两", "尾号", "末尾"]
+        .iter()
+        .any(|word| before.contains(word))
+    {
+        held.len() - new.len()
+    } else {
+        let fit = |from: usize| {
+            new.iter()
+                .zip(&held[from..])
+                .filter(|(new, old)| new.0 == old.0)
+                .count()
+        };
+        (0..=held.len() - new.len())
+            .max_by_key(|from| (fit(*from), *from))
+            .unwrap_or(0)
+    };
+    held.splice(from..from + new.len(), new.iter().copied());
+}
+
+/// How many digits two numbers share, in order (the longest common subsequence).
+fn shared(left: &str, right: &str) -> usize {
+    let mut row = vec![0; right.len() + 1];
+    for a in left.bytes() {
+        let mut diagonal = 0;
+        for (index, b) in right.bytes().enumerate() {
+            let above = row[index + 1];
+            row[index + 1] = if a == b {
+                diagonal + 1
+            } else {
+                above.max(row[index])
+            };
+            diagonal = above;
+        }
+    }
+    row[right.len()]
+}
+
+fn joined(held: &[Heard]) -> String {
+    held.iter().map(|(digit, _)| *digit).collect()
+}
+
+/// One piece of evidence an utterance, from its first digit to its last.
+fn evidence(held: &[Heard]) -> Vec<Evidence> {
+    let mut merged: Vec<Evidence> = Vec::new();
+    for (_, place) in held {
+        match merged.iter_mut().find(|known| {
+            known.utterance == place.utterance
+                && place.start >= known.start
+                && place.start <= known.end + 6
+        }) {
+            Some(known) => known.end = known.end.max(place.end),
+            None => merged.push(*place),
+        }
+    }
+    merged
+}
+
+/// The number to call back. `caller_number` is what the network gave; `area_code` completes a seven-digit number.
+pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) -> Option<Field> {
+    let mut held: Vec<Heard> = Vec::new();
+    let mut done: Option<(String, Vec<Evidence>, f32)> = None;
+    let mut own: Option<Vec<Evidence>> = None;
+    let mut refused_own = false;
+    let mut guessed = false;
+    for (index, said) in talk.iter().enumerate() {
+        if !said.by_caller() {
+            // A read-back confirms what was dictated, or completes it where a digit was lost in between.
+            let Some(run) = runs(said, true)
+                .into_iter()
+                .max_by_key(|run| run.digits.len())
+                .filter(|run| run.digits.len() >= 7)
+            else {
+                continue;
+            };
+            let heard = if held.is_empty() {
+                done.as_ref().map(|done| done.0.clone()).unwrap_or_default()
+            } else {
+                joined(&held)
+            };
+            let answer = said::reply(talk, index);
+            let objected =
+                answer.is_some_and(|answer| answer.denies() || answer.has(&["不对", "错了"]));
+            let agreed = answer.is_some_and(Said::affirms);
+            let close = shared(&heard, &run.digits) * 10 >= run.digits.len() * 7
+                || agreed && is_mobile(&run.digits);
+            if is_number(&run.digits, area_code) && !heard.is_empty() && close && !objected {
+                let same = heard == run.digits;
+                let mut places = if held.is_empty() {
+                    done.take().map(|done| done.1).unwrap_or_default()
+                } else {
+                    evidence(&held)
+                };
+                if !same {
+                    places = vec![said.evidence(&run.range)];
+                }
+                // Two good numbers that differ: one of them was misheard.
+                let differ = !same && is_number(&heard, area_code);
+                let sure = match (same, agreed) {
+                    (true, true) => 0.98,
+                    (true, false) => 0.95,
+                    (false, true) if differ => 0.6,
+                    (false, true) => 0.8,
+                    (false, false) => 0.5,
+                };
+                done = Some((run.digits, places, sure));
+                held.clear();
+            } else if heard.is_empty() && agreed && is_mobile(&run.digits) {
+                // The operator reads the displayed number (or one from the records) and the citizen agrees.
+                done = Some((run.digits.clone(), vec![said.evidence(&run.range)], 0.9));
+            }
+            continue;
+        }
+        let asked = said::question(talk, index);
+        let asks_contact = asked.is_some_and(|asked| {
+            asked.has(&CONTACT) || runs(asked, false).iter().any(|run| run.digits.len() >= 3)
+        });
+        if let Some(range) = said.first(&OWN)
+            && (asks_contact || said.has(&["电话", "号码", "本机", "联系"]))
+        {
+            let denied = said::negated(said, range.start)
+                || said.starts_at(range.end, "不")
+                || said.has(&["打不通", "不是我的", "不用这个"]);
+            if denied {
+                refused_own = true;
+            } else if runs(said, true).iter().all(|run| run.digits.len() < 7) {
+                own = Some(vec![said.evidence(&range)]);
+                done = None;
+                held.clear();
+            }
+        } else if asks_contact
+            && asked.is_some_and(|asked| {
+                asked.has(&["本机", "这个号", "来电", "这个电话", "现在这个", "打过来"])
+                    && asked.has(&["吗", "是不是", "对吧", "吧", "？"])
+            })
+            && runs(said, true).iter().all(|run| run.digits.len() < 7)
+        {
+            if said.affirms() {
+                own = said.whole().map(|whole| vec![whole]);
+                done = None;
+                held.clear();
+            } else if said.denies() {
+                refused_own = true;
+            }
+        }
+        let tolerant = asks_contact || said.has(&CONTACT);
+        for run in runs(said, tolerant) {
+            if is_other(said, run.range.start, asked) {
+                continue;
+            }
+            let named = said.has(&[
+                "我的电话",
+                "联系我",
+                "打我",
+                "我手机",
+                "我电话",
+                "电话是",
+                "手机号",
+                "号码是",
+                "我的号",
+                "手机是",
+            ]);
+            let starts = run.digits.len() >= 3
+                && run.digits.starts_with('1')
+                && run.digits.as_bytes()[1] > b'2';
+            let going_on = !held.is_empty() || done.is_some();
+            let named =
+                named || starts && run.digits.len() >= 6 || said.has(&["号码", "电话", "手机"]);
+            if !(asks_contact || named || is_mobile(&run.digits) || going_on)
+                || run.digits.len() < 2 && !going_on
+            {
+                continue;
+            }
+            let before = said.before(run.range.start, 8);
+            let correcting = going_on
+                && (said.denies()
+                    || [
+                        "不对",
+                        "错了",
+                        "不是",
+                        "应该是",
+                        "改成",
+                        "后四位",
+                        "后三位",
+                        "后两位",
+                        "前三位",
+                        "前四位",
+                        "最后",
+                        "尾号",
+                        "中间",
+                    ]
+                    .iter()
+                    .any(|word| said.slice(0..run.range.start).contains(word)));
+            // 不是八八，是八九: the first is what to replace, not to take.
+            if correcting
+                && (before.ends_with("不是") || before.ends_with("不是我说的"))
+                && said.slice(run.range.end..said.chars.len()).contains('是')
+            {
+                continue;
+            }
+            guessed |= run.guessed;
+            let places = Said::evidence;
+            let new: Vec<Heard> = run
+                .digits
+                .chars()
+                .map(|digit| (digit, places(said, &run.range)))
+                .collect();
+            if let Some((digits, at, _)) = done.take_if(|_| correcting || run.digits.len() >= 7) {
+                held = digits.chars().zip(at.iter().cycle().copied()).collect();
+                correct(&mut held, &new, said, run.range.start);
+            } else if done.is_some() {
+                continue;
+            } else if correcting && new.len() >= 7 || is_mobile(&run.digits) {
+                held = new;
+            } else if correcting {
+                correct(&mut held, &new, said, run.range.start);
+            } else if held.len() + new.len() <= 13
+                && (!held.is_empty()
+                    || starts
+                    || run.digits.starts_with('0')
+                    || run.digits.len() >= 7
+                    || asks_contact && run.digits.len() >= 3)
+            {
+                // A repeated beginning starts again.
+                let restart = starts && new.len() >= 3 && joined(&held).starts_with(&run.digits);
+                if restart {
+                    held.clear();
+                }
+                held.extend(new);
+            }
+            if is_number(&joined(&held), area_code)
+                && (is_mobile(&joined(&held)) || !run.digits.starts_with('1'))
+            {
+                let digits = joined(&held);
+                // Seven digits may be the first part of a mobile number that begins with 1.
+                if is_mobile(&digits)
+                    || digits.len() >= 10
+                    || (digits.len() == 7 && !digits.starts_with('1'))
+                {
+                    let sure = if guessed {
+                        0.7
+                    } else if is_mobile(&digits) {
+                        0.93
+                    } else {
+                        0.8
+                    };
+                    done = Some((digits, evidence(&held), sure));
+                    held.clear();
+                }
+            }
+        }
+    }
+    let text = |value: String, confidence: f32, evidence: Vec<Evidence>| {
+        Some(Field {
+            value: FieldValue::Text(Private::new(value)),
+            confidence,
+            evidence,
+        })
+    };
+    if let Some((digits, places, sure)) = done {
+        let whole = if digits.len() == 7 {
+            format!("{area_code}{digits}")
+        } else {
+            digits
+        };
+        return text(whole, sure, places);
+    }
+    let own_number = caller_number.map(str::to_owned);
+    match (own, own_number) {
+        (Some(places), Some(number)) if held.is_empty() => text(number, 0.97, places),
+        // Something was dictated that is no number: the caller's own can be reached, but is not what was meant.
+        (_, Some(number)) if !held.is_empty() => text(number, 0.3, Vec::new()),
+        (_, Some(number)) if refused_own => text(number, 0.2, Vec::new()),
+        (_, Some(number)) => text(number, 0.7, Vec::new()),
+        (_, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{talk, text};
+    use super::find;
+
+    const OWN: &str = "13900001111";
+
+    fn phone(lines: &str) -> Option<String> {
+        text(find(&talk(lines), Some(OWN), "0535"))
+    }
+
+    fn sure(lines: &str) -> f32 {
+        find(&talk(lines), Some(OWN), "0535").map_or(0.0, |field| field.confidence)
+    }
+
+    #[test]
+    fn a_dictated_number_beats_the_callers_own() {
+        assert_eq!(
+            phone("o:您的联系电话？\n幺三七零五三五八八九九。").as_deref(),
+            Some("13705358899")
+        );
+        assert_eq!(
+            phone("o:您的联系电话？\n137 0535 8899").as_deref(),
+            Some("13705358899")
+        );
+        assert_eq!(
+            phone("打我手机吧，一五零，五三五，三个六，二四。").as_deref(),
+            Some("15053566624")
+        );
+        assert_eq!(
+            phone("o:留个电话。\n座机，零五三五，六六一二三四五。").as_deref(),
+            Some("05356612345")
+        );
+        assert_eq!(
+            phone("o:留个电话。\n六六一二三四五。").as_deref(),
+            Some("05356612345")
+        );
+    }
+
+    #[test]
+    fn a_number_may_come_in_pieces_and_be_read_back() {
+        let pieces = "o:电话是多少？\n一八六。\no:嗯。\n后面是五三五零。\no:好。\n七七二一。\no:一八六五三五零七七二一？\n对。";
+        assert_eq!(phone(pieces).as_deref(), Some("18653507721"));
+        assert!(sure(pieces) > 0.9);
+    }
+
+    #[test]
+    fn a_correction_goes_where_it_belongs() {
+        let read = "o:电话？\n一三八六四五一二二三三。\no:一三八六四五一二二三三。\n";
+        assert_eq!(
+            phone(&format!("{read}不对，最后是二二四四。")).as_deref(),
+            Some("13864512244")
+        );
+        assert_eq!(
+            phone(&format!("{read}错了，是一三八六四六一二二三三。")).as_deref(),
+            Some("13864612233")
+        );
+        assert_eq!(
+            phone(&format!("{read}前三位不对，前三位是一三九。")).as_deref(),
+            Some("13964512233")
+        );
+    }
+
+    #[test]
+    fn a_digit_lost_in_one_hearing_is_made_good_by_the_read_back() {
+        assert_eq!(
+            phone("o:联系电话？\n一三八六四五一二二三。\no:一三八六四五一二二三三对吗？\n对。")
+                .as_deref(),
+            Some("13864512233")
+        );
+    }
+
+    #[test]
+    fn the_callers_own_number_stands_when_it_is_agreed_on() {
+        assert_eq!(
+            phone("o:电话就是这个来电号码吗？\n对。").as_deref(),
+            Some(OWN)
+        );
+        assert!(sure("就打这个电话。") > 0.9);
+        assert!(sure("我想投诉。") < 0.8);
+    }
+
+    #[test]
+    fn other_numbers_are_not_taken() {
+        for lines in [
+            "o:单号是多少？\n七七三一三八零零一三八零零零。",
+            "o:身份证号？\n三七零六零二一九八零零一零一一二三四。",
+            "商家电话是一三八零零一三八零零零，打不通。",
+            "老板姓黄，手机一三八零零一三八零零零。",
+            "我住三号楼二单元，交了一千三百八十五块。",
+        ] {
+            assert_eq!(phone(lines).as_deref(), Some(OWN), "{lines}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_never_given_out_with_confidence() {
+        assert!(sure("o:联系电话？\n一三五零六四五八八。") < 0.4);
+        assert!(sure("o:是本机吗？\n不是，我再想想。") < 0.4);
+    }
+}

@@ -1,0 +1,317 @@
+//! One utterance made ready for rules: fillers and spacing gone, one character form, each character's origin kept.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::Evidence;
+use crate::speech::Leg;
+use crate::transcript::{Line, Transcript};
+
+/// Traditional characters and, at the same place of [`SIMPLIFIED`], what the rules know them as.
+const TRADITIONAL: &str = "萬與東業兩個單號電話機區縣鄉鎮樓層層園廣場廈門價錢塊買賣費還餘額險醫療藥護師員學習車輛運輸遞\
+    郵館務處訴舉報詢議揚謝請問對錯嗎這裡裏說麼什們時間發現長見無聽讓給應該為從來過總沒開關閉鬧噪壓氣熱暖涼溫銀行張劉陳楊黃趙吳\
+    孫馬羅鄭鐘韓馮於蕭葉蘇盧蔣賈鄒閻萊東縣龍陽蓬島煙臺內後樣幾歲點嚴緊傷網貨質補償賠違規罰場環境衛護險領證戶籍勞動資欠帳\
+    單據條約經營貼寫實際確認簽訂約夠夜攤販燈壞斷線維修\
+    貴聯繫稱歡遊團檢測藝術課廢棄髒蟲態惡強製協調樂飯麵雞魚鮮專賓館訊視頻臉舊換貸稅頭腦鎖牆漲貓鳥語劃緻恆豐濟衝帶減擾響聲慢剛誰讀筆";
+const SIMPLIFIED: &str = "万与东业两个单号电话机区县乡镇楼层层园广场厦门价钱块买卖费还余额险医疗药护师员学习车辆运输递\
+    邮馆务处诉举报询议扬谢请问对错吗这里里说么什们时间发现长见无听让给应该为从来过总没开关闭闹噪压气热暖凉温银行张刘陈杨黄赵吴\
+    孙马罗郑钟韩冯于萧叶苏卢蒋贾邹阎莱东县龙阳蓬岛烟台内后样几岁点严紧伤网货质补偿赔违规罚场环境卫护险领证户籍劳动资欠账\
+    单据条约经营贴写实际确认签订约够夜摊贩灯坏断线维修\
+    贵联系称欢游团检测艺术课废弃脏虫态恶强制协调乐饭面鸡鱼鲜专宾馆讯视频脸旧换贷税头脑锁墙涨猫鸟语划致恒丰济冲带减扰响声慢刚谁读笔";
+
+/// A list of words, written as one text with spaces between them.
+pub(super) type Words = LazyLock<Vec<&'static str>>;
+
+/// The words of a text.
+pub(super) fn words(text: &'static str) -> Vec<&'static str> {
+    text.split_whitespace().collect()
+}
+
+/// Sounds that carry no meaning between words.
+const FILLERS: &str = "嗯呃唔欸诶哎唉";
+
+/// The character that the rules see for `letter`: simplified, half width, Chinese punctuation, lower case.
+fn plain(letter: char) -> char {
+    let letter = match letter {
+        '！'..='～' => char::from_u32(letter as u32 - 0xFEE0).unwrap_or(letter),
+        _ => letter,
+    };
+    match letter {
+        ',' | ';' | ':' | '…' | '—' => '，',
+        '!' => '。',
+        '?' => '？',
+        _ if letter.is_ascii() => letter.to_ascii_lowercase(),
+        _ => TRADITIONAL
+            .chars()
+            .zip(SIMPLIFIED.chars())
+            .find_map(|(old, new)| (old == letter && letter > '~').then_some(new))
+            .unwrap_or(letter),
+    }
+}
+
+/// Whether a rule must not read across this character.
+pub(super) fn is_stop(letter: char) -> bool {
+    matches!(letter, '，' | '。' | '？' | '、')
+}
+
+/// An utterance as the rules read it.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    /// The line's id.
+    pub id: u32,
+    /// Who said it.
+    pub leg: Leg,
+    /// The plain characters.
+    pub chars: Vec<char>,
+    /// The same as text.
+    pub text: String,
+    /// Each plain character's byte offset in `text`.
+    bytes: Vec<u32>,
+    /// Each plain character's index in the utterance as recognised.
+    origin: Vec<u32>,
+}
+
+impl Said {
+    /// Makes one line ready.
+    pub fn new(line: &Line) -> Self {
+        Self::of(line.id, line.leg, line.text.reveal())
+    }
+
+    /// Makes `text` ready.
+    pub fn of(id: u32, leg: Leg, text: &str) -> Self {
+        let raw: Vec<char> = text.chars().map(plain).collect();
+        let mut said = Self {
+            id,
+            leg,
+            chars: Vec::with_capacity(raw.len()),
+            text: String::with_capacity(text.len()),
+            bytes: Vec::with_capacity(raw.len()),
+            origin: Vec::with_capacity(raw.len()),
+        };
+        for (index, &letter) in raw.iter().enumerate() {
+            let before = said.chars.last().copied().unwrap_or('，');
+            let after = raw.get(index + 1).copied().unwrap_or('，');
+            let kept = if letter.is_whitespace() {
+                // A recogniser without punctuation writes a pause as a space.
+                let dropped = index > 0 && FILLERS.contains(raw[index - 1]);
+                if before.is_ascii() || after.is_ascii() || is_stop(before) || dropped {
+                    continue;
+                }
+                '，'
+            } else if letter == '.' && !(before.is_ascii_digit() && after.is_ascii_digit()) {
+                '。'
+            } else if FILLERS.contains(letter) {
+                // 「嗯」 alone is an answer; inside words it is noise.
+                if raw.len() <= 3 || is_stop(after) && is_stop(before) {
+                    letter
+                } else {
+                    continue;
+                }
+            } else {
+                letter
+            };
+            said.bytes.push(said.text.len() as u32);
+            said.text.push(kept);
+            said.chars.push(kept);
+            said.origin.push(index as u32);
+        }
+        said
+    }
+
+    /// Whether the citizen said it; a recording with one channel counts as the citizen's.
+    pub fn by_caller(&self) -> bool {
+        self.leg != Leg::Operator
+    }
+
+    /// The characters of `range` as text.
+    pub fn slice(&self, range: Range<usize>) -> String {
+        self.chars[range].iter().collect()
+    }
+
+    /// The range as evidence in the utterance as recognised. `range` is not empty.
+    pub fn evidence(&self, range: &Range<usize>) -> Evidence {
+        Evidence {
+            utterance: self.id,
+            start: self.origin[range.start],
+            end: self.origin[range.end - 1] + 1,
+        }
+    }
+
+    /// The whole utterance without its closing punctuation, as evidence.
+    pub fn whole(&self) -> Option<Evidence> {
+        let end = self.chars.iter().rposition(|letter| !is_stop(*letter))? + 1;
+        Some(self.evidence(&(0..end)))
+    }
+
+    /// The character index of a byte offset in `text`.
+    pub fn char_at(&self, byte: usize) -> usize {
+        self.bytes.partition_point(|at| (*at as usize) < byte)
+    }
+
+    /// The first occurrence of `word`, as a range of characters.
+    pub fn find(&self, word: &str) -> Option<Range<usize>> {
+        let byte = self.text.find(word)?;
+        Some(self.char_at(byte)..self.char_at(byte + word.len()))
+    }
+
+    /// Every occurrence of any of `words`, grouped by word.
+    pub fn find_all<'w>(
+        &'w self,
+        words: &'w [&str],
+    ) -> impl Iterator<Item = (Range<usize>, &'w str)> {
+        words.iter().flat_map(move |word| {
+            self.text
+                .match_indices(word)
+                .map(|(byte, _)| (self.char_at(byte)..self.char_at(byte + word.len()), *word))
+        })
+    }
+
+    /// Whether any of `words` is said.
+    pub fn has(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.text.contains(word))
+    }
+
+    /// The first (leftmost) of `words` that is said.
+    pub fn first(&self, words: &[&str]) -> Option<Range<usize>> {
+        words
+            .iter()
+            .filter_map(|word| self.find(word))
+            .min_by_key(|range| (range.start, usize::MAX - range.end))
+    }
+
+    /// The clause around a character: from punctuation to punctuation.
+    pub fn clause(&self, at: usize) -> Range<usize> {
+        let start = self.chars[..at]
+            .iter()
+            .rposition(|letter| is_stop(*letter))
+            .map_or(0, |stop| stop + 1);
+        let end = self.chars[at..]
+            .iter()
+            .position(|letter| is_stop(*letter))
+            .map_or(self.chars.len(), |stop| at + stop);
+        start..end
+    }
+
+    /// The text of up to `count` characters before `at`.
+    pub fn before(&self, at: usize, count: usize) -> String {
+        self.slice(at.saturating_sub(count)..at)
+    }
+
+    /// Whether the characters from `at` on begin with `word`.
+    pub fn starts_at(&self, at: usize, word: &str) -> bool {
+        let mut rest = self.chars.get(at..).unwrap_or_default().iter();
+        word.chars().all(|letter| rest.next() == Some(&letter))
+    }
+
+    /// All clauses, in order.
+    pub fn clauses(&self) -> Vec<Range<usize>> {
+        let mut clauses = Vec::new();
+        let mut start = 0;
+        for (index, letter) in self.chars.iter().enumerate() {
+            if is_stop(*letter) {
+                if index > start {
+                    clauses.push(start..index);
+                }
+                start = index + 1;
+            }
+        }
+        if start < self.chars.len() {
+            clauses.push(start..self.chars.len());
+        }
+        clauses
+    }
+
+    /// Whether the utterance is a yes: it begins with one, or is nothing but one.
+    pub fn affirms(&self) -> bool {
+        const YES: [&str; 17] = [
+            "对", "是的", "是啊", "是呀", "没错", "嗯", "好", "可以", "行", "就是", "正确", "恩",
+            "需要", "要", "哎", "有的", "是这",
+        ];
+        !self.denies()
+            && (self.text == "是"
+                || self.text.starts_with("是，")
+                || self.text.starts_with("是。")
+                || YES.iter().any(|yes| self.text.starts_with(yes)))
+    }
+
+    /// Whether the utterance begins with a no or a correction.
+    pub fn denies(&self) -> bool {
+        static NO: Words = LazyLock::new(|| {
+            words("不对 不是 错了 不不 没有 不用 不需要 不要 不行 不， 对不起 不必")
+        });
+        NO.iter().any(|no| self.text.starts_with(no))
+    }
+}
+
+/// The call's final lines made ready, in order.
+pub(super) fn read(transcript: &Transcript) -> Vec<Said> {
+    transcript
+        .final_lines()
+        .map(Said::new)
+        .filter(|said| !said.chars.is_empty())
+        .collect()
+}
+
+/// What the operator asked last before utterance `index`, when nothing but the citizen's words and the operator's
+/// short acknowledgements lie between.
+pub(super) fn question(talk: &[Said], index: usize) -> Option<&Said> {
+    talk[..index]
+        .iter()
+        .rev()
+        .filter(|said| !said.by_caller())
+        .find(|said| said.chars.len() > 3)
+}
+
+/// What the citizen said next after utterance `index`, unless the operator went on first.
+pub(super) fn reply(talk: &[Said], index: usize) -> Option<&Said> {
+    talk.get(index + 1).filter(|said| said.by_caller())
+}
+
+/// Whether the words right before `at` in its clause say that it is not so, or only might be.
+pub(super) fn negated(said: &Said, at: usize) -> bool {
+    static NOT: Words = LazyLock::new(|| {
+        words("不是 没有 不要 不用 别 不想 不会 没 并非 不需要 不能 不 无需 不必")
+    });
+    let clause = said.clause(at);
+    let before = said.slice(at.saturating_sub(4).max(clause.start)..at);
+    // 「是不是」「能不能」 ask, they do not deny.
+    let asked = ["是不是", "能不能", "要不要", "可不可以", "会不会", "有没有"];
+    !asked.iter().any(|word| before.contains(word)) && NOT.iter().any(|not| before.contains(not))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SIMPLIFIED, Said, TRADITIONAL};
+    use crate::speech::Leg;
+
+    fn said(text: &str) -> Said {
+        Said::of(0, Leg::Caller, text)
+    }
+
+    #[test]
+    fn the_two_tables_of_characters_are_of_one_length() {
+        assert_eq!(TRADITIONAL.chars().count(), SIMPLIFIED.chars().count());
+    }
+
+    #[test]
+    fn fillers_and_spaces_go_and_the_evidence_still_points_at_the_words_as_recognised() {
+        let said = said("那个 我姓呃 張， Y T 八八");
+        assert_eq!(said.text, "那个，我姓张，yt八八");
+        let name = said.find("张").expect("said");
+        let evidence = said.evidence(&name);
+        assert_eq!((evidence.start, evidence.end), (7, 8));
+    }
+
+    #[test]
+    fn full_width_digits_and_a_decimal_point_become_plain() {
+        assert_eq!(said("１３８块,3.5万.").text, "138块，3.5万。");
+    }
+
+    #[test]
+    fn a_yes_is_told_from_a_no() {
+        assert!(said("对，就这个").affirms());
+        assert!(said("是的。").affirms());
+        assert!(!said("对不起，不是").affirms());
+        assert!(said("不对，是八八").denies());
+    }
+}

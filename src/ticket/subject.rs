@@ -1,0 +1,416 @@
+//! The merchant, company or person complained of, as the caller names it.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::numbers::digit;
+use super::said::{self, Said, Words, is_stop, words};
+use super::taxonomy::Category;
+use super::{Evidence, Field, FieldValue};
+use crate::private::Private;
+
+/// How an operator asks for the other side's name.
+static ASKED: Words = LazyLock::new(|| {
+    words(
+        "叫什么 哪家 哪个公司 什么公司 哪个平台 哪个工地 工地叫 店名 名称 商家 哪个学校 什么学校 \
+     哪个医院 哪个物业 什么店 哪个店 哪个单位 什么单位 单位是 哪个机构 哪个驾校 哪个银行 供热公司 \
+     物业公司 几路 哪路 谁 什么工地 哪个景区 哪个幼儿园 公司名 全称 机构 哪一家",
+    )
+});
+
+/// What an organisation's name ends in.
+static ENDINGS: Words = LazyLock::new(|| {
+    words(
+        "眼镜店 手机店 服装店 花店 宠物店 宠物医院 水果店 五金店 家电城 酒楼 酒吧 茶庄 会所 影楼 影院 \
+     口腔 网吧 宾馆 旅馆 招待所 加油站 停车场 菜市场 农贸市场 置业 地产 房产 美容 专营店 店 \
+     有限公司 物业公司 装修公司 装饰公司 劳务公司 快递公司 公司 旅行社 培训学校 培训中心 培训机构 \
+     培训班 健身房 健身中心 健身会所 健身 俱乐部 美容院 美容店 理发店 美发店 超市 饭店 酒店 餐厅 \
+     火锅店 烧烤店 大排档 奶茶店 蛋糕店 面包房 西饼店 洗车店 洗车行 洗衣店 药店 药房 诊所 医院 \
+     卫生院 幼儿园 小学 中学 学校 学院 画室 琴行 驾校 派出所 交警大队 大队 居委会 村委会 物业 \
+     供热 热力 燃气 银行 商场 商城 家具城 4s店 专卖店 旗舰店 汽修厂 修理厂 食品厂 化工厂 加工厂 \
+     养殖场 养老院 民宿 直播间 工厂",
+    )
+});
+
+/// Names that say only what kind of thing it is.
+const PLAIN: [&str; 22] = [
+    "我们", "他们", "一家", "那个", "这个", "这家", "那家", "一个", "附近", "楼下", "有个", "旁边",
+    "小区", "网上", "快递", "旅行", "劳务", "物业", "供热", "培训", "商家", "你们",
+];
+
+/// Brands of companies that are usually named without their kind.
+static BRANDS: Words = LazyLock::new(|| {
+    words(
+        "圆通 中通 申通 韵达 顺丰 极兔 百世 德邦 京东 菜鸟 拼多多 淘宝 美团 饿了么 滴滴 中国移动 \
+     中国联通 中国电信",
+    )
+});
+
+/// Grammar in which a name cannot go on, read backwards from its ending.
+const BEFORE: &str = "的在是我你您他她们那这有个了就叫跟到从去来对把被给说让找请问和里上下边旁";
+
+struct Found {
+    text: String,
+    place: Evidence,
+    score: i32,
+}
+
+fn plain(name: &str) -> bool {
+    name.is_empty() || PLAIN.contains(&name) || name.chars().all(|letter| digit(letter).is_some())
+}
+
+/// A name that ends in one of [`ENDINGS`]: (range, ending's length).
+fn organisations(said: &Said) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for ending in ENDINGS.iter().copied() {
+        for (range, _) in said.find_all(&[ending]) {
+            let clause = said.clause(range.start);
+            let start = said.chars[clause.start..range.start]
+                .iter()
+                .rposition(|letter| BEFORE.contains(*letter) || is_stop(*letter))
+                .map_or(clause.start, |stop| clause.start + stop + 1)
+                .max(range.start.saturating_sub(8));
+            // 投诉鼎盛装饰公司: the name begins behind the verb.
+            let start = VERBS
+                .iter()
+                .filter_map(|verb| {
+                    said.slice(start..range.start)
+                        .rfind(verb)
+                        .map(|at| (at, verb))
+                })
+                .map(|(at, verb)| {
+                    start
+                        + said.slice(start..range.start)[..at].chars().count()
+                        + verb.chars().count()
+                })
+                .max()
+                .unwrap_or(start);
+            let name = said.slice(start..range.start);
+            let landmark = [
+                "门口", "对面", "旁边", "附近", "东边", "西边", "南边", "北边", "后面", "前面",
+                "那边",
+            ]
+            .iter()
+            .any(|word| said.starts_at(range.end, word));
+            if landmark {
+                continue;
+            }
+            // 健身 is an ending and the beginning of 健身房.
+            let longer = found
+                .iter()
+                .any(|known| known.start <= start && known.end >= range.end);
+            let kind = ["专卖", "分", "门", "商", "连锁", "小", "饭", "酒", "总"]
+                .iter()
+                .any(|kind| name.ends_with(kind));
+            if longer
+                || plain(&name)
+                || name.chars().count() < 2
+                || ending == "店" && (kind || name.chars().count() < 3)
+            {
+                continue;
+            }
+            found.push(start..range.end);
+        }
+    }
+    found
+}
+
+/// Verbs and adverbs: a name does not go on across them.
+static VERBS: Words = LazyLock::new(|| {
+    words(
+        "报了 买 欠 找 打电话 投诉 反映 办 交 觉得 联系 表扬 举报 咨询 没有 不给 希望 要求 吃 住 送 \
+     想 能 怎么 已经 昨天 今天 因为 所以 倒闭 孩子 开了 什么 感谢",
+    )
+});
+
+/// A verb inside says that it is a sentence and not a name.
+fn verb_in(name: &str) -> bool {
+    VERBS.iter().any(|verb| name.contains(verb))
+}
+
+/// What stands before a name in speech.
+static OPENINGS: Words = LazyLock::new(|| {
+    words(
+        "就是 应该是 好像是 好像叫 它叫 他叫 叫做 名字叫 名字是 名称是 那个 这个 一家 一个 我们 \
+     咱们 是在 就叫 叫 是 在 就 哦 啊 东边 咱",
+    )
+});
+
+/// What follows a name in speech.
+static CLOSINGS: Words = LazyLock::new(|| {
+    words(
+        "的直播间 直播间 的项目 项目 那个店 这个店 那家店 的店 的快递 那个 这个 的网点 网点 \
+     的门店 门店 的工地 工地 吧 啊 呀 的 呢 嘛 来着 那儿 那里",
+    )
+});
+
+/// Cuts what follows a name in speech: 圆通的, 和悦府项目, 张记那个店.
+fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
+    while let Some(word) = OPENINGS.iter().find(|word| {
+        said.starts_at(range.start, word) && range.start + word.chars().count() + 1 < range.end
+    }) {
+        range.start += word.chars().count();
+    }
+    while let Some(word) = CLOSINGS.iter().find(|word| {
+        let length = word.chars().count();
+        let bar = *word == "吧"
+            && range.end > range.start + 2
+            && "酒网水书茶".contains(said.chars[range.end - 2]);
+        !bar && range.end >= range.start + length + 2 && said.starts_at(range.end - length, word)
+    }) {
+        range.end -= word.chars().count();
+    }
+    range
+}
+
+/// Where a name that begins at `at` ends: at punctuation or at grammar.
+fn name_end(said: &Said, at: usize, clause_end: usize) -> usize {
+    const STOPS: [&str; 12] = [
+        "在", "就在", "位于", "，", "他", "说", "不", "的", "是", "离", "把", "给",
+    ];
+    (at + 2..clause_end)
+        .find(|index| STOPS.iter().any(|stop| said.starts_at(*index, stop)))
+        .unwrap_or(clause_end)
+}
+
+/// The subject, if one is named or follows from the kind of matter. `site` is the address's community or building.
+pub(super) fn find(
+    talk: &[Said],
+    category: Option<&Category>,
+    site: Option<&(String, Evidence)>,
+    address: &[Evidence],
+    is_question: bool,
+    is_suggestion: bool,
+    caller: Option<&str>,
+) -> Option<Field> {
+    let mut best: Option<Found> = None;
+    let in_address = |said: &Said, range: &Range<usize>| {
+        let place = said.evidence(range);
+        address.iter().any(|part| {
+            part.utterance == place.utterance && part.start < place.end && place.start < part.end
+        })
+    };
+    let mut offer = |said: &Said, range: Range<usize>, score: i32| {
+        if range.end <= range.start {
+            return;
+        }
+        let text = said.slice(range.clone());
+        let count = text.chars().count();
+        if plain(&text) || !(2..=18).contains(&count) || caller == Some(text.as_str()) {
+            return;
+        }
+        if best.as_ref().is_none_or(|best| score > best.score) {
+            best = Some(Found {
+                text: spoken_line(&text),
+                place: said.evidence(&range),
+                score,
+            });
+        }
+    };
+    for (index, said) in talk.iter().enumerate() {
+        if !said.by_caller() {
+            continue;
+        }
+        let question = said::question(talk, index);
+        let about_caller = question.is_some_and(|asked| {
+            asked.has(&["您贵姓", "怎么称呼", "您的姓名", "称呼您", "您叫", "贵姓"])
+        });
+        let asked = !about_caller
+            && question.is_some_and(|asked| asked.has(&ASKED))
+            && talk
+                .get(index.wrapping_sub(1))
+                .is_some_and(|before| !before.by_caller());
+        let correction = if said.denies() { 4 } else { 0 };
+        // …叫X
+        for (range, _) in said.find_all(&["叫做", "叫"]) {
+            let before = said.before(range.start, 2);
+            if about_caller
+                || said.starts_at(range.end, "做")
+                || before.ends_with('我')
+                || before.ends_with("大")
+                || before.ends_with('不')
+                || before.ends_with('没')
+                || said.starts_at(range.end, "什么")
+                || said.starts_at(range.end, "我")
+                || said.starts_at(range.end, "他")
+            {
+                continue;
+            }
+            let clause = said.clause(range.start);
+            let end = name_end(said, range.end, clause.end);
+            let name = trimmed(said, range.end..end);
+            if !verb_in(&said.slice(name.clone())) {
+                offer(said, name, if asked { 12 } else { 8 } + correction);
+            }
+        }
+        for range in organisations(said) {
+            let name = trimmed(said, range);
+            let placed = if in_address(said, &name) { 6 } else { 0 };
+            offer(said, name, if asked { 10 } else { 6 } + correction - placed);
+        }
+        for (range, _) in said.find_all(&BRANDS) {
+            offer(said, range, if asked { 9 } else { 5 });
+        }
+        // 十七路公交车
+        if let Some(range) = bus_line(said) {
+            offer(said, range, 6);
+        }
+        if asked {
+            // The first clause of the answer that is a name, not a yes or a place.
+            for clause in said.clauses().into_iter().take(2) {
+                let mut clause = clause;
+                // 工地是X: the name stands behind 是.
+                if let Some(at) = (clause.start..clause.end).rev().find(|at| {
+                    said.chars[*at] == '是' && at + 2 < clause.end && !said.starts_at(*at, "是不是")
+                }) {
+                    clause.start = at + 1;
+                }
+                let pointer = said.chars[clause.clone()]
+                    .windows(2)
+                    .position(|pair| pair[1] == '个' && "那这一".contains(pair[0]));
+                if let Some(of) = pointer.filter(|of| clause.start + of + 4 <= clause.end) {
+                    clause.start += of + 2;
+                }
+                let name = trimmed(said, clause.clone());
+                let text = said.slice(name.clone());
+                let placed = ["路", "街", "区", "市", "号", "楼"]
+                    .iter()
+                    .any(|end| text.ends_with(end))
+                    || in_address(said, &name);
+                let empty = [
+                    "不知道",
+                    "不清楚",
+                    "没有",
+                    "记不",
+                    "忘了",
+                    "对",
+                    "好",
+                    "嗯",
+                    "有",
+                ]
+                .iter()
+                .any(|word| text.starts_with(word));
+                if !placed
+                    && !empty
+                    && !verb_in(&text)
+                    && text.chars().count() <= 12
+                    && !text.contains('了')
+                    && !text.contains('我')
+                {
+                    offer(said, name, 7 + correction);
+                    break;
+                }
+            }
+        }
+    }
+    if let Some(found) = best {
+        // A question of law is about nobody: only a clear name stays.
+        if is_question && found.score < 9 {
+            return None;
+        }
+        return Some(Field {
+            value: FieldValue::Text(Private::new(found.text)),
+            confidence: (0.35 + 0.05 * found.score as f32).min(0.93),
+            evidence: vec![found.place],
+        });
+    }
+    if is_question {
+        return None;
+    }
+    let category = category?;
+    let thing = talk
+        .iter()
+        .filter(|said| said.by_caller())
+        .find_map(|said| {
+            let words: Vec<&str> = category.things.iter().map(String::as_str).collect();
+            let range = said.first(&words)?;
+            Some((said.slice(range.clone()), said.evidence(&range)))
+        });
+    let (text, place, confidence) = match (thing, site) {
+        (Some((text, place)), _) => (text, place, 0.5),
+        (None, Some((text, place))) if category.place_is_subject && !is_suggestion => {
+            (text.clone(), *place, 0.45)
+        }
+        _ => return None,
+    };
+    Some(Field {
+        value: FieldValue::Text(Private::new(text)),
+        confidence,
+        evidence: vec![place],
+    })
+}
+
+/// A bus line: N路公交车, N路车, N路公交.
+fn bus_line(said: &Said) -> Option<Range<usize>> {
+    super::numbers::all(&said.chars)
+        .into_iter()
+        .find_map(|number| {
+            let word = ["路公交车", "路公交", "路车", "路"]
+                .into_iter()
+                .find(|word| said.starts_at(number.range.end, word))?;
+            let about_bus = word.chars().count() > 1 || said.has(&["公交", "末班车", "坐车"]);
+            (about_bus
+                && number.value < 1000.0
+                && !said.before(number.range.start, 1).contains('这'))
+            .then(|| number.range.start..number.range.end + word.chars().count())
+        })
+}
+
+/// Writes a bus line's number in digits; every other name stays as it was said.
+fn spoken_line(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    match super::numbers::at(&chars, 0) {
+        Some(number) if chars.get(number.range.end) == Some(&'路') => {
+            let rest: String = chars[number.range.end..].iter().collect();
+            format!("{}{rest}", super::numbers::arabic(&number, &chars))
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{talk, text};
+    use super::find;
+
+    fn subject(lines: &str) -> Option<String> {
+        text(find(&talk(lines), None, None, &[], false, false, None))
+    }
+
+    #[test]
+    fn the_answer_to_the_question_for_the_name_is_the_name() {
+        assert_eq!(
+            subject("o:请问是哪家店？\n叫阳光里烘焙坊，在南大街。").as_deref(),
+            Some("阳光里烘焙坊")
+        );
+        assert_eq!(
+            subject("o:哪家快递？\n韵达的，单号我有。").as_deref(),
+            Some("韵达")
+        );
+        assert_eq!(
+            subject("o:机构叫什么名字？\n小海豚游泳馆，在莱山。").as_deref(),
+            Some("小海豚游泳馆")
+        );
+    }
+
+    #[test]
+    fn an_organisation_is_known_by_its_ending() {
+        assert_eq!(
+            subject("我要投诉鼎盛装饰公司，活儿干得太差。").as_deref(),
+            Some("鼎盛装饰公司")
+        );
+        assert_eq!(
+            subject("一个叫小美严选的直播间卖的是假货。").as_deref(),
+            Some("小美严选")
+        );
+    }
+
+    #[test]
+    fn a_bus_line_is_written_in_digits_and_a_word_for_a_kind_is_no_name() {
+        assert_eq!(
+            subject("六十一路公交车老是不来。").as_deref(),
+            Some("61路公交车")
+        );
+        assert_eq!(subject("他们公司不管。"), None);
+    }
+}

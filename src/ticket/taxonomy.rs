@@ -1,0 +1,614 @@
+//! What a hotline's tickets are made of, as data: categories, departments, places, phrases; checked when loaded.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+
+use super::FieldName;
+
+/// The texts of the four files of a taxonomy; [`Sources::EMBEDDED`] is the city of Yantai's.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// `categories.toml`.
+    pub categories: &'a str,
+    /// `departments.toml`.
+    pub departments: &'a str,
+    /// `places.toml`.
+    pub places: &'a str,
+    /// `phrases.toml`.
+    pub phrases: &'a str,
+}
+
+impl Sources<'static> {
+    /// The files that are compiled in.
+    pub const EMBEDDED: Self = Self {
+        categories: include_str!("../../deploy/examples/yantai/categories.toml"),
+        departments: include_str!("../../deploy/examples/yantai/departments.toml"),
+        places: include_str!("../../deploy/examples/yantai/places.toml"),
+        phrases: include_str!("../../deploy/examples/yantai/phrases.toml"),
+    };
+}
+
+/// Why a taxonomy cannot be used: which file and line, what is wrong there, what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaxonomyError {
+    /// The file's name, e.g. `categories.toml`.
+    pub file: &'static str,
+    /// The line, from 1; 0 when the file as a whole is meant.
+    pub line: usize,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl fmt::Display for TaxonomyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} line {}: {}; {}",
+            self.file, self.line, self.what, self.remedy
+        )
+    }
+}
+
+impl std::error::Error for TaxonomyError {}
+
+/// A value that applies when one of some words is said.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Topic {
+    pub when: Vec<String>,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Joint {
+    pub when: Vec<String>,
+    pub department: Spanned<String>,
+}
+
+/// One kind of matter.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Category {
+    pub name: Spanned<[String; 2]>,
+    pub departments: Vec<Spanned<String>>,
+    strong: Vec<Spanned<String>>,
+    keywords: Vec<Spanned<String>>,
+    pub usual: Spanned<String>,
+    pub issue: String,
+    #[serde(default)]
+    pub money: bool,
+    #[serde(default)]
+    pub utility: bool,
+    #[serde(default)]
+    pub place_is_subject: bool,
+    #[serde(default)]
+    pub things: Vec<String>,
+    #[serde(default)]
+    pub joint: Vec<Joint>,
+    #[serde(default)]
+    pub topics: Vec<Topic>,
+    #[serde(default)]
+    pub demand: Option<String>,
+    #[serde(default)]
+    pub urgent_when: Vec<String>,
+    pub needs: Vec<FieldName>,
+}
+
+impl Category {
+    /// The words that point to it.
+    pub fn signs(&self) -> impl Iterator<Item = &str> {
+        self.strong
+            .iter()
+            .chain(&self.keywords)
+            .map(|word| word.get_ref().as_str())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Categories {
+    category: Vec<Category>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Department {
+    name: Spanned<String>,
+    matters: String,
+    aliases: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Departments {
+    department: Vec<Department>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct District {
+    name: Spanned<String>,
+    aliases: Vec<String>,
+    /// For each syllable of the name, the characters that a recogniser may write for it.
+    #[serde(default)]
+    sounds: Vec<String>,
+    places: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Places {
+    city: String,
+    area_code: Spanned<String>,
+    usual_address: String,
+    district: Vec<District>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Demand {
+    text: String,
+    cues: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Phrases {
+    demand: Vec<Demand>,
+    urgency: BTreeMap<Spanned<String>, Vec<String>>,
+    request: BTreeMap<Spanned<String>, BTreeMap<String, i32>>,
+}
+
+/// The six kinds of request.
+pub(super) const REQUESTS: [&str; 6] = ["咨询", "求助", "投诉", "举报", "建议", "表扬"];
+
+/// Phrases that each stand for a value, found in one pass.
+pub(super) struct Phrasebook<T> {
+    automaton: AhoCorasick,
+    values: Vec<T>,
+}
+
+impl<T> Phrasebook<T> {
+    fn new(pairs: Vec<(String, T)>, kind: MatchKind) -> Result<Self, TaxonomyError> {
+        let (phrases, values): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let automaton = AhoCorasick::builder()
+            .match_kind(kind)
+            .build(phrases)
+            .map_err(|error| TaxonomyError {
+                file: "categories.toml",
+                line: 0,
+                what: format!("the phrases are too many ({error})"),
+                remedy: "shorten the lists".to_owned(),
+            })?;
+        Ok(Self { automaton, values })
+    }
+
+    /// Each match, overlapping ones too, with its byte range. Only for books made for overlapping search.
+    pub fn overlapping<'t>(&'t self, text: &'t str) -> impl Iterator<Item = (Range<usize>, &'t T)> {
+        self.automaton
+            .find_overlapping_iter(text)
+            .map(|found| (found.range(), &self.values[found.pattern().as_usize()]))
+    }
+
+    /// The longest matches from left to right, with their byte ranges.
+    pub fn longest<'t>(&'t self, text: &'t str) -> impl Iterator<Item = (Range<usize>, &'t T)> {
+        self.automaton
+            .find_iter(text)
+            .map(|found| (found.range(), &self.values[found.pattern().as_usize()]))
+    }
+}
+
+/// A place word's meaning.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlaceWord {
+    /// The district's index.
+    pub district: usize,
+    /// Whether the word names the district itself and not something in it.
+    pub is_district: bool,
+}
+
+/// A loaded, checked taxonomy.
+pub struct Taxonomy {
+    pub(super) categories: Vec<Category>,
+    departments: Vec<Department>,
+    pub(super) districts: Vec<String>,
+    pub(super) city: String,
+    pub(super) area_code: String,
+    pub(super) usual_address: String,
+    /// Category index and weight.
+    pub(super) signs: Phrasebook<(usize, i32)>,
+    pub(super) place_words: Phrasebook<PlaceWord>,
+    /// What the ticket says the caller wants.
+    pub(super) demands: Phrasebook<String>,
+    /// 2 for 特急, 1 for 紧急.
+    pub(super) alarms: Phrasebook<u8>,
+    /// Request index in [`REQUESTS`] and weight.
+    pub(super) requests: Phrasebook<(usize, i32)>,
+    /// Department index.
+    aliases: Phrasebook<usize>,
+}
+
+/// How many spellings a district's sounds may make.
+const MAX_SPELLINGS: usize = 1000;
+
+/// Every spelling that takes one character of each sound.
+fn spelled(sounds: &[String]) -> Vec<String> {
+    let start = if sounds.is_empty() {
+        Vec::new()
+    } else {
+        vec![String::new()]
+    };
+    sounds.iter().fold(start, |words, sound| {
+        words
+            .iter()
+            .flat_map(|word| sound.chars().map(move |letter| format!("{word}{letter}")))
+            .collect()
+    })
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text[..at.min(text.len())].matches('\n').count() + 1
+}
+
+fn read<T: DeserializeOwned>(file: &'static str, text: &str) -> Result<T, TaxonomyError> {
+    toml::from_str(text).map_err(|error| TaxonomyError {
+        file,
+        line: error.span().map_or(0, |span| line_of(text, span.start)),
+        what: error.message().replace('\n', " "),
+        remedy: "compare with the file of that name in deploy/examples/yantai".to_owned(),
+    })
+}
+
+impl Taxonomy {
+    /// The taxonomy that is compiled in.
+    pub fn embedded() -> Self {
+        Self::parse(&Sources::EMBEDDED).expect("the compiled-in taxonomy is checked by a test")
+    }
+
+    /// Reads and checks the four files' texts.
+    ///
+    /// # Errors
+    /// [`TaxonomyError`] naming file and line: malformed TOML, an unknown key or field, a department that is
+    /// not listed, an empty phrase, a name that is there twice, an unknown kind of request or urgency.
+    pub fn parse(sources: &Sources<'_>) -> Result<Self, TaxonomyError> {
+        let Categories { category } = read("categories.toml", sources.categories)?;
+        let Departments { department } = read("departments.toml", sources.departments)?;
+        let places: Places = read("places.toml", sources.places)?;
+        let phrases: Phrases = read("phrases.toml", sources.phrases)?;
+        let fault = |file, text: &str, span: Range<usize>, what: String, remedy: &str| {
+            Err(TaxonomyError {
+                file,
+                line: line_of(text, span.start),
+                what,
+                remedy: remedy.to_owned(),
+            })
+        };
+
+        let mut signs = Vec::new();
+        for (index, entry) in category.iter().enumerate() {
+            let text = sources.categories;
+            if category[..index]
+                .iter()
+                .any(|known| known.name.get_ref() == entry.name.get_ref())
+            {
+                let what = format!("category {} is there twice", entry.name.get_ref().join("/"));
+                return fault(
+                    "categories.toml",
+                    text,
+                    entry.name.span(),
+                    what,
+                    "merge the two or rename one",
+                );
+            }
+            let joint = entry.joint.iter().map(|joint| &joint.department);
+            for name in entry.departments.iter().chain(joint) {
+                if !department
+                    .iter()
+                    .any(|known| known.name.get_ref() == name.get_ref())
+                {
+                    let what = format!("department {} is not known", name.get_ref());
+                    return fault(
+                        "categories.toml",
+                        text,
+                        name.span(),
+                        what,
+                        "add it to departments.toml or correct the name",
+                    );
+                }
+            }
+            if entry.departments.is_empty() {
+                let what = format!(
+                    "category {} has no department",
+                    entry.name.get_ref().join("/")
+                );
+                return fault(
+                    "categories.toml",
+                    text,
+                    entry.name.span(),
+                    what,
+                    "name the lead department first in `departments`",
+                );
+            }
+            if !REQUESTS.contains(&entry.usual.get_ref().as_str()) {
+                let what = format!("{} is no kind of request", entry.usual.get_ref());
+                return fault(
+                    "categories.toml",
+                    text,
+                    entry.usual.span(),
+                    what,
+                    "use one of 咨询 求助 投诉 举报 建议 表扬",
+                );
+            }
+            for (words, weight) in [(&entry.strong, 3), (&entry.keywords, 1)] {
+                for word in words {
+                    if word.get_ref().trim().is_empty() {
+                        return fault(
+                            "categories.toml",
+                            text,
+                            word.span(),
+                            "a phrase is empty".to_owned(),
+                            "remove it",
+                        );
+                    }
+                    signs.push((word.get_ref().to_lowercase(), (index, weight)));
+                }
+            }
+        }
+
+        let mut aliases = Vec::new();
+        for (index, entry) in department.iter().enumerate() {
+            if department[..index]
+                .iter()
+                .any(|known| known.name.get_ref() == entry.name.get_ref())
+            {
+                let what = format!("department {} is there twice", entry.name.get_ref());
+                return fault(
+                    "departments.toml",
+                    sources.departments,
+                    entry.name.span(),
+                    what,
+                    "merge the two",
+                );
+            }
+            aliases.push((entry.name.get_ref().clone(), index));
+            aliases.extend(entry.aliases.iter().map(|alias| (alias.clone(), index)));
+        }
+
+        let area_code = places.area_code.get_ref();
+        if !area_code.starts_with('0') || !area_code.bytes().all(|digit| digit.is_ascii_digit()) {
+            let what = format!("area_code {area_code} is no area code");
+            return fault(
+                "places.toml",
+                sources.places,
+                places.area_code.span(),
+                what,
+                "write its digits with the leading 0",
+            );
+        }
+        let mut place_words = Vec::new();
+        for (index, entry) in places.district.iter().enumerate() {
+            let own = std::iter::once(entry.name.get_ref()).chain(&entry.aliases);
+            place_words.extend(own.map(|word| {
+                (
+                    word.clone(),
+                    PlaceWord {
+                        district: index,
+                        is_district: true,
+                    },
+                )
+            }));
+            let spellings = entry
+                .sounds
+                .iter()
+                .map(|sound| sound.chars().count())
+                .product::<usize>();
+            if spellings > MAX_SPELLINGS {
+                let what = format!(
+                    "the sounds of {} make {spellings} spellings",
+                    entry.name.get_ref()
+                );
+                return fault(
+                    "places.toml",
+                    sources.places,
+                    entry.name.span(),
+                    what,
+                    "keep to the likeliest characters, 1000 spellings in all",
+                );
+            }
+            let misheard = spelled(&entry.sounds).into_iter();
+            place_words.extend(misheard.map(|word| {
+                (
+                    word,
+                    PlaceWord {
+                        district: index,
+                        is_district: true,
+                    },
+                )
+            }));
+            let inside = entry.places.iter();
+            place_words.extend(inside.map(|word| {
+                (
+                    word.clone(),
+                    PlaceWord {
+                        district: index,
+                        is_district: false,
+                    },
+                )
+            }));
+        }
+
+        let mut demands = Vec::new();
+        for entry in &phrases.demand {
+            for cue in &entry.cues {
+                if cue.get_ref().trim().is_empty() {
+                    return fault(
+                        "phrases.toml",
+                        sources.phrases,
+                        cue.span(),
+                        "a phrase is empty".to_owned(),
+                        "remove it",
+                    );
+                }
+                demands.push((cue.get_ref().clone(), entry.text.clone()));
+            }
+        }
+        let mut alarms = Vec::new();
+        for (level, words) in &phrases.urgency {
+            let rank = match level.get_ref().as_str() {
+                "特急" => 2,
+                "紧急" => 1,
+                other => {
+                    return fault(
+                        "phrases.toml",
+                        sources.phrases,
+                        level.span(),
+                        format!("{other} is no urgency"),
+                        "use 紧急 or 特急",
+                    );
+                }
+            };
+            alarms.extend(words.iter().map(|word| (word.clone(), rank)));
+        }
+        let mut requests = Vec::new();
+        for (kind, words) in &phrases.request {
+            let Some(index) = REQUESTS.iter().position(|known| known == kind.get_ref()) else {
+                let what = format!("{} is no kind of request", kind.get_ref());
+                return fault(
+                    "phrases.toml",
+                    sources.phrases,
+                    kind.span(),
+                    what,
+                    "use one of 咨询 求助 投诉 举报 建议 表扬",
+                );
+            };
+            requests.extend(
+                words
+                    .iter()
+                    .map(|(word, weight)| (word.clone(), (index, *weight))),
+            );
+        }
+
+        Ok(Self {
+            categories: category,
+            departments: department,
+            districts: places
+                .district
+                .into_iter()
+                .map(|entry| entry.name.into_inner())
+                .collect(),
+            city: places.city,
+            area_code: places.area_code.into_inner(),
+            usual_address: places.usual_address,
+            signs: Phrasebook::new(signs, MatchKind::Standard)?,
+            place_words: Phrasebook::new(place_words, MatchKind::LeftmostLongest)?,
+            demands: Phrasebook::new(demands, MatchKind::LeftmostLongest)?,
+            alarms: Phrasebook::new(alarms, MatchKind::LeftmostLongest)?,
+            requests: Phrasebook::new(requests, MatchKind::LeftmostLongest)?,
+            aliases: Phrasebook::new(aliases, MatchKind::LeftmostLongest)?,
+        })
+    }
+
+    /// Every department with what it handles, for pages and reports.
+    pub fn departments(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.departments
+            .iter()
+            .map(|entry| (entry.name.get_ref().as_str(), entry.matters.as_str()))
+    }
+
+    /// The departments named in `text`, by full or short name, with their byte ranges.
+    pub(super) fn named_departments<'t>(
+        &'t self,
+        text: &'t str,
+    ) -> impl Iterator<Item = (Range<usize>, &'t str)> {
+        self.aliases
+            .longest(text)
+            .map(|(range, index)| (range, self.departments[*index].name.get_ref().as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sources, Taxonomy, TaxonomyError};
+
+    fn broken(sources: Sources<'_>) -> TaxonomyError {
+        Taxonomy::parse(&sources).err().expect("refused")
+    }
+
+    #[test]
+    fn the_compiled_in_taxonomy_is_sound() {
+        let taxonomy = Taxonomy::parse(&Sources::EMBEDDED).expect("sound");
+        assert_eq!(taxonomy.departments().count(), 24);
+        assert!(taxonomy.districts.contains(&"芝罘区".to_owned()));
+    }
+
+    #[test]
+    fn a_department_that_is_not_listed_is_named_with_its_line() {
+        let wrong = Sources::EMBEDDED
+            .categories
+            .replacen("[\"邮政管理局\"]", "[\"邮管局子\"]", 1);
+        let error = broken(Sources {
+            categories: &wrong,
+            ..Sources::EMBEDDED
+        });
+        let line = wrong
+            .lines()
+            .position(|line| line.contains("邮管局子"))
+            .expect("there")
+            + 1;
+        assert_eq!((error.file, error.line), ("categories.toml", line));
+        assert!(
+            error.to_string().contains("邮管局子")
+                && error.to_string().contains("departments.toml")
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_a_wrong_kind_and_broken_toml_are_refused_with_their_lines() {
+        let error = broken(Sources {
+            places: "city = \"x\"\ncolour = 1\n",
+            ..Sources::EMBEDDED
+        });
+        assert_eq!((error.file, error.line), ("places.toml", 2));
+        let wrong =
+            Sources::EMBEDDED
+                .categories
+                .replacen("usual = \"投诉\"", "usual = \"抱怨\"", 1);
+        assert!(
+            broken(Sources {
+                categories: &wrong,
+                ..Sources::EMBEDDED
+            })
+            .to_string()
+            .contains("抱怨")
+        );
+        let error = broken(Sources {
+            departments: "[[department]\n",
+            ..Sources::EMBEDDED
+        });
+        assert_eq!((error.file, error.line), ("departments.toml", 1));
+    }
+
+    #[test]
+    fn a_field_that_no_ticket_has_is_refused() {
+        let wrong = Sources::EMBEDDED
+            .categories
+            .replacen("\"event_time\"", "\"shoe_size\"", 1);
+        assert!(
+            broken(Sources {
+                categories: &wrong,
+                ..Sources::EMBEDDED
+            })
+            .what
+            .contains("shoe_size")
+        );
+    }
+}

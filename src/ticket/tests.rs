@@ -1,0 +1,333 @@
+//! What holds for whole drafts, over the dialogues of `tests/data` and over broken ones; helpers for the fields' tests.
+
+use std::time::{Instant, SystemTime};
+
+use jiff::Timestamp;
+
+use super::numbers;
+use super::said::Said;
+use super::{Drafter, Field, FieldName, FieldValue, Taxonomy, TicketDraft, eval, jsonl};
+use crate::speech::Leg;
+
+const DIALOGUES: &str = include_str!("../../tests/data/dialogues.jsonl");
+
+/// One utterance a line; `o:` marks the operator's.
+pub(super) fn talk(lines: &str) -> Vec<Said> {
+    (0..)
+        .zip(lines.lines())
+        .map(|(id, line)| match line.strip_prefix("o:") {
+            Some(text) => Said::of(id, Leg::Operator, text),
+            None => Said::of(id, Leg::Caller, line),
+        })
+        .collect()
+}
+
+pub(super) fn text(field: Option<Field>) -> Option<String> {
+    match field?.value {
+        FieldValue::Text(text) => Some(text.into_inner()),
+        _ => None,
+    }
+}
+
+pub(super) fn amount(field: Option<Field>) -> Option<f64> {
+    match field?.value {
+        FieldValue::Number(sum) => Some(sum),
+        _ => None,
+    }
+}
+
+pub(super) fn flag(field: &Field) -> Option<bool> {
+    match field.value {
+        FieldValue::Flag(flag) => Some(flag),
+        _ => None,
+    }
+}
+
+pub(super) fn list(field: Option<Field>) -> Vec<String> {
+    match field.map(|field| field.value) {
+        Some(FieldValue::List(list)) => list,
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn moment(stamp: &str) -> SystemTime {
+    stamp.parse::<Timestamp>().expect("a moment").into()
+}
+
+fn drafts(source: &str) -> Vec<(jsonl::Dialogue, TicketDraft)> {
+    let drafter = Drafter::new(Taxonomy::embedded());
+    jsonl::read_all(source)
+        .map(|dialogue| {
+            let dialogue = dialogue.expect("a dialogue");
+            let draft = drafter.draft(&dialogue.transcript, &dialogue.facts);
+            (dialogue, draft)
+        })
+        .collect()
+}
+
+#[test]
+fn the_drafts_agree_with_good_operators_tickets() {
+    let report = eval::evaluate(&Drafter::new(Taxonomy::embedded()), DIALOGUES).expect("dialogues");
+    println!("{report}");
+    for miss in &report.misses {
+        println!(
+            "{:<24} {:<16} {} ← {}",
+            miss.id, miss.field, miss.expected, miss.drafted
+        );
+    }
+    assert!(report.score("contact_phone").count >= 24);
+    for (field, floor) in [
+        ("contact_phone", 1.0),
+        ("request_type", 0.9),
+        ("category", 0.9),
+        ("lead_department", 0.9),
+        ("caller_name", 0.95),
+        ("address", 0.9),
+        ("district", 0.95),
+        ("subject", 0.85),
+        ("amount_yuan", 0.95),
+        ("demand", 0.75),
+        ("urgency", 0.9),
+        ("confidential", 1.0),
+        ("event_time", 0.9),
+    ] {
+        let mean = report.score(field).mean();
+        assert!(mean >= floor, "{field} {mean:.3} is below {floor}");
+    }
+}
+
+#[test]
+fn every_piece_of_evidence_lies_within_its_utterance() {
+    for (dialogue, draft) in drafts(DIALOGUES) {
+        for (name, field) in &draft.fields {
+            assert!((0.0..=1.0).contains(&field.confidence), "{name:?}");
+            for place in &field.evidence {
+                let line = dialogue
+                    .transcript
+                    .lines()
+                    .iter()
+                    .find(|line| line.id == place.utterance)
+                    .expect("an utterance");
+                let length = line.text.reveal().chars().count() as u32;
+                assert!(
+                    place.start < place.end && place.end <= length,
+                    "{} {name:?} {place:?}",
+                    dialogue.facts.call
+                );
+            }
+        }
+    }
+}
+
+/// The words that a field rests on, made plain.
+fn words(dialogue: &jsonl::Dialogue, field: &Field) -> Vec<String> {
+    let slice = |place: &super::Evidence| {
+        let line = dialogue
+            .transcript
+            .lines()
+            .iter()
+            .find(|line| line.id == place.utterance)
+            .expect("an utterance");
+        let words: String = line
+            .text
+            .reveal()
+            .chars()
+            .skip(place.start as usize)
+            .take((place.end - place.start) as usize)
+            .collect();
+        Said::of(0, Leg::Caller, &words).text
+    };
+    field.evidence.iter().map(slice).collect()
+}
+
+#[test]
+fn what_was_extracted_is_what_its_evidence_says() {
+    for (dialogue, draft) in drafts(DIALOGUES) {
+        let id = &dialogue.facts.call;
+        if let Some(field) = draft.fields.get(&FieldName::AmountYuan) {
+            let said: Vec<char> = words(&dialogue, field)[0].chars().collect();
+            let value = numbers::at(&said, 0).map(|number| number.value);
+            assert_eq!(
+                amount(Some(field.clone())).map(f64::trunc),
+                value.map(f64::trunc),
+                "{id}"
+            );
+        }
+        if let Some(field) = draft.fields.get(&FieldName::CallerName) {
+            let name = text(Some(field.clone())).expect("text");
+            assert!(
+                words(&dialogue, field)
+                    .iter()
+                    .any(|words| name.starts_with(words.as_str())),
+                "{id} {name}"
+            );
+        }
+        if let Some(field) = draft.fields.get(&FieldName::Subject) {
+            let letters = |text: &str| {
+                text.chars()
+                    .filter(|letter| numbers::digit(*letter).is_none())
+                    .filter(|letter| !"十百".contains(*letter))
+                    .collect::<String>()
+            };
+            let subject = text(Some(field.clone())).expect("text");
+            assert_eq!(
+                letters(&subject),
+                letters(&words(&dialogue, field).concat()),
+                "{id}"
+            );
+        }
+        if let Some(field) = draft.fields.get(&FieldName::ContactPhone) {
+            let phone = text(Some(field.clone())).expect("text");
+            let spoken: String = words(&dialogue, field)
+                .concat()
+                .chars()
+                .filter_map(numbers::digit)
+                .map(|digit| char::from(b'0' + digit))
+                .collect();
+            let own = dialogue
+                .facts
+                .caller_number
+                .as_ref()
+                .is_some_and(|number| *number.reveal() == phone);
+            let corrected = spoken.len() > phone.len();
+            assert!(own || phone.ends_with(&spoken) || corrected, "{id}");
+        }
+        if let Some(field) = draft.fields.get(&FieldName::Address) {
+            // Numbers change their script and 跟 becomes 与; every other character was said.
+            let said = words(&dialogue, field).concat();
+            let address = text(Some(field.clone())).expect("text");
+            let unsaid: String = address
+                .chars()
+                .filter(|letter| {
+                    !letter.is_ascii_digit()
+                        && !"与区市".contains(*letter)
+                        && !said.contains(*letter)
+                })
+                .collect();
+            assert_eq!(unsaid, "", "{id}");
+        }
+    }
+}
+
+#[test]
+fn the_same_words_give_the_same_draft_and_more_words_never_break_it() {
+    let drafter = Drafter::new(Taxonomy::embedded());
+    for (dialogue, draft) in drafts(DIALOGUES) {
+        assert_eq!(drafter.draft(&dialogue.transcript, &dialogue.facts), draft);
+        let mut growing = crate::transcript::Transcript::default();
+        for line in dialogue.transcript.lines() {
+            growing.apply(line.clone());
+            drafter.draft(&growing, &dialogue.facts);
+        }
+        assert_eq!(drafter.draft(&growing, &dialogue.facts), draft);
+    }
+}
+
+#[test]
+fn no_text_however_broken_makes_the_drafter_fail() {
+    let drafter = Drafter::new(Taxonomy::embedded());
+    // A small linear congruence picks characters that the rules care about, in orders that nobody speaks.
+    let alphabet: Vec<char> = "一二三十百千万零幺0123456789元块号楼单元路街区姓叫是不对的我你，。？ 、月日上周昨天前芝罘莱山电话卡剩退赔保密aZ\u{0}😀號電話年去第几多半个".chars().collect();
+    let mut state = 7_u64;
+    for round in 0..400 {
+        let mut transcript = crate::transcript::Transcript::default();
+        for id in 0..6_u32 {
+            let words: String = (0..round % 60)
+                .map(|_| {
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
+                    alphabet[(state >> 33) as usize % alphabet.len()]
+                })
+                .collect();
+            let length = words.chars().count();
+            transcript.apply(crate::transcript::Line {
+                id,
+                leg: if id % 2 == 0 {
+                    Leg::Operator
+                } else {
+                    Leg::Caller
+                },
+                revision: 1,
+                text: words.into(),
+                is_final: true,
+                start: crate::audio::MediaTime::ZERO,
+                end: crate::audio::MediaTime::ZERO,
+                confidence: 0.5,
+            });
+            let facts = super::CallFacts {
+                call: crate::speech::CallId::new("broken"),
+                caller_number: None,
+                started_at: moment("2026-11-24T00:30:00+08:00"),
+            };
+            let draft = drafter.draft(&transcript, &facts);
+            for place in draft
+                .fields
+                .values()
+                .flat_map(|field| &field.evidence)
+                .filter(|place| place.utterance == id)
+            {
+                assert!(place.start < place.end && place.end as usize <= length);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_of_a_hundred_lines_is_drafted_in_milliseconds() {
+    let drafter = Drafter::new(Taxonomy::embedded());
+    let mut long = crate::transcript::Transcript::default();
+    let lines: Vec<_> = jsonl::read_all(DIALOGUES)
+        .flat_map(|dialogue| dialogue.expect("a dialogue").transcript.lines().to_vec())
+        .take(100)
+        .collect();
+    for (id, line) in (0_u32..).zip(lines) {
+        let start = crate::audio::MediaTime::ZERO + std::time::Duration::from_secs(id.into());
+        long.apply(crate::transcript::Line {
+            id,
+            start,
+            end: start,
+            ..line
+        });
+    }
+    assert_eq!(long.lines().len(), 100);
+    let facts = super::CallFacts {
+        call: crate::speech::CallId::new("long"),
+        caller_number: None,
+        started_at: moment("2026-11-24T09:00:00+08:00"),
+    };
+    drafter.draft(&long, &facts);
+    // The best of a few runs: other processes may share the machine.
+    let best = (0..10)
+        .map(|_| {
+            let from = Instant::now();
+            drafter.draft(&long, &facts);
+            from.elapsed()
+        })
+        .min()
+        .expect("ten runs");
+    println!("100 lines: {best:?}");
+    assert!(best.as_millis() < 25, "{best:?}");
+}
+
+#[test]
+fn the_shared_dialogues_score_as_a_good_draft_should() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/calls/calls.jsonl");
+    let Ok(source) = std::fs::read_to_string(path) else {
+        println!("skipped: {path} is not there");
+        return;
+    };
+    let report = eval::evaluate(&Drafter::new(Taxonomy::embedded()), &source).expect("dialogues");
+    println!("{report}");
+    for miss in &report.misses {
+        println!(
+            "{:<24} {:<16} {} ← {}",
+            miss.id, miss.field, miss.expected, miss.drafted
+        );
+    }
+    assert!(report.total() >= 0.85, "{report}");
+    assert!(
+        !report.misses.iter().any(|miss| miss.id.starts_with("d01")),
+        "the seed dialogue has misses"
+    );
+}
