@@ -1,21 +1,40 @@
 # What a fresh Debian machine needs besides Rust; installed only when something is missing.
-PACKAGES := gcc libc6-dev python3-pip
+PACKAGES := g++ cmake make python3-pip
+TEST_PACKAGES := sip-tester
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# The recording of the demo's call, caller left and operator right; without one, the sample recordings are played.
+WAV ?= $(firstword $(wildcard ../shared/audio/d01*.wav))
+DEMO = ./target/release/xinqiao demo $(if $(WAV),--wav $(WAV))
 
-.PHONY: model test lint needs
+.PHONY: run demo build model test lint bench needs test-needs
 
-# Brings the speech model and sample recordings to data/models, verified and converted.
-model: needs
-	cargo run --release -- models pull --samples
+# Starts everything, places one call through it, and stays up until Ctrl-C.
+run: model
+	$(DEMO) --stay
 
-test: needs
+# The same, and ends after the call.
+demo: model
+	$(DEMO)
+
+build: needs
+	cargo build --release
+
+# Brings the speech model and the sample recordings to data/models, verified and converted.
+model: build
+	./target/release/xinqiao models pull --samples
+
+test: needs test-needs
 	cargo test
 
-lint:
+lint: needs
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
 
 needs:
 	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust 1.95 or newer (rustup)'; exit 1; }
-	@command -v cc >/dev/null && python3 -m pip --version >/dev/null 2>&1 || \
+	@command -v c++ >/dev/null && command -v cmake >/dev/null && python3 -m pip --version >/dev/null 2>&1 || \
 	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $(PACKAGES); }
+
+test-needs:
+	@command -v sipp >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $(TEST_PACKAGES); }

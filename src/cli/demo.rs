@@ -1,7 +1,7 @@
 //! `xinqiao demo`: a whole gateway, one real SIP call through it, and what came of it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -27,9 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The recording to play: left or only channel as the caller, right channel as the operator
+    /// The recording to play: left channel as the caller, right channel as the operator; without one, the sample
+    /// recordings that `xinqiao models pull --samples` brought
     #[arg(long, value_name = "FILE")]
-    wav: PathBuf,
+    wav: Option<PathBuf>,
     /// Stay up after the call until Ctrl-C, so that the page can be looked at
     #[arg(long)]
     stay: bool,
@@ -41,14 +42,18 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     log::start();
     let config = arguments.settings.load()?;
-    let wav = Wav::read(&arguments.wav).map_err(Failure::must_be_mended)?;
+    let file = match &arguments.wav {
+        Some(file) => file.clone(),
+        None => samples_as_call(&config)?,
+    };
+    let wav = Wav::read(&file).map_err(Failure::must_be_mended)?;
     let seconds = wav.channels[0].len() as u64 / u64::from(wav.rate.hertz());
     super::runtime()?.block_on(async {
         let gateway = Gateway::start(&config)
             .await
             .map_err(Failure::must_be_mended)?;
         println!("心桥 is up: page http://{}", gateway.console);
-        let outcome = play(&gateway, &config, arguments, seconds).await;
+        let outcome = play(&gateway, &config, &file, seconds).await;
         if outcome.is_ok() && arguments.stay {
             println!(
                 "\nThe page stays at http://{} until Ctrl-C.",
@@ -61,15 +66,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     })
 }
 
-async fn play(
-    gateway: &Gateway,
-    config: &Config,
-    arguments: &Arguments,
-    seconds: u64,
-) -> Result<(), Failure> {
+async fn play(gateway: &Gateway, config: &Config, wav: &Path, seconds: u64) -> Result<(), Failure> {
     let listen = phone_address(&config.operators.default)?;
     let hung_up = CancellationToken::new();
-    let operator = Answering::bind(AnswerPlan::new(listen, arguments.wav.clone()));
+    let operator = Answering::bind(AnswerPlan::new(listen, wav.to_owned()));
     let operator = operator.await.map_err(Failure::must_be_mended)?;
     let operator = tokio::spawn(operator.run(hung_up.clone()));
     let channel = Channel::from_shared(format!("http://{}", gateway.grpc))
@@ -86,9 +86,9 @@ async fn play(
     println!(
         "calling sip:12345@{} with {} ({seconds} s)\n",
         gateway.sip,
-        arguments.wav.display()
+        wav.display()
     );
-    let plan = CallPlan::new(&format!("sip:12345@{}", gateway.sip), arguments.wav.clone());
+    let plan = CallPlan::new(&format!("sip:12345@{}", gateway.sip), wav.to_owned());
     let stop = hung_up.clone();
     let caller = tokio::spawn(async move { phone::call(plan, &stop).await });
     let bar = ProgressBar::new(seconds).with_style(
@@ -148,6 +148,53 @@ async fn play(
     );
     print_ticket(&convert::draft_back(&record.draft.unwrap_or_default()));
     Ok(())
+}
+
+/// Makes a call of the sample recordings: the operator speaks between the caller's two utterances.
+fn samples_as_call(config: &Config) -> Result<PathBuf, Failure> {
+    const PAUSE: usize = 16_000;
+    let folder = config.recognition.models_dir.join("samples/zh");
+    let read = |name: &str| {
+        let wav = Wav::read(&folder.join(name)).map_err(|error| {
+            Failure::must_be_mended(format!(
+                "{error}; `xinqiao models pull --samples` brings the sample recordings"
+            ))
+        })?;
+        // The samples have one rate, 16 kHz, and one channel.
+        Ok::<_, Failure>(wav.channels.into_iter().next().unwrap_or_default())
+    };
+    let parts = [
+        (0, read("nihao_shijie.wav")?),
+        (1, read("pangrama.wav")?),
+        (0, read("jishu.wav")?),
+    ];
+    let file = config.store.database.with_file_name("demo.wav");
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::must_be_mended(format!("{} cannot be written: {error}", file.display()))
+    };
+    std::fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))
+        .map_err(|error| failed(&error))?;
+    let spec = hound::WavSpec {
+        channels: 2,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(&file, spec).map_err(|error| failed(&error))?;
+    for (channel, samples) in parts {
+        for sample in samples.into_iter().chain(std::iter::repeat_n(0, PAUSE)) {
+            let pair = if channel == 0 {
+                [sample, 0]
+            } else {
+                [0, sample]
+            };
+            pair.into_iter()
+                .try_for_each(|sample| writer.write_sample(sample))
+                .map_err(|error| failed(&error))?;
+        }
+    }
+    writer.finalize().map_err(|error| failed(&error))?;
+    Ok(file)
 }
 
 /// The address in `sip:USER@ADDRESS:PORT`, on which the operator's test phone listens.

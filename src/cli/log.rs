@@ -1,5 +1,7 @@
 //! What the process says about itself on standard error.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -18,6 +20,7 @@ pub fn start() {
         .with_target("rsipstack", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // Tests in one process may have started it already.
     let _ = tracing_subscriber::registry()

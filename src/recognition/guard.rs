@@ -47,8 +47,8 @@ pub fn loop_start(text: &str) -> Option<usize> {
 
 /// Mends what byte-wise decoding leaves: torn characters go, and punctuation is the Chinese one.
 ///
-/// Whisper spells rarer characters in bytes. A wrong last byte of `，` (EF BC 8C) makes a full-width letter of it,
-/// which no Chinese sentence holds, and other torn characters come out as U+FFFD.
+/// Whisper spells rarer characters in bytes. A wrong last byte of `，` (EF BC 8C) makes a full-width letter or digit
+/// of it, which no Chinese sentence holds, and other torn characters come out as U+FFFD.
 pub fn mend(text: &str) -> String {
     let letters: Vec<char> = text
         .trim()
@@ -60,7 +60,7 @@ pub fn mend(text: &str) -> String {
         let between_latin =
             at > 0 && is_latin(letters.get(at - 1)) && is_latin(letters.get(at + 1));
         match letter {
-            'Ａ'..='Ｚ' | 'ａ'..='ｚ' => '，',
+            '０'..='９' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ' => '，',
             ',' if !between_latin => '，',
             '?' => '？',
             '!' => '！',
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn torn_characters_and_foreign_punctuation_are_mended() {
         assert_eq!(
-            mend(" 您好Ｇ我住西平电\u{fffd}在南大街,对吗?"),
+            mend(" 您好４我住西平电\u{fffd}在南大街,对吗?"),
             "您好，我住西平电在南大街，对吗？"
         );
         assert_eq!(mend("花了1,200块, 3:30到"), "花了1,200块， 3:30到");

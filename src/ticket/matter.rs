@@ -122,7 +122,8 @@ pub(super) fn request(
     match usual {
         // 我想问问 also opens a complaint.
         Some(usual) if usual != 0 => {
-            scores[0] *= 0.5;
+            let trouble = scores[1] + scores[2] + scores[3] > 0.1;
+            scores[0] *= if trouble { 0.5 } else { 1.0 };
             scores[usual] += 4.0;
         }
         // What is usually asked about may also have gone wrong: without any question it is a complaint.

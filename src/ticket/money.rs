@@ -5,7 +5,8 @@ use super::said::{self, Said};
 use super::{Evidence, Field, FieldValue};
 
 /// Words for what is still owed or lost, with what they add to a sum said beside them.
-const STAKE: [(&str, i32); 24] = [
+const STAKE: [(&str, i32); 25] = [
+    ("还有", 4),
     ("还差", 6),
     ("差我", 5),
     ("还剩", 6),

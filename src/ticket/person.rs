@@ -81,7 +81,7 @@ fn full_at(said: &Said, at: usize) -> Option<Range<usize>> {
     (1..=2).contains(&given).then(|| at..at + surname + given)
 }
 
-/// Whether the surname is explained (孙悟空的孙, 弓长张) and, if so, as which character.
+/// Whether the surname is explained (曹操的曹, 弓长张) and, if so, as which character.
 fn explained(said: &Said, from: usize) -> Option<char> {
     let rest = said.slice(from..said.chars.len());
     if let Some((_, name)) = SPELLED.iter().find(|(spelling, _)| rest.contains(spelling)) {
@@ -188,7 +188,7 @@ fn name_in(said: &Said, asked: bool) -> Option<Found> {
                 });
             }
         } else if let Some(found) = found.as_mut().filter(|_| word != "我是") {
-            // 姓宋，叫长河
+            // 姓石，叫海涛
             let given: String = said.chars[range.end..]
                 .iter()
                 .take(3)
@@ -203,7 +203,7 @@ fn name_in(said: &Said, asked: bool) -> Option<Found> {
             }
         }
     }
-    // 孙悟空的孙, without the 姓 before it.
+    // 曹操的曹, without the 姓 before it.
     if found.is_none()
         && asked
         && let Some(name) = explained(said, 0)
@@ -335,7 +335,7 @@ pub(super) fn find(talk: &[Said], usual: &str) -> Option<Field> {
                     ])
             });
             if let Some(found) = name_in(said, asked) {
-                // 姓宋 first and 叫宋长河 later, or the other way round: the fuller name stays.
+                // 姓石 first and 叫石海涛 later, or the other way round: the fuller name stays.
                 let fuller = name.as_ref().is_some_and(|known| {
                     known.full.is_some() && found.full.is_none() && known.surname == found.surname
                 });

@@ -27,6 +27,9 @@ pub(super) fn words(text: &'static str) -> Vec<&'static str> {
     text.split_whitespace().collect()
 }
 
+/// How much of one utterance the rules read: five minutes of speech, and a bound on the work.
+const MAX_CHARS: usize = 1000;
+
 /// Sounds that carry no meaning between words.
 const FILLERS: &str = "嗯呃唔欸诶哎唉";
 
@@ -79,7 +82,7 @@ impl Said {
 
     /// Makes `text` ready.
     pub fn of(id: u32, leg: Leg, text: &str) -> Self {
-        let raw: Vec<char> = text.chars().map(plain).collect();
+        let raw: Vec<char> = text.chars().take(MAX_CHARS).map(plain).collect();
         let mut said = Self {
             id,
             leg,

@@ -132,7 +132,7 @@ fn verb_in(name: &str) -> bool {
 static OPENINGS: Words = LazyLock::new(|| {
     words(
         "就是 应该是 好像是 好像叫 它叫 他叫 叫做 名字叫 名字是 名称是 那个 这个 一家 一个 我们 \
-     咱们 是在 就叫 叫 是 在 就 哦 啊 东边 咱",
+     咱们 是在 就叫 叫 是 在 就 哦 啊 东边 西边 南边 北边 咱",
     )
 });
 
@@ -144,7 +144,7 @@ static CLOSINGS: Words = LazyLock::new(|| {
     )
 });
 
-/// Cuts what follows a name in speech: 圆通的, 和悦府项目, 张记那个店.
+/// Cuts what follows a name in speech: 圆通的, 新天地项目, 张记那个店.
 fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
     while let Some(word) = OPENINGS.iter().find(|word| {
         said.starts_at(range.start, word) && range.start + word.chars().count() + 1 < range.end
@@ -153,7 +153,7 @@ fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
     }
     while let Some(word) = CLOSINGS.iter().find(|word| {
         let length = word.chars().count();
-        let bar = *word == "吧"
+        let bar = **word == "吧"
             && range.end > range.start + 2
             && "酒网水书茶".contains(said.chars[range.end - 2]);
         !bar && range.end >= range.start + length + 2 && said.starts_at(range.end - length, word)
@@ -240,10 +240,30 @@ pub(super) fn find(
             let end = name_end(said, range.end, clause.end);
             let name = trimmed(said, range.end..end);
             if !verb_in(&said.slice(name.clone())) {
-                offer(said, name, if asked { 12 } else { 8 } + correction);
+                let person = [
+                    "包工头",
+                    "老板",
+                    "经理",
+                    "教练",
+                    "司机",
+                    "老师",
+                    "负责人",
+                    "店主",
+                    "医生",
+                ]
+                .iter()
+                .any(|person| said.slice(clause.start..range.start).contains(person));
+                let weaker = if person { 6 } else { 0 };
+                offer(said, name, if asked { 12 } else { 8 } + correction - weaker);
             }
         }
+        // 让派出所去说说: who is to help is not who is complained of.
+        let wishes = question
+            .is_some_and(|asked| asked.has(&["诉求", "希望", "要求", "怎么解决", "怎么处理"]));
         for range in organisations(said) {
+            if wishes && !said.has(&["投诉", "举报"]) {
+                continue;
+            }
             let name = trimmed(said, range);
             let placed = if in_address(said, &name) { 6 } else { 0 };
             offer(said, name, if asked { 10 } else { 6 } + correction - placed);

@@ -171,7 +171,7 @@ pub(super) fn demand(
         }
         if parts.contains(what) || parts.iter().any(|known| known.contains(what)) {
             evidence.push(*place);
-        } else if parts.len() < 2 {
+        } else if parts.len() < 4 {
             parts.push(what);
             evidence.push(*place);
         }
@@ -184,6 +184,7 @@ pub(super) fn demand(
         .iter()
         .copied()
         .filter(|part| !parts.iter().any(|other| vaguer(part, other)))
+        .take(2)
         .collect();
     if !narrowed.is_empty() {
         evidence.truncate(4);
@@ -212,7 +213,9 @@ pub(super) fn demand(
     });
     match own {
         Some((own, place)) if !own.is_empty() => Some(text(own, 0.5, vec![place])),
-        _ if danger => Some(text("紧急处置".to_owned(), 0.6, Vec::new())),
+        _ if danger && category.is_none_or(|category| category.usual.get_ref() != "求助") => {
+            Some(text("紧急处置".to_owned(), 0.6, Vec::new()))
+        }
         _ => category
             .and_then(|category| category.demand.clone())
             .filter(|_| kind != "咨询")
@@ -292,8 +295,27 @@ fn question(talk: &[Said], category: Option<&Category>) -> Option<Field> {
 /// The caller's words with the caller as a third person: without the words that only open the talk, and with
 /// 我 left out where a clause begins with it, as Chinese does.
 fn third_person(sentence: &str) -> String {
-    const OPENINGS: [&str; 9] = [
-        "我想", "我要", "我就", "我", "想", "要", "一下", "投诉", "反映",
+    const OPENINGS: [&str; 20] = [
+        "你好",
+        "您好",
+        "喂",
+        "请问",
+        "我想",
+        "我要",
+        "我就",
+        "我",
+        "想",
+        "要",
+        "问问",
+        "问一下",
+        "咨询一下",
+        "咨询",
+        "投诉一下",
+        "投诉",
+        "反映一下",
+        "反映",
+        "举报",
+        "表扬一下",
     ];
     const OWN: [&str; 9] = [
         "我家", "我妈", "我爸", "我孩", "我儿", "我女", "我闺", "我老", "我婆",
@@ -317,16 +339,35 @@ fn third_person(sentence: &str) -> String {
             "是这样",
             "喂",
         ];
-        if first && empty.contains(&clause) {
+        let only_opens = [
+            "说个事",
+            "提个建议",
+            "有个建议",
+            "提建议",
+            "反映一下",
+            "投诉",
+            "个情况",
+            "问个事",
+            "咨询一下",
+        ]
+        .iter()
+        .any(|end| clause.ends_with(end));
+        if first && (empty.contains(&clause) || only_opens && clause.chars().count() < 9) {
             continue;
         }
         let mut rest = clause;
         let plain = !clause.starts_with("我们") && !OWN.iter().any(|own| clause.starts_with(own));
         if plain {
             // 我想投诉一家…: the kind of request is said already.
-            for opening in OPENINGS {
+            for opening in OPENINGS
+                .into_iter()
+                .filter(|opening| first || *opening == "我")
+            {
                 let shorter = rest.strip_prefix(opening).unwrap_or(rest);
-                if shorter.chars().count() < 4 && opening != "我" {
+                let joined = ["要么", "要是", "要求"]
+                    .iter()
+                    .any(|word| rest.starts_with(word));
+                if joined || shorter.chars().count() < 4 && opening != "我" {
                     break;
                 }
                 rest = shorter;
@@ -335,6 +376,7 @@ fn third_person(sentence: &str) -> String {
         clauses.push(
             rest.replace("我们", "其")
                 .replace("咱们", "其")
+                .replace("在你们", "在")
                 .replace("你们", "热线")
                 .replace(['我', '咱'], "其"),
         );
@@ -383,12 +425,13 @@ pub(super) fn title(
         ),
         ("建议", Some(category)) => format!(
             "建议{}{}",
-            subject.unwrap_or(&category.issue),
+            subject.unwrap_or(&category.name.get_ref()[1]),
             demand.unwrap_or_default()
         ),
         (_, Some(category)) => {
             let about = match subject {
                 // The community is already in the place.
+                Some(subject) if category.issue.starts_with(subject) => district.to_owned(),
                 Some(subject) => format!(
                     "{}{subject}",
                     if subject.contains(district) {

@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
 use super::PhoneError;
-use super::wav::Speech;
+use super::speech::Speech;
 use crate::audio::codec::{Codec, Decoder};
 use crate::rtp::{ExtendedSequence, Packet, WireSequence};
 use crate::sip::sdp::Negotiated;

@@ -4,9 +4,9 @@
 //! gateway; its RTP leaves every 20 ms from a thread of its own.
 
 mod media;
+mod speech;
 #[cfg(test)]
 mod tests;
-mod wav;
 
 use std::fmt;
 use std::io;
@@ -22,10 +22,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::media::{Listener, Sender};
-use self::wav::{Channel, Speech, Wav};
+use self::speech::{Speech, numbered};
 use super::sip::{
     BindError, NewCall, SipConfig, SipEdge, local_address_for, local_address_towards,
 };
+use super::wav::{Wav, WavError};
 use crate::audio::codec::Codec;
 use crate::private::Private;
 use crate::sip::sdp::{self, Description, Direction, Local, Negotiated};
@@ -34,6 +35,10 @@ use crate::speech::Leg;
 
 /// How long the end of a call may take.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// The channel of a stereo file that a caller says.
+const LEFT: usize = 0;
+/// The channel of a stereo file that an answering phone says.
+const RIGHT: usize = 1;
 /// What an answering phone takes, in its order of preference.
 const ANSWERED_CODECS: [Codec; 2] = [Codec::Pcma, Codec::Pcmu];
 
@@ -136,12 +141,7 @@ pub struct AnswerReport {
 #[derive(Debug)]
 pub enum PhoneError {
     /// The file to be said.
-    Wav {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
+    Wav(WavError),
     /// The file to be written.
     Record {
         /// Which.
@@ -167,11 +167,7 @@ pub enum PhoneError {
 impl fmt::Display for PhoneError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Wav { path, what } => write!(
-                f,
-                "{} {what}; the phone says a mono or stereo WAV file of 4000 to 192000 samples a second",
-                path.display()
-            ),
+            Self::Wav(source) => source.fmt(f),
             Self::Record { path, what } => write!(
                 f,
                 "cannot write the recording {}: {what}; name a file in a folder that exists",
@@ -191,6 +187,7 @@ impl fmt::Display for PhoneError {
 impl std::error::Error for PhoneError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Self::Wav(source) => Some(source),
             Self::Bind(source) => Some(source),
             Self::Media(source) => Some(source),
             _ => None,
@@ -205,7 +202,7 @@ impl std::error::Error for PhoneError {
 /// # Errors
 /// [`PhoneError`] when the call cannot be tried.
 pub async fn call(plan: CallPlan, stop: &CancellationToken) -> Result<CallReport, PhoneError> {
-    let wav = Wav::read(&plan.wav, Channel::Left)?;
+    let wav = Wav::read(&plan.wav).map_err(PhoneError::Wav)?;
     let local = match plan.local {
         Some(local) => local,
         None => local_address_towards(&plan.to)
@@ -248,7 +245,7 @@ pub async fn call(plan: CallPlan, stop: &CancellationToken) -> Result<CallReport
         (report.answered, report.status) = (true, 200);
         match agree(&answer, &[plan.codec]) {
             Ok((_, agreed)) => {
-                let speech = Arc::new(wav.encode(plan.codec));
+                let speech = Arc::new(Speech::new(&wav, LEFT, plan.codec));
                 let tail = Some(plan.tail);
                 let ends = (Leg::Operator, &mut placed.events, &placed.commands);
                 line.talk(&agreed, speech, tail, ends, stop, &mut report)
@@ -285,8 +282,8 @@ impl Answering {
     /// # Errors
     /// [`PhoneError`] when either does not work.
     pub async fn bind(plan: AnswerPlan) -> Result<Self, PhoneError> {
-        let wav = Wav::read(&plan.wav, Channel::Right)?;
-        let speech = ANSWERED_CODECS.map(|codec| Arc::new(wav.encode(codec)));
+        let wav = Wav::read(&plan.wav).map_err(PhoneError::Wav)?;
+        let speech = ANSWERED_CODECS.map(|codec| Arc::new(Speech::new(&wav, RIGHT, codec)));
         let (edge, calls) = SipEdge::bind(SipConfig::new(plan.listen))
             .await
             .map_err(PhoneError::Bind)?;
@@ -325,7 +322,7 @@ impl Answering {
                 new = self.calls.recv() => {
                     let new = new.ok_or(PhoneError::Gone)?;
                     calls += 1;
-                    let record = self.plan.record.as_ref().map(|path| wav::numbered(path, calls));
+                    let record = self.plan.record.as_ref().map(|path| numbered(path, calls));
                     let local = match self.local_addr().ip() {
                         any if any.is_unspecified() => local_address_for(new.source.ip()),
                         local => local,

@@ -369,6 +369,8 @@ impl Shared {
                 t2: config.t1 * 8,
                 t4: config.t1 * 10,
                 t1x64: config.t1 * 64,
+                // Without one, the stack signs with its own maker's domain.
+                callid_suffix: Some("xinqiao".to_owned()),
                 ..EndpointOption::default()
             })
             .with_inspector(Box::new(Finish {

@@ -2,29 +2,19 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
-fn xinqiao(dir: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xinqiao"))
-        .args(arguments)
-        .arg("--dir")
-        .arg(dir)
-        .output()
-        .expect("the binary starts")
-}
+use crate::product::{said, xinqiao};
 
-fn said(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
+fn in_folder(dir: &Path, arguments: &[&str]) -> Output {
+    let dir = dir.to_str().expect("a plain path");
+    xinqiao(&[arguments, &["--dir", dir]].concat())
 }
 
 #[test]
 fn the_default_model_is_pulled_verified_and_renewed_when_damaged() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let missing = xinqiao(dir.path(), &["models", "verify"]);
+    let missing = in_folder(dir.path(), &["models", "verify"]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(
         said(&missing).contains("xinqiao models pull whisper-base"),
@@ -32,11 +22,15 @@ fn the_default_model_is_pulled_verified_and_renewed_when_damaged() {
         said(&missing)
     );
 
-    let pulled = xinqiao(dir.path(), &["models", "pull", "--samples"]);
+    let pulled = in_folder(dir.path(), &["models", "pull", "--samples"]);
     assert!(pulled.status.success(), "{}", said(&pulled));
     let model = dir.path().join("ggml-base-q8_0.bin");
     assert_eq!(fs::metadata(&model).expect("there").len(), 81_768_585);
-    assert!(xinqiao(dir.path(), &["models", "verify"]).status.success());
+    assert!(
+        in_folder(dir.path(), &["models", "verify"])
+            .status
+            .success()
+    );
     let text = fs::read_to_string(dir.path().join("samples/zh/nihao_shijie.txt"))
         .expect("a sample's text");
     assert_eq!(text.trim(), "你好世界。");
@@ -44,12 +38,16 @@ fn the_default_model_is_pulled_verified_and_renewed_when_damaged() {
     let mut bytes = fs::read(&model).expect("readable");
     bytes[50_000_000] ^= 1;
     fs::write(&model, bytes).expect("writable");
-    let damaged = xinqiao(dir.path(), &["models", "verify"]);
+    let damaged = in_folder(dir.path(), &["models", "verify"]);
     assert_eq!(damaged.status.code(), Some(2));
     assert!(said(&damaged).contains("sha256"), "{}", said(&damaged));
-    let renewed = xinqiao(dir.path(), &["models", "pull"]);
+    let renewed = in_folder(dir.path(), &["models", "pull"]);
     assert!(renewed.status.success(), "{}", said(&renewed));
-    assert!(xinqiao(dir.path(), &["models", "verify"]).status.success());
+    assert!(
+        in_folder(dir.path(), &["models", "verify"])
+            .status
+            .success()
+    );
     let left: Vec<_> = fs::read_dir(dir.path())
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name())

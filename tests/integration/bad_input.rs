@@ -1,0 +1,138 @@
+//! What is wrong is said in one sentence with the thing and the remedy, and nothing breaks by it.
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::product::{Hotline, models, said, xinqiao};
+
+/// Runs the binary and checks that it refuses with exit code 2 and these words.
+fn refused(arguments: &[&str], words: &[&str]) {
+    let output = xinqiao(arguments);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{word} in: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn a_missing_model_is_named_with_the_command_that_brings_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = format!("recognition.models_dir={}", folder.path().display());
+    refused(
+        &["serve", "--set", &dir],
+        &["whisper-base", "xinqiao models pull"],
+    );
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_key_that_changes_it() {
+    let models = format!("recognition.models_dir={}", models().display());
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let free = [
+        "sip.listen=127.0.0.1:0",
+        "console.listen=127.0.0.1:0",
+        "grpc.listen=127.0.0.1:0",
+    ];
+    for key in ["sip.listen", "console.listen", "grpc.listen"] {
+        let mut arguments = vec!["serve".to_owned(), "--set".to_owned(), models.clone()];
+        for set in free.iter().filter(|set| !set.starts_with(key)) {
+            arguments.extend(["--set".to_owned(), (*set).to_owned()]);
+        }
+        arguments.extend(["--set".to_owned(), format!("{key}={address}")]);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        refused(&arguments, &[&address, key]);
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_named_by_key_value_and_remedy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("xinqiao.toml");
+    std::fs::write(&file, "[sip]\nlisten = \"somewhere\"\n").expect("written");
+    let file = file.to_str().expect("a plain path");
+    refused(
+        &["check-config", file],
+        &["sip.listen", "somewhere", "ADDRESS:PORT"],
+    );
+    refused(&["serve", "--config", file], &["sip.listen", "somewhere"]);
+    refused(&["serve", "--set", "sip.lisen=1"], &["lisen", "listen"]);
+    std::fs::write(file, "[sip]\nlisten = \"127.0.0.1:5070\"\n").expect("written");
+    assert!(xinqiao(&["check-config", file]).status.success());
+}
+
+#[test]
+fn a_wrong_recording_or_dialogue_is_named_with_what_it_should_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("text.wav");
+    std::fs::write(
+        &file,
+        "these are words and no sound, long enough for a header",
+    )
+    .expect("written");
+    let file = file.to_str().expect("a plain path");
+    refused(&["transcribe", file], &["text.wav", "not a WAV"]);
+    refused(
+        &["call", "--to", "sip:1@127.0.0.1:9", "--wav", file],
+        &["text.wav"],
+    );
+    refused(&["draft", file], &["line 1"]);
+    refused(&["draft", "absent.jsonl"], &["absent.jsonl"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_signalling_is_refused_or_dropped_and_the_gateway_goes_on() {
+    let sample = models().join("samples/zh/nihao_shijie.wav");
+    let hotline = Hotline::open(Path::new(&sample), &[]);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a socket");
+    let own = socket.local_addr().expect("bound");
+    let send = |message: &[u8]| socket.send_to(message, hotline.sip).expect("sent");
+    for nonsense in [
+        &b""[..],
+        b"hello",
+        b"\xff\xfe\x00",
+        b"INVITE sip:x SIP/2.0\r\n\r\n",
+        &[b'a'; 60_000],
+    ] {
+        send(nonsense);
+    }
+    let request = |method: &str, branch: u32, body: &str| {
+        format!(
+            "{method} sip:12345@{sip} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{branch}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:1@{own}>;tag={branch}\r\nTo: <sip:12345@{sip}>\r\n\
+             Call-ID: {branch}@test\r\nCSeq: 1 {method}\r\nContact: <sip:1@{own}>\r\n\
+             Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{body}",
+            sip = hotline.sip,
+            length = body.len()
+        )
+    };
+    let answer = |wanted: &str| {
+        let mut buffer = [0; 65_536];
+        for _ in 0..20 {
+            let (length, _) = socket.recv_from(&mut buffer).expect("an answer");
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            // 100 Trying, and whatever the nonsense is answered with.
+            if text.contains(wanted) && !text.starts_with("SIP/2.0 1") {
+                return text;
+            }
+        }
+        panic!("no answer to {wanted}");
+    };
+    let opus = format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {} RTP/AVP 111\r\n\
+         a=rtpmap:111 opus/48000/2\r\n",
+        own.port()
+    );
+    send(request("INVITE", 71, &opus).as_bytes());
+    let refusal = answer("71@test");
+    assert!(refusal.starts_with("SIP/2.0 488"), "{refusal}");
+    send(request("OPTIONS", 72, "").as_bytes());
+    assert!(answer("72@test").starts_with("SIP/2.0 200"));
+    hotline.gateway.terminate();
+}

@@ -1,0 +1,255 @@
+//! Real calls through the real binary with the real model: SIP, RTP, recognition, gRPC, the page, the ticket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use xinqiao::grpc::proto::ticket::v1::ticket_book_client::TicketBookClient;
+use xinqiao::grpc::proto::ticket::v1::{DraftRecord, FieldName, GetDraftRequest, field};
+use xinqiao::grpc::proto::transcript::v1::event::Body;
+use xinqiao::grpc::proto::transcript::v1::transcript_service_client::TranscriptServiceClient;
+use xinqiao::grpc::proto::transcript::v1::{Event, GetRequest, Leg, Utterance, WatchRequest};
+
+use crate::product::{Hotline, character_error_rate, models, said, shared};
+
+/// The sample recordings as a call: the caller counts to ten, the operator says hello to the world after it.
+fn samples_as_call(folder: &Path) -> PathBuf {
+    let samples = |name: &str| {
+        let mut reader =
+            hound::WavReader::open(models().join("samples/zh").join(name)).expect("a sample");
+        assert_eq!(reader.spec().sample_rate, 16_000);
+        reader
+            .samples::<f32>()
+            .map(|sample| sample.expect("a sample") * 32_000.0)
+            .collect::<Vec<_>>()
+    };
+    let (caller, operator) = (samples("jishu.wav"), samples("nihao_shijie.wav"));
+    let spec = hound::WavSpec {
+        channels: 2,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let path = folder.join("call.wav");
+    let mut writer = hound::WavWriter::create(&path, spec).expect("writable");
+    let mut write = |samples: &[f32], operator: bool| {
+        for sample in samples.iter().chain(&[0.0; 16_000]) {
+            let sample = *sample as i16;
+            let (left, right) = if operator { (0, sample) } else { (sample, 0) };
+            writer.write_sample(left).expect("writable");
+            writer.write_sample(right).expect("writable");
+        }
+    };
+    write(&[], false);
+    write(&caller, false);
+    write(&operator, true);
+    writer.finalize().expect("writable");
+    path
+}
+
+/// Everything that the stream says of the next call, from `after` to its end.
+async fn watch(hotline: &Hotline, after: Option<u64>, call_id: &str) -> Vec<Event> {
+    let request = WatchRequest {
+        call_id: call_id.to_owned(),
+        after_position: after,
+        ..WatchRequest::default()
+    };
+    let mut client = TranscriptServiceClient::new(hotline.channel().await);
+    let mut stream = client.watch(request).await.expect("served").into_inner();
+    let mut events = Vec::new();
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(150), stream.message())
+            .await
+            .expect("in time");
+        let event = next
+            .expect("the stream goes on")
+            .and_then(|response| response.event)
+            .expect("an event");
+        let last = matches!(event.body, Some(Body::CallFinal(_)));
+        events.push(event);
+        if last {
+            return events;
+        }
+    }
+}
+
+/// Plays `wav` through a call and watches it.
+async fn played(hotline: &Hotline, wav: &Path) -> Vec<Event> {
+    let calling = hotline.call(wav);
+    let (events, output) = tokio::join!(watch(hotline, None, ""), calling);
+    assert!(output.status.success(), "{}", said(&output));
+    events
+}
+
+fn utterances(events: &[Event]) -> impl Iterator<Item = &Utterance> {
+    events.iter().filter_map(|event| match &event.body {
+        Some(Body::Utterance(utterance)) => Some(utterance),
+        _ => None,
+    })
+}
+
+fn text(events: &[Event], leg: Leg) -> String {
+    utterances(events)
+        .filter(|said| said.r#final && said.leg() == leg)
+        .map(|said| said.text.as_str())
+        .collect()
+}
+
+async fn closed_ticket(hotline: &Hotline, call_id: &str) -> DraftRecord {
+    let mut book = TicketBookClient::new(hotline.channel().await);
+    for _ in 0..500 {
+        let request = GetDraftRequest {
+            call_id: call_id.to_owned(),
+        };
+        if let Some(record) = book
+            .get_draft(request)
+            .await
+            .ok()
+            .and_then(|answer| answer.into_inner().record)
+            && record.closed
+        {
+            return record;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the ticket of {call_id} did not arrive at the backend within 10 s");
+}
+
+fn ticket_text(record: &DraftRecord, name: FieldName) -> Option<String> {
+    let draft = record.draft.as_ref()?;
+    let field = draft.fields.iter().find(|field| field.name() == name)?;
+    match field.value.as_ref()? {
+        field::Value::Text(text) => Some(text.clone()),
+        field::Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_bridged_transcribed_live_and_filed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let wav = samples_as_call(folder.path());
+    let hotline = Hotline::open(&wav, &[]);
+    let events = played(&hotline, &wav).await;
+    let call_id = events[0].call_id.clone();
+
+    assert!(
+        matches!(&events[0].body, Some(Body::Started(started)) if started.caller_number == "13912345678")
+    );
+    assert!(matches!(events[1].body, Some(Body::Answered(_))));
+    assert!(
+        events
+            .windows(2)
+            .all(|pair| pair[0].position < pair[1].position)
+    );
+    let counted = text(&events, Leg::Caller);
+    let rate = character_error_rate("一二三四五六七八九十", &counted)
+        .min(character_error_rate("12345678910", &counted));
+    assert!(
+        rate <= 0.3,
+        "the caller counted to ten, heard was {counted}"
+    );
+    let greeted = text(&events, Leg::Operator);
+    assert!(
+        character_error_rate("你好世界", &greeted) <= 0.5,
+        "heard was {greeted}"
+    );
+    assert!(
+        utterances(&events).any(|said| !said.r#final),
+        "text comes while somebody speaks"
+    );
+
+    // Whoever comes back with a position misses nothing and gets nothing twice.
+    let middle = events[events.len() / 2].position;
+    let rest = watch(&hotline, Some(middle), &call_id).await;
+    let durable = |events: &[Event]| -> Vec<u64> {
+        let stands = |event: &&Event| match &event.body {
+            Some(Body::Utterance(said)) => said.r#final,
+            Some(Body::Draft(_)) => false,
+            _ => true,
+        };
+        events
+            .iter()
+            .filter(stands)
+            .map(|event| event.position)
+            .filter(|position| *position > middle)
+            .collect()
+    };
+    assert_eq!(durable(&rest), durable(&events));
+    let record = TranscriptServiceClient::new(hotline.channel().await)
+        .get(GetRequest {
+            call_id: call_id.clone(),
+        })
+        .await
+        .expect("known")
+        .into_inner();
+    assert_eq!(record.call.expect("the call").end_reason, "caller hung up");
+
+    let ticket = closed_ticket(&hotline, &call_id).await;
+    assert_eq!(
+        ticket_text(&ticket, FieldName::ContactPhone).as_deref(),
+        Some("13912345678")
+    );
+    hotline.gateway.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complaint_about_a_prepaid_card_becomes_a_ticket() {
+    let (Some(wav), Some(json)) = (
+        shared("audio/d01-prepaid-bakery.wav"),
+        shared("audio/d01-prepaid-bakery.json"),
+    ) else {
+        return;
+    };
+    let hotline = Hotline::open(&wav, &[]);
+    let events = played(&hotline, &wav).await;
+    let spoken: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(json).expect("readable")).expect("JSON");
+    for (leg, name) in [(Leg::Caller, "caller"), (Leg::Operator, "operator")] {
+        let meant: String = spoken["utterances"]
+            .as_array()
+            .expect("utterances")
+            .iter()
+            .filter(|said| said["speaker"] == name)
+            .filter_map(|said| said["text"].as_str())
+            .collect();
+        let heard = text(&events, leg);
+        let rate = character_error_rate(&meant, &heard);
+        eprintln!("{name}: character error rate {rate:.3}");
+        // Syllables that were joined by a machine, through a telephone codec: what the base model makes of them.
+        assert!(rate < 0.5, "{heard}");
+    }
+    let ticket = closed_ticket(&hotline, &events[0].call_id).await;
+    assert_eq!(
+        ticket_text(&ticket, FieldName::RequestType).as_deref(),
+        Some("投诉")
+    );
+    assert!(
+        ticket_text(&ticket, FieldName::Demand).is_some_and(|demand| demand.contains('退')),
+        "{:?}",
+        ticket_text(&ticket, FieldName::Demand)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drafts_wait_on_disk_while_the_backend_is_down_and_arrive_when_it_is_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let wav = samples_as_call(folder.path());
+    let backend = std::net::TcpListener::bind("127.0.0.1:0")
+        .expect("a free port")
+        .local_addr()
+        .expect("bound");
+    let endpoint = format!("ticketing.endpoint=http://{backend}");
+    let hotline = Hotline::open(&wav, &[&endpoint]);
+    let events = played(&hotline, &wav).await;
+    let call_id = events[0].call_id.clone();
+    let Hotline { gateway, data, .. } = hotline;
+    gateway.terminate();
+
+    // The same records, now with a backend: the reference one in the gateway's own process.
+    let hotline = Hotline::reopen(data, &wav, &[]);
+    let ticket = closed_ticket(&hotline, &call_id).await;
+    assert_eq!(
+        ticket_text(&ticket, FieldName::ContactPhone).as_deref(),
+        Some("13912345678")
+    );
+}

@@ -1,0 +1,7 @@
+//! The product as a user meets it: its binary, its ports, the real model, real calls.
+
+mod bad_input;
+mod call;
+mod layering;
+mod models;
+mod product;

@@ -1,0 +1,222 @@
+//! What the tests of the whole product share: the binary as a child process, the model, calls.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use tonic::transport::Channel;
+
+/// How long a process may take to say that it is up, with a busy machine and an unoptimised build.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the binary to its end.
+pub fn xinqiao(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xinqiao"))
+        .args(arguments)
+        .output()
+        .expect("the binary starts")
+}
+
+/// Everything that a finished process said.
+pub fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// The folder of the real model and the sample recordings, pulled once.
+pub fn models() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("models");
+        let pulled = xinqiao(&[
+            "models",
+            "pull",
+            "--samples",
+            "--dir",
+            folder.to_str().expect("a plain path"),
+        ]);
+        assert!(pulled.status.success(), "{}", said(&pulled));
+        folder
+    })
+}
+
+/// The call recordings beside the checkout, if they are there.
+pub fn shared(file: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared")
+        .join(file);
+    if !path.exists() {
+        eprintln!("skipped: {} is not there", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// A running process of ours; it ends with the test.
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_xinqiao"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = sync_channel(1_000);
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line of its output.
+    pub fn line(&self) -> String {
+        self.lines
+            .recv_timeout(PATIENCE)
+            .expect("the process says something")
+    }
+
+    /// Asks it to stop, as an administrator would, and waits.
+    pub fn terminate(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A gateway on free ports with an answering phone behind it.
+pub struct Hotline {
+    pub gateway: Process,
+    _phone: Process,
+    pub sip: SocketAddr,
+    pub grpc: String,
+    pub data: tempfile::TempDir,
+}
+
+impl Hotline {
+    /// Starts both; the operator's phone says the right channel of `wav`, `sets` are further settings.
+    pub fn open(wav: &Path, sets: &[&str]) -> Self {
+        Self::reopen(tempfile::tempdir().expect("a folder"), wav, sets)
+    }
+
+    /// The same on the records of an earlier one.
+    pub fn reopen(data: tempfile::TempDir, wav: &Path, sets: &[&str]) -> Self {
+        let wav = wav.to_str().expect("a plain path");
+        let phone = Process::start(&[
+            "answer",
+            "--listen",
+            "127.0.0.1:0",
+            "--wav",
+            wav,
+            "--ring",
+            "100",
+        ]);
+        let answering = phone.line();
+        let address = answering
+            .split(' ')
+            .nth(2)
+            .expect("answering at ADDRESS")
+            .to_owned();
+        let mut arguments = vec!["serve".to_owned()];
+        for set in [
+            "sip.listen=127.0.0.1:0".to_owned(),
+            "console.listen=127.0.0.1:0".to_owned(),
+            "grpc.listen=127.0.0.1:0".to_owned(),
+            format!("operators.default=sip:op@{address}"),
+            format!("recognition.models_dir={}", models().display()),
+            format!(
+                "store.database={}",
+                data.path().join("xinqiao.db").display()
+            ),
+            format!(
+                "ticketing.database={}",
+                data.path().join("ticketing.db").display()
+            ),
+        ]
+        .into_iter()
+        .chain(sets.iter().map(|set| (*set).to_owned()))
+        {
+            arguments.extend(["--set".to_owned(), set]);
+        }
+        let gateway = Process::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let up = gateway.line();
+        let word = |after: &str| {
+            let at = up.find(after).expect("the line names every address") + after.len();
+            up[at..].split(' ').next().expect("an address").to_owned()
+        };
+        let sip = word("SIP ").parse().expect("an address");
+        let grpc = format!("http://{}", word("gRPC "));
+        Self {
+            gateway,
+            _phone: phone,
+            sip,
+            grpc,
+            data,
+        }
+    }
+
+    /// Places a call that says the left channel of `wav`.
+    pub async fn call(&self, wav: &Path) -> Output {
+        // Whoever watches is connected by then.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let to = format!("sip:12345@{}", self.sip);
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_xinqiao"))
+            .args(["call", "--to", &to, "--from", "13912345678", "--wav"])
+            .arg(wav)
+            .output()
+            .await
+            .expect("the binary starts")
+    }
+
+    pub async fn channel(&self) -> Channel {
+        Channel::from_shared(self.grpc.clone())
+            .expect("an address")
+            .connect()
+            .await
+            .expect("it serves")
+    }
+}
+
+/// The share of characters that must be changed to make `heard` of `meant`; punctuation does not count.
+pub fn character_error_rate(meant: &str, heard: &str) -> f64 {
+    let letters = |text: &str| {
+        text.chars()
+            .filter(|letter| letter.is_alphanumeric())
+            .collect::<Vec<_>>()
+    };
+    let (meant, heard) = (letters(meant), letters(heard));
+    let mut row: Vec<usize> = (0..=heard.len()).collect();
+    for (i, a) in meant.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in heard.iter().enumerate() {
+            let substituted = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[heard.len()] as f64 / meant.len().max(1) as f64
+}
