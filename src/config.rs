@@ -121,7 +121,7 @@ pub struct Ticketing {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
-    /// A SQLite file.
+    /// A `SQLite` file.
     pub database: PathBuf,
 }
 

@@ -59,7 +59,7 @@ mod tests {
         let mut out = Vec::new();
         for piece in tone.chunks(chunk) {
             resampler.push(piece, |samples| {
-                out.extend(samples.iter().map(|s| f64::from(*s)))
+                out.extend(samples.iter().map(|s| f64::from(*s)));
             });
         }
         out

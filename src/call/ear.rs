@@ -41,7 +41,7 @@ impl Ear {
             samples.extend(converted.iter().map(|sample| f32::from(*sample) / 32_768.0));
         });
         self.activity.push(&self.samples, |step, voice| {
-            segmenter.push(step, voice, out)
+            segmenter.push(step, voice, out);
         });
     }
 

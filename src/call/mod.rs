@@ -111,7 +111,7 @@ pub enum Output {
     /// Publish this and hand it to the outbox.
     Draft(DraftOutput),
     /// The call is over; nothing follows.
-    Ended(Summary),
+    Ended(Box<Summary>),
     /// Nothing to do until then, or until the next input.
     Deadline(Instant, Reason),
     /// Nothing to do until the next input.
@@ -254,7 +254,7 @@ impl Call {
                 };
                 call.outputs.push_back(Output::Sip(invite));
             }
-            Err((status, reason)) => call.refuse(now, status, reason),
+            Err((status, reason)) => call.refuse(now, status, &reason),
         }
         call
     }
@@ -296,7 +296,7 @@ impl Call {
                 State::Ringing { .. } => {
                     self.outputs
                         .push_back(Output::Sip(SipCommand::CancelOperator));
-                    self.refuse(now, 480, reason.to_owned());
+                    self.refuse(now, 480, reason);
                 }
                 State::Up => {
                     for leg in LEGS {
@@ -326,7 +326,7 @@ impl Call {
                 }));
             }
             (State::Ringing { .. }, SipEvent::OperatorAnswered { answer }) => {
-                self.answer(now, &answer)
+                self.answer(now, &answer);
             }
             (State::Ringing { .. }, SipEvent::OperatorRejected { status, reason }) => {
                 let (status, reason) = match status {
@@ -335,7 +335,7 @@ impl Call {
                     300..=399 | 401 | 407 => (480, format!("the operator's side said {status}")),
                     _ => (status, reason),
                 };
-                self.refuse(now, status, reason);
+                self.refuse(now, status, &reason);
             }
             (State::Ringing { .. }, SipEvent::HungUp { leg, cause }) => {
                 self.outputs
@@ -403,7 +403,7 @@ impl Call {
                 self.refuse(
                     now,
                     488,
-                    format!("the operator's phone answered unusably: {error}"),
+                    &format!("the operator's phone answered unusably: {error}"),
                 );
             }
         }
@@ -445,13 +445,13 @@ impl Call {
         from.hear(now, &packet);
     }
 
-    fn refuse(&mut self, now: Instant, status: u16, reason: String) {
+    fn refuse(&mut self, now: Instant, status: u16, reason: &str) {
         self.outputs
             .push_back(Output::Sip(SipCommand::RejectCaller {
                 status,
-                reason: reason.clone(),
+                reason: reason.to_owned(),
             }));
-        self.close(now, &reason);
+        self.close(now, reason);
     }
 
     /// Ends a call that was connected: what was said last is still recognised.
@@ -472,7 +472,7 @@ impl Call {
                 });
             }
             side.listen(now, true, |voiced, event| {
-                scribe.listen(now, leg, event, voiced)
+                scribe.listen(now, leg, event, voiced);
             });
         }
     }
@@ -512,7 +512,7 @@ impl Call {
                 State::Ringing { until } if until <= now => {
                     self.outputs
                         .push_back(Output::Sip(SipCommand::CancelOperator));
-                    self.refuse(now, 480, "the operator's phone does not answer".to_owned());
+                    self.refuse(now, 480, "the operator's phone does not answer");
                 }
                 State::Ringing { until } => return Output::Deadline(until, Reason::Ring),
                 State::Up => {
@@ -541,7 +541,7 @@ impl Call {
         for leg in LEGS {
             let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
             side.listen(now, false, |voiced, event| {
-                scribe.listen(now, leg, event, voiced)
+                scribe.listen(now, leg, event, voiced);
             });
             if let Some((to, datagram)) = side.due_report(now, wall) {
                 self.transmits.push_back(Transmit {
@@ -610,11 +610,11 @@ impl Call {
             self.sides[0].stats().cloned(),
             self.sides[1].stats().cloned(),
         ];
-        self.outputs.push_back(Output::Ended(Summary {
+        self.outputs.push_back(Output::Ended(Box::new(Summary {
             duration,
             reason,
             streams,
-        }));
+        })));
         self.state = State::Over;
     }
 }

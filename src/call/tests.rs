@@ -27,13 +27,16 @@ fn described(address: &str, formats: &str) -> String {
     )
 }
 
+/// When a packet arrives, which one it is, whether the operator sent it, and its datagram.
+type Carried = (Instant, u64, bool, Vec<u8>);
+
 /// A call, the time, and everything that came out of it.
 struct World {
     call: Call,
     now: Instant,
     network: LossyNetwork,
     /// Packets on their way to the gateway, by arrival.
-    wire: BinaryHeap<Reverse<(Instant, u64, bool, Vec<u8>)>>,
+    wire: BinaryHeap<Reverse<Carried>>,
     sent: [u16; 2],
     serial: u64,
     /// How long the recogniser takes; `None` for one that never answers.
@@ -44,7 +47,7 @@ struct World {
     commands: Vec<SipCommand>,
     told: Vec<TranscriptEvent>,
     drafts: Vec<DraftOutput>,
-    summary: Option<Summary>,
+    summary: Option<Box<Summary>>,
 }
 
 impl World {
@@ -117,7 +120,7 @@ impl World {
             match self.call.poll(self.now) {
                 Output::Transmit(transmit) if transmit.rtcp => {}
                 Output::Transmit(transmit) => {
-                    self.forwarded[index(transmit.leg)].push(transmit.datagram)
+                    self.forwarded[index(transmit.leg)].push(transmit.datagram);
                 }
                 Output::Sip(command) => self.commands.push(command),
                 Output::Recognize(utterance, _) => {
@@ -226,11 +229,15 @@ impl World {
     }
 
     fn final_lines(&self) -> Vec<&Line> {
-        let line = |event| match event {
-            &TranscriptEvent::Line(ref line) if line.is_final => Some(line),
-            _ => None,
-        };
-        self.told.iter().filter_map(line).collect()
+        let mut lines = Vec::new();
+        for event in &self.told {
+            if let TranscriptEvent::Line(line) = event
+                && line.is_final
+            {
+                lines.push(line);
+            }
+        }
+        lines
     }
 
     fn rejected(&self) -> Option<u16> {

@@ -33,14 +33,13 @@ impl Progress for Shown {
                     .with_message(phase.to_owned())
             });
         }
-        match &self.bar {
-            Some(bar) => bar.set_position(done),
-            None => {
-                let percent = (done * 100).checked_div(total).unwrap_or(0);
-                if percent >= self.told + PLAIN_STEP {
-                    self.told = percent - percent % PLAIN_STEP;
-                    eprintln!("{phase}: {percent} %");
-                }
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        } else {
+            let percent = (done * 100).checked_div(total).unwrap_or(0);
+            if percent >= self.told + PLAIN_STEP {
+                self.told = percent - percent % PLAIN_STEP;
+                eprintln!("{phase}: {percent} %");
             }
         }
     }

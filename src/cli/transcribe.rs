@@ -32,7 +32,7 @@ const UNDER_WAY: usize = 8;
 pub struct Arguments {
     /// A WAV file; of two channels the left one is the caller, the right one the operator
     file: PathBuf,
-    /// Print JSON: {"utterances":[…],"duration_ms","wall_ms"}
+    /// Print JSON: {"utterances":[…],"`duration_ms","wall_ms`"}
     #[arg(long)]
     json: bool,
     /// The codec on the wire

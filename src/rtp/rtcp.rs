@@ -119,7 +119,7 @@ impl Reports {
     ) -> Vec<u8> {
         let mut compound = self.compound(now, wall, sent, stats);
         packet(&mut compound, GOODBYE, 1, |body| {
-            body.extend(sent.ssrc.to_be_bytes())
+            body.extend(sent.ssrc.to_be_bytes());
         });
         compound
     }
@@ -251,7 +251,8 @@ fn packet(compound: &mut Vec<u8>, kind: u8, count: u8, write: impl FnOnce(&mut V
 /// Seconds since 1900 in the upper half, their fraction in the lower.
 fn ntp(wall: SystemTime) -> u64 {
     let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-    (since.as_secs() + NTP_OFFSET) << 32 | (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000
+    ((since.as_secs() + NTP_OFFSET) << 32)
+        | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
 }
 
 #[cfg(test)]

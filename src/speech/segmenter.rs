@@ -180,8 +180,8 @@ impl Segmenter {
         } else {
             0
         };
-        if self.voiced_run < self.samples(self.settings.onset) {
-            let keep = self.samples(self.settings.pre_roll + self.settings.onset) as usize;
+        if self.voiced_run < RATE.samples_in(self.settings.onset) {
+            let keep = RATE.samples_in(self.settings.pre_roll + self.settings.onset) as usize;
             let surplus = self.recent.len().saturating_sub(keep);
             self.recent.drain(..surplus);
             return;
@@ -216,28 +216,28 @@ impl Segmenter {
         };
         let pause = self.position.saturating_sub(growing.voiced_until);
         // No partial in a pause: the voice either goes on at once, or the endpoint pass follows within 200 ms.
-        if pause >= self.samples(self.settings.end_pause) {
+        if pause >= RATE.samples_in(self.settings.end_pause) {
             out.push(Event::Due(self.segment(&growing, Pass::Final)));
             // What was heard after the tail is the next utterance's pre-roll.
             let keep = growing
                 .samples
                 .len()
-                .min(self.samples(self.settings.pre_roll) as usize);
+                .min(RATE.samples_in(self.settings.pre_roll) as usize);
             self.recent = growing.samples.split_off(growing.samples.len() - keep);
             return;
         }
-        if growing.samples.len() as u64 >= self.samples(self.settings.longest) {
+        if growing.samples.len() as u64 >= RATE.samples_in(self.settings.longest) {
             self.cut(growing, out);
             return;
         }
-        if pause >= self.samples(self.settings.short_pause) {
+        if pause >= RATE.samples_in(self.settings.short_pause) {
             if !growing.endpoint_issued {
                 growing.endpoint_issued = true;
                 growing.passed_at = self.position;
                 out.push(Event::Due(self.segment(&growing, Pass::Endpoint)));
             }
         } else if pause == 0
-            && self.position - growing.passed_at >= self.samples(self.settings.partial_every)
+            && self.position - growing.passed_at >= RATE.samples_in(self.settings.partial_every)
         {
             growing.passed_at = self.position;
             out.push(Event::Due(self.segment(&growing, Pass::Partial)));
@@ -248,8 +248,8 @@ impl Segmenter {
     /// Ends `growing` at its quietest place and begins the next utterance with the rest.
     fn cut(&mut self, mut growing: Growing, out: &mut Vec<Event>) {
         let from = self.position
-            - self
-                .samples(self.settings.cut_window)
+            - RATE
+                .samples_in(self.settings.cut_window)
                 .min(growing.samples.len() as u64);
         let at = quietest(&growing.loudness, from).unwrap_or(self.position);
         let rest = growing.samples.split_off((at - growing.start) as usize);
@@ -261,7 +261,7 @@ impl Segmenter {
 
     fn segment(&self, growing: &Growing, pass: Pass) -> Segment {
         let wanted =
-            (growing.voiced_until - growing.start + self.samples(self.settings.tail)) as usize;
+            (growing.voiced_until - growing.start + RATE.samples_in(self.settings.tail)) as usize;
         let samples = &growing.samples[..growing.samples.len().min(wanted)];
         Segment {
             number: growing.number,
@@ -270,10 +270,6 @@ impl Segmenter {
             start: time_of(growing.start),
             end: time_of(growing.voiced_until),
         }
-    }
-
-    fn samples(&self, span: Duration) -> u64 {
-        RATE.samples_in(span)
     }
 }
 

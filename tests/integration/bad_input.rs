@@ -98,7 +98,7 @@ async fn broken_signalling_is_refused_or_dropped_and_the_gateway_goes_on() {
         b"hello",
         b"\xff\xfe\x00",
         b"INVITE sip:x SIP/2.0\r\n\r\n",
-        &[b'a'; 60_000],
+        &vec![b'a'; 60_000],
     ] {
         send(nonsense);
     }
@@ -113,7 +113,7 @@ async fn broken_signalling_is_refused_or_dropped_and_the_gateway_goes_on() {
         )
     };
     let answer = |wanted: &str| {
-        let mut buffer = [0; 65_536];
+        let mut buffer = vec![0; 65_536];
         for _ in 0..20 {
             let (length, _) = socket.recv_from(&mut buffer).expect("an answer");
             let text = String::from_utf8_lossy(&buffer[..length]).into_owned();

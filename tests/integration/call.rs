@@ -32,7 +32,7 @@ fn samples_as_call(folder: &Path) -> PathBuf {
     let path = folder.join("call.wav");
     let mut writer = hound::WavWriter::create(&path, spec).expect("writable");
     let mut write = |samples: &[f32], operator: bool| {
-        for sample in samples.iter().chain(&[0.0; 16_000]) {
+        for sample in samples.iter().chain(&vec![0.0; 16_000]) {
             let sample = *sample as i16;
             let (left, right) = if operator { (0, sample) } else { (sample, 0) };
             writer.write_sample(left).expect("writable");

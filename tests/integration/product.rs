@@ -11,7 +11,7 @@ use std::time::Duration;
 use tonic::transport::Channel;
 
 /// How long a process may take to say that it is up, with a busy machine and an unoptimised build.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs the binary to its end.
 pub fn xinqiao(arguments: &[&str]) -> Output {

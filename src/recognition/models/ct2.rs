@@ -1,4 +1,4 @@
-//! Reads a CTranslate2 Whisper model (`model.bin`, binary version 6, float16).
+//! Reads a `CTranslate2` Whisper model (`model.bin`, binary version 6, float16).
 //!
 //! Layout, little-endian: version u32, specification name (u16 length with its NUL), revision u32, variable count
 //! u32, then for each variable: name (u16 length with its NUL), rank u8, dimensions u32 each, type u8 (4 = float16),
@@ -28,7 +28,7 @@ pub struct Ct2File<'a> {
     variables: HashMap<String, Variable>,
 }
 
-/// Why a file is no usable CTranslate2 Whisper model.
+/// Why a file is no usable `CTranslate2` Whisper model.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ct2Error {
     /// The file ends inside something that it announced.

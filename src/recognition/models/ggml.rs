@@ -2,7 +2,7 @@
 //!
 //! Layout, little-endian: magic, eleven i32 hyper-parameters, the mel filter bank, the byte-level tokens, then for
 //! each tensor: rank, name length, type, dimensions innermost first, name, data. One-dimensional tensors,
-//! convolution biases and positional embeddings are f32; other weights are f16, and two-dimensional ones q8_0 after
+//! convolution biases and positional embeddings are f32; other weights are f16, and two-dimensional ones `q8_0` after
 //! [`quantize`]: blocks of 32 values as one f16 scale and 32 signed bytes.
 
 use std::fmt;
@@ -17,7 +17,7 @@ const TYPE_F16: u32 = 1;
 const TYPE_Q8_0: u32 = 8;
 /// whisper.cpp's file type of an f16 model.
 const FTYPE_F16: u32 = 1;
-/// Mostly q8_0, quantisation format version 2 (`ftype + version * 1000`).
+/// Mostly `q8_0`, quantisation format version 2 (`ftype + version * 1000`).
 const FTYPE_Q8_0: u32 = 2_007;
 const Q8_BLOCK: usize = 32;
 /// Tokens that stand for bytes; the special ones follow and are made by whisper.cpp itself.
@@ -54,7 +54,7 @@ impl From<Ct2Error> for ConvertError {
     }
 }
 
-/// Converts CTranslate2 float16 weights with their vocabulary (in GPT-2's printable form, by id) to a ggml f16 file.
+/// Converts `CTranslate2` float16 weights with their vocabulary (in GPT-2's printable form, by id) to a ggml f16 file.
 ///
 /// `progress` gets the bytes written so far.
 ///
@@ -109,7 +109,7 @@ pub fn from_ct2(
     Ok(out)
 }
 
-/// Quantises a ggml f16 file to q8_0: two-dimensional weights only, as whisper.cpp's own tool does.
+/// Quantises a ggml f16 file to `q8_0`: two-dimensional weights only, as whisper.cpp's own tool does.
 ///
 /// # Errors
 /// [`ConvertError::Ggml`] for a file that is not a whole ggml f16 Whisper model.

@@ -26,7 +26,7 @@ pub struct Model {
     pub description: String,
     /// SPDX identifier.
     pub licence: String,
-    /// File name in the model folder: a ggml file in q8_0.
+    /// File name in the model folder: a ggml file in `q8_0`.
     pub file: String,
     /// Its size in bytes.
     pub size: u64,
@@ -39,7 +39,7 @@ pub struct Model {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Source {
-    /// CTranslate2 float16 weights spread over Python packages.
+    /// `CTranslate2` float16 weights spread over Python packages.
     Ctranslate2 {
         /// The packages.
         packages: Vec<Package>,

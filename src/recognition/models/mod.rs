@@ -217,7 +217,7 @@ impl ModelStore {
                     .map_err(|error| damaged(format!("its receipt: {error}")))
             })?;
         let found = sha256_of(&path, |done| {
-            progress.update("verifying", done, receipt.size)
+            progress.update("verifying", done, receipt.size);
         })?;
         if found == receipt.sha256 {
             Ok(path)

@@ -1,0 +1,108 @@
+//! What one packet, one frame and one draft cost.
+#![allow(missing_docs, reason = "criterion's macro makes a public function")]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant, SystemTime};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use xinqiao::audio::codec::{Codec, Encoder};
+use xinqiao::audio::{Frame, Frequency, MediaTime};
+use xinqiao::call::Ear;
+use xinqiao::private::Private;
+use xinqiao::rtp::forward::{Forwarder, Mapping};
+use xinqiao::rtp::listen::ListenBuffer;
+use xinqiao::rtp::{Packet, WireSequence};
+use xinqiao::speech::segmenter::Settings;
+use xinqiao::speech::{CallId, Leg};
+use xinqiao::ticket::{CallFacts, Drafter, Taxonomy};
+use xinqiao::transcript::{Line, Transcript};
+
+fn packet(count: u32, payload: &[u8]) -> Packet<'_> {
+    Packet {
+        payload_type: 8,
+        marker: false,
+        sequence: WireSequence(count as u16),
+        timestamp: count.wrapping_mul(160),
+        ssrc: 1,
+        payload,
+    }
+}
+
+fn media(criterion: &mut Criterion) {
+    let samples: Vec<i16> = (0..160)
+        .map(|i| (8_000.0 * (i as f32 * 0.3).sin()) as i16)
+        .collect();
+    let payload = Encoder::new(Codec::Pcma).encode(&samples);
+    let datagram = packet(1, &payload).to_datagram();
+    criterion.bench_function("parse and forward a packet", |bencher| {
+        let mut forwarder = Forwarder::new(1, 2, 3);
+        forwarder.connect(Mapping { from: 8, to: 8 }, (Codec::Pcma, Codec::Pcma), None);
+        bencher.iter(|| {
+            let packet = Packet::parse(black_box(&datagram)).expect("a packet");
+            black_box(forwarder.forward(&packet))
+        });
+    });
+    criterion.bench_function("buffer and decode a packet", |bencher| {
+        let start = Instant::now();
+        let mut buffer = ListenBuffer::new(start, vec![(8, Codec::Pcma)]);
+        let mut count = 0;
+        bencher.iter(|| {
+            let now = start + Duration::from_millis(20) * count;
+            buffer.push(now, &packet(count, &payload));
+            count += 1;
+            while let Some(heard) = buffer.poll(now) {
+                black_box(heard);
+            }
+        });
+    });
+    criterion.bench_function("listen to 20 ms", |bencher| {
+        let mut ear = Ear::new(Settings::default(), MediaTime::ZERO);
+        let frame = Frame {
+            samples: vec![0; 160],
+            rate: Frequency::HZ_8000,
+            start: MediaTime::ZERO,
+        };
+        let mut events = Vec::new();
+        bencher.iter(|| {
+            ear.listen(black_box(&frame), &mut events);
+            events.clear();
+        });
+    });
+}
+
+fn draft(criterion: &mut Criterion) {
+    let said = [
+        "我要投诉芝罘区南大街的一家蛋糕店。",
+        "请问卡里还剩多少钱？",
+        "还剩八百六十块钱，我要求退款。",
+    ];
+    let mut transcript = Transcript::default();
+    for id in 0..100 {
+        transcript.apply(Line {
+            id,
+            leg: if id % 3 == 1 {
+                Leg::Operator
+            } else {
+                Leg::Caller
+            },
+            revision: 1,
+            text: Private::from(said[id as usize % said.len()]),
+            is_final: true,
+            start: MediaTime::from_millis(u64::from(id) * 3_000),
+            end: MediaTime::from_millis(u64::from(id) * 3_000 + 2_500),
+            confidence: 0.9,
+        });
+    }
+    let facts = CallFacts {
+        call: CallId::new("c"),
+        caller_number: None,
+        started_at: SystemTime::UNIX_EPOCH,
+    };
+    let drafter = Drafter::new(Taxonomy::embedded());
+    criterion.bench_function("draft a call of 100 lines", |bencher| {
+        bencher.iter(|| black_box(drafter.draft(&transcript, &facts)));
+    });
+}
+
+criterion_group!(benches, media, draft);
+criterion_main!(benches);
