@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let speech = Wav::read(sample)?;
     let mut samples = Vec::new();
     Resampler::new(speech.rate, Codec::Pcma.rate()).push(&speech.channels[0], |piece| {
-        samples.extend_from_slice(piece)
+        samples.extend_from_slice(piece);
     });
     let mut encoder = Encoder::new(Codec::Pcma);
     let payloads: Vec<Vec<u8>> = samples
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ports: PortPool::new(IpAddr::from([127, 0, 0, 1]), 30_000, 31_999, Duration::ZERO),
         media_address: IpAddr::from([127, 0, 0, 1]),
         operator: "sip:op@127.0.0.1:5080".to_owned(),
-        ring: Duration::from_secs(60),
+        ring: Duration::from_mins(1),
         flush: Duration::ZERO,
         most: CALLS,
         pool: pool.clone(),
@@ -90,25 +90,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut threads = Vec::new();
     for leg in 0..2 {
         let socket = legs[leg].try_clone()?;
-        let (ports, payloads, own, stop) = (
-            places.iter().map(|place| place[leg]).collect::<Vec<_>>(),
-            payloads.clone(),
-            sent[leg].clone(),
-            stop.clone(),
-        );
+        let ports: Vec<SocketAddr> = places.iter().map(|place| place[leg]).collect();
+        let callers: HashMap<SocketAddr, usize> = ports.iter().copied().zip(0..).collect();
+        let (payloads, own, stopped) = (payloads.clone(), sent[leg].clone(), stop.clone());
         threads.push(std::thread::spawn(move || {
-            send(&socket, &ports, &payloads, &own, &stop)
+            send(&socket, &ports, &payloads, &own, &stopped);
         }));
         let socket = legs[leg].try_clone()?;
-        let ports: HashMap<SocketAddr, usize> = places
-            .iter()
-            .enumerate()
-            .map(|(call, place)| (place[leg], call))
-            .collect();
-        let (other, delays, stop) = (sent[1 - leg].clone(), delays.clone(), stop.clone());
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let (other, delays, stopped) = (sent[1 - leg].clone(), delays.clone(), stop.clone());
         threads.push(std::thread::spawn(move || {
-            receive(&socket, &ports, &other, &delays, &stop, began)
+            receive(&socket, &callers, &other, &delays, &stopped, began);
         }));
     }
     let mut busy = Vec::new();

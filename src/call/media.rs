@@ -83,10 +83,16 @@ impl Side {
 
     /// Answers a changed offer; the status with which it is refused otherwise.
     pub fn renegotiate(&mut self, offer: Option<&str>, codecs: &[Codec]) -> Result<String, u16> {
-        // Without an offer we would have to make one and take the answer from the ACK.
-        let offer = Description::parse(offer.ok_or(488_u16)?).map_err(|error| error.status())?;
         let current = self.agreed.as_ref().map(|agreed| agreed.codec);
         let preferred: Vec<Codec> = current.into_iter().chain(codecs.iter().copied()).collect();
+        let Some(offer) = offer else {
+            // Ours goes out instead, and the answer comes with the ACK.
+            return Ok(sdp::offer(
+                &self.describe(Direction::SendRecv),
+                &preferred[..1],
+            ));
+        };
+        let offer = Description::parse(offer).map_err(|error| error.status())?;
         let agreed = sdp::negotiate(&offer, &preferred).map_err(|error| error.status())?;
         let answer = sdp::answer(&offer, &agreed, &self.describe(Direction::SendRecv));
         self.agree(agreed);

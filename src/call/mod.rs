@@ -20,8 +20,8 @@ pub use scribe::{Note, Scribe};
 use crate::audio::MediaTime;
 use crate::audio::codec::Codec;
 use crate::rtp::stats::StreamStats;
-use crate::sip::sdp::{self, Description, Direction};
-use crate::sip::{IncomingCall, SipCommand, SipEvent};
+use crate::sip::sdp::{self, Description, Direction, SdpError};
+use crate::sip::{IncomingCall, SipCommand, SipEvent, status_for_caller};
 use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
 use crate::ticket::{CallFacts, Drafter, TicketDraft};
 use crate::transcript::{AlarmKind, CallInfo, Line, TranscriptEvent};
@@ -81,7 +81,7 @@ pub enum Input<'a> {
     /// What became of a recognition.
     Heard(UtteranceKey, Outcome),
     /// The gateway ends the call, e.g. when it drains.
-    End(&'static str),
+    End(&'a str),
 }
 
 /// A datagram to send.
@@ -171,7 +171,8 @@ enum State {
 /// One call.
 pub struct Call {
     setup: Setup,
-    offer: Description,
+    /// The caller's offer; without one, ours stands in the answer to the INVITE and the caller's answer in the ACK.
+    offer: Option<Description>,
     began: Instant,
     answered: Option<Instant>,
     ended: Option<(Instant, String)>,
@@ -213,7 +214,7 @@ impl Call {
         });
         let session = |leg: u64| (setup.seed ^ leg) >> 2;
         let mut call = Self {
-            offer: Description::default(),
+            offer: None,
             began: now,
             answered: None,
             ended: None,
@@ -239,13 +240,13 @@ impl Call {
         };
         match call.read_offer() {
             Ok(offer) => {
-                let mut codecs = offer.codecs();
+                let mut codecs = offer.as_ref().map(Description::codecs).unwrap_or_default();
                 codecs.retain(|codec| CODECS.contains(codec));
-                codecs.extend(
-                    CODECS
-                        .iter()
-                        .filter(|codec| !offer.codecs().contains(codec)),
-                );
+                for codec in CODECS {
+                    if !codecs.contains(&codec) {
+                        codecs.push(codec);
+                    }
+                }
                 call.offer = offer;
                 let invite = SipCommand::InviteOperator {
                     to: call.setup.operator.clone(),
@@ -254,24 +255,19 @@ impl Call {
                 };
                 call.outputs.push_back(Output::Sip(invite));
             }
-            Err((status, reason)) => call.refuse(now, status, &reason),
+            Err(error) => call.refuse(now, error.status(), &error.to_string()),
         }
         call
     }
 
-    /// The caller's offer, if it can be served.
-    fn read_offer(&self) -> Result<Description, (u16, String)> {
+    /// The caller's offer, if there is one and it can be served.
+    fn read_offer(&self) -> Result<Option<Description>, SdpError> {
         let Some(offer) = &self.setup.incoming.offer else {
-            return Err((
-                488,
-                "the INVITE carries no session description; set the peer to send an early offer"
-                    .into(),
-            ));
+            return Ok(None);
         };
-        let refused = |error: sdp::SdpError| (error.status(), error.to_string());
-        let offer = Description::parse(offer).map_err(refused)?;
-        sdp::negotiate(&offer, &CODECS).map_err(refused)?;
-        Ok(offer)
+        let offer = Description::parse(offer)?;
+        sdp::negotiate(&offer, &CODECS)?;
+        Ok(Some(offer))
     }
 
     /// Takes one input.
@@ -329,13 +325,13 @@ impl Call {
                 self.answer(now, &answer);
             }
             (State::Ringing { .. }, SipEvent::OperatorRejected { status, reason }) => {
-                let (status, reason) = match status {
-                    408 => (480, "the operator's phone does not answer".to_owned()),
-                    // Redirection and authentication are between us and the operator's side.
-                    300..=399 | 401 | 407 => (480, format!("the operator's side said {status}")),
-                    _ => (status, reason),
+                let told = status_for_caller(status);
+                let reason = if told == status {
+                    reason
+                } else {
+                    format!("the operator's side said {status}")
                 };
-                self.refuse(now, status, &reason);
+                self.refuse(now, told, &reason);
             }
             (State::Ringing { .. }, SipEvent::HungUp { leg, cause }) => {
                 self.outputs
@@ -358,6 +354,20 @@ impl Call {
                 self.outputs
                     .push_back(Output::Sip(SipCommand::AnswerOffer { leg, answer }));
             }
+            (State::Up, SipEvent::OfferAnswered { leg, answer }) => {
+                let agreed =
+                    Description::parse(&answer).and_then(|answer| sdp::negotiate(&answer, &CODECS));
+                match agreed {
+                    Ok(agreed) => {
+                        self.sides[index(leg)].agree(agreed);
+                        self.connect();
+                    }
+                    Err(error) => {
+                        let reason = format!("{leg} answered our offer unusably: {error}");
+                        self.handle(now, Input::End(&reason));
+                    }
+                }
+            }
             // What crosses a hang-up on the wire has no effect any more.
             _ => {}
         }
@@ -373,17 +383,20 @@ impl Call {
             let operator = sdp::negotiate(&operator, &chosen)?;
             // The operator's choice first, so that nothing needs to be transcoded where the caller knows it too.
             let preferred: Vec<Codec> = std::iter::once(operator.codec).chain(CODECS).collect();
-            Ok((sdp::negotiate(&self.offer, &preferred)?, operator))
+            let local = self.sides[0].describe(Direction::SendRecv);
+            let text = if let Some(offer) = &self.offer {
+                let caller = sdp::negotiate(offer, &preferred)?;
+                let text = sdp::answer(offer, &caller, &local);
+                self.sides[0].agree(caller);
+                text
+            } else {
+                sdp::offer(&local, &[operator.codec])
+            };
+            self.sides[1].agree(operator);
+            Ok(text)
         });
         match agreed {
-            Ok((caller, operator)) => {
-                let text = sdp::answer(
-                    &self.offer,
-                    &caller,
-                    &self.sides[0].describe(Direction::SendRecv),
-                );
-                self.sides[0].agree(caller);
-                self.sides[1].agree(operator);
+            Ok(text) => {
                 self.outputs
                     .push_back(Output::Sip(SipCommand::AnswerCaller { answer: text }));
                 self.answered = Some(now);

@@ -407,7 +407,6 @@ fn a_caller_without_a_codec_of_ours_is_refused_before_anybody_rings() {
             488,
         ),
         (Some("hello".to_owned()), 400),
-        (None, 488),
     ] {
         let world = World::offered(offer);
         assert_eq!(world.rejected(), Some(status));
@@ -429,6 +428,7 @@ fn what_the_operators_side_says_is_mapped_back_to_the_caller() {
         (408, 480),
         (603, 603),
         (401, 480),
+        (503, 500),
         (302, 480),
     ] {
         let mut world = World::ringing();
@@ -530,4 +530,36 @@ fn a_leg_that_sends_nothing_raises_an_alarm_once() {
             ..
         }
     )));
+}
+
+#[test]
+fn an_invite_without_an_offer_is_answered_with_ours() {
+    let mut world = World::offered(None);
+    world.sip(SipEvent::OperatorAnswered {
+        answer: described(OPERATOR, "0"),
+    });
+    let Some(SipCommand::AnswerCaller { answer: offer }) = world.commands.last() else {
+        panic!("{:?}", world.commands)
+    };
+    assert!(offer.contains("m=audio 20000 RTP/AVP 0 101"), "{offer}");
+    world.sip(SipEvent::OfferAnswered {
+        leg: Leg::Caller,
+        answer: described(CALLER, "0"),
+    });
+    world.speak(true, true);
+    world.wait(1);
+    assert_eq!(
+        world.forwarded[0].len(),
+        0,
+        "the operator speaks another codec than agreed on"
+    );
+    world.sip(SipEvent::OfferAnswered {
+        leg: Leg::Caller,
+        answer: "nonsense".to_owned(),
+    });
+    assert!(
+        world
+            .commands
+            .contains(&SipCommand::HangUp { leg: Leg::Caller })
+    );
 }

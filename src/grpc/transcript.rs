@@ -1,10 +1,7 @@
 //! `TranscriptService`: the bus's live events behind what memory and store hold of the past.
 
 use std::collections::BTreeMap;
-use std::iter::Peekable;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::vec::IntoIter;
 
 use futures_util::stream::{self, Stream};
 use tokio_util::sync::CancellationToken;
@@ -16,13 +13,11 @@ use super::proto::transcript::v1::{
     GetRequest, GetResponse, ListCallsRequest, ListCallsResponse, WatchRequest, WatchResponse,
     event::Body,
 };
-use crate::events::{Bus, Event, Filter, Next, Payload, Subscription};
+use crate::events::{Bus, Filter, Payload};
 use crate::speech::CallId;
-use crate::store::{CallRecord, PageKey, Store, StoreError};
+use crate::store::{CallRecord, PageKey, Replay, Store, StoreError, recent_calls};
 use crate::transcript::{Transcript, TranscriptEvent};
 
-/// Events read from the store at a time.
-const PAGE: u32 = 256;
 /// Calls in an answer when the client names no number.
 const DEFAULT_CALLS: u32 = 50;
 /// Calls in an answer at most.
@@ -57,205 +52,38 @@ impl Transcripts {
         self.bus.calls().iter().any(|info| info.call == *call)
     }
 
-    /// Whether the call is still in memory, but its end is not behind `position`.
-    fn has_ended_by(&self, call: &CallId, position: u64) -> bool {
-        let filter = Filter {
-            call: Some(call.clone()),
-            operator: None,
-        };
-        self.bus
-            .watch(filter, None)
-            .backlog()
-            .any(|event| is_final(&event) && event.position <= position)
-    }
-
     /// Whether memory or disk knows the call. Memory first: a call goes from there to the disk, not back.
     async fn knows(&self, call: &CallId) -> Result<bool, StoreError> {
         Ok(self.is_alive(call) || self.store.call(call).await?.is_some())
     }
 }
 
-/// What has happened behind a position, as of one moment: the store's events and memory's, merged.
-struct Past {
-    store: Store,
-    filter: Filter,
-    /// The last event taken.
-    after: u64,
-    /// The last position that belongs to the past.
-    horizon: u64,
-    stored: Peekable<IntoIter<Arc<Event>>>,
-    /// Whether the store may hold more behind `stored`.
-    more: bool,
-    remembered: Peekable<IntoIter<Arc<Event>>>,
-}
-
-impl Past {
-    /// `use_store` is false when the past is only what memory holds.
-    fn new(
-        store: Store,
-        filter: Filter,
-        after: u64,
-        view: &mut Subscription,
-        use_store: bool,
-    ) -> Self {
-        Self {
-            store,
-            filter,
-            after,
-            horizon: view.horizon(),
-            stored: Vec::new().into_iter().peekable(),
-            more: use_store,
-            remembered: view.backlog().collect::<Vec<_>>().into_iter().peekable(),
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<Arc<Event>>, StoreError> {
-        loop {
-            if self.stored.peek().is_none() && self.more {
-                let page = self
-                    .store
-                    .events(&self.filter, self.after, self.horizon, PAGE)
-                    .await?;
-                self.more = page.len() == PAGE as usize;
-                self.stored = page.into_iter().peekable();
-            }
-            let event = match (self.stored.peek(), self.remembered.peek()) {
-                (None, None) => return Ok(None),
-                (Some(stored), Some(remembered)) if stored.position <= remembered.position => {
-                    self.stored.next()
-                }
-                (Some(_), None) => self.stored.next(),
-                _ => self.remembered.next(),
-            };
-            // What memory holds may have been saved too: the second copy is passed over.
-            if let Some(event) = event.filter(|event| event.position > self.after) {
-                self.after = event.position;
-                return Ok(Some(event));
-            }
-        }
-    }
-}
-
-/// A client's stream.
+/// A client's stream: what it wants until it is told why there is no more.
 struct Watch {
-    service: Transcripts,
-    filter: Filter,
-    past: Option<Past>,
-    live: Subscription,
-    /// Everything up to here has been sent.
-    sent: u64,
+    events: Replay,
+    shutdown: CancellationToken,
     done: bool,
 }
 
 impl Watch {
-    fn open(service: Transcripts, filter: Filter, after: Option<u64>) -> Self {
-        let use_store = after.is_some() || filter.call.is_some();
-        // Memory first, then disk: what leaves memory in between is on disk by then.
-        let mut live = service.bus.watch(filter.clone(), after);
-        let sent = after.unwrap_or(0);
-        let past = Past::new(
-            service.store.clone(),
-            filter.clone(),
-            sent,
-            &mut live,
-            use_store,
-        );
-        Self {
-            service,
-            filter,
-            past: Some(past),
-            live,
-            sent,
-            done: false,
-        }
-    }
-
     async fn next(&mut self) -> Option<Result<WatchResponse, Status>> {
         if self.done {
             return None;
         }
-        match self.next_event().await {
-            Ok(Some(event)) => {
-                self.sent = event.position;
-                self.done = self.filter.call.is_some() && is_final(&event);
-                Some(Ok(WatchResponse {
+        let next = tokio::select! {
+            next = self.events.next() => next.map_err(|error| unreadable(&error)),
+            () = self.shutdown.cancelled() => Err(going_down()),
+        };
+        self.done = !matches!(next, Ok(Some(_)));
+        match next {
+            Ok(event) => event.map(|event| {
+                Ok(WatchResponse {
                     event: Some(convert::event(&event)),
-                }))
-            }
-            Ok(None) => None,
-            Err(status) => {
-                self.done = true;
-                Some(Err(status))
-            }
+                })
+            }),
+            Err(status) => Some(Err(status)),
         }
     }
-
-    async fn next_event(&mut self) -> Result<Option<Arc<Event>>, Status> {
-        loop {
-            if self.service.shutdown.is_cancelled() {
-                return Err(going_down());
-            }
-            if let Some(past) = &mut self.past {
-                if let Some(event) = past.next().await.map_err(|error| unreadable(&error))? {
-                    return Ok(Some(event));
-                }
-                self.past = None;
-                // Nothing up to here is missing any more: a watcher that lags starts again behind it.
-                self.sent = self.sent.max(self.live.horizon());
-                if let Some(call) = &self.filter.call {
-                    if self.service.has_ended_by(call, self.sent) {
-                        return Ok(None);
-                    }
-                    // No longer in memory and no end recorded: nothing will ever follow.
-                    if !self.service.is_alive(call) {
-                        return self.last_words().await;
-                    }
-                }
-            }
-            let next = tokio::select! {
-                next = self.live.next() => next,
-                () = self.service.shutdown.cancelled() => Next::Closed,
-            };
-            match next {
-                Next::Event(event) => return Ok(Some(event)),
-                Next::Lagged => {
-                    *self = Self::open(self.service.clone(), self.filter.clone(), Some(self.sent));
-                }
-                Next::Closed => return Err(going_down()),
-            }
-        }
-    }
-
-    /// What a call that is not in memory has still to say: its end may have been published, saved and forgotten
-    /// while its past was being read.
-    async fn last_words(&mut self) -> Result<Option<Arc<Event>>, Status> {
-        let rest = self
-            .service
-            .store
-            .events(&self.filter, self.sent, u64::MAX, 1)
-            .await;
-        let next = rest.map_err(|error| unreadable(&error))?.into_iter().next();
-        if next.is_some() {
-            // Reads on from the store, after this one.
-            let mut view = self.service.bus.watch(self.filter.clone(), Some(self.sent));
-            let after = next.as_ref().map_or(self.sent, |event| event.position);
-            self.past = Some(Past::new(
-                self.service.store.clone(),
-                self.filter.clone(),
-                after,
-                &mut view,
-                true,
-            ));
-        }
-        Ok(next)
-    }
-}
-
-fn is_final(event: &Event) -> bool {
-    matches!(
-        event.payload,
-        Payload::Transcript(TranscriptEvent::CallFinal { .. })
-    )
 }
 
 fn going_down() -> Status {
@@ -294,7 +122,12 @@ impl TranscriptService for Transcripts {
         {
             return Err(unknown(call.as_str()));
         }
-        let watch = Watch::open(self.clone(), filter, request.after_position);
+        let (bus, store) = (self.bus.clone(), self.store.clone());
+        let watch = Watch {
+            events: Replay::open(bus, store, filter, request.after_position),
+            shutdown: self.shutdown.clone(),
+            done: false,
+        };
         let events = stream::unfold(watch, |mut watch| async {
             watch.next().await.map(|item| (item, watch))
         });
@@ -308,21 +141,19 @@ impl TranscriptService for Transcripts {
             operator: None,
         };
         let alive = self.is_alive(&call);
-        let mut view = self.bus.watch(filter.clone(), None);
-        let position = view.horizon();
-        let mut past = Past::new(self.store.clone(), filter, 0, &mut view, true);
+        let mut past = Replay::open(self.bus.clone(), self.store.clone(), filter, Some(0));
         let mut answer = GetResponse {
-            position,
+            position: past.horizon(),
             ..GetResponse::default()
         };
         let mut record = None;
         let mut transcript = Transcript::default();
         let mut gaps = BTreeMap::new();
-        while let Some(event) = past.next().await.map_err(|error| unreadable(&error))? {
+        while let Some(event) = past.next_past().await.map_err(|error| unreadable(&error))? {
             let Payload::Transcript(said) = &event.payload else {
                 continue;
             };
-            note(&mut record, said);
+            CallRecord::note(&mut record, said);
             if let TranscriptEvent::Line(line) = said {
                 transcript.apply(line.clone());
             }
@@ -359,57 +190,22 @@ impl TranscriptService for Transcripts {
         };
         let before = parse_token(&request.page_token)?;
         let operator = (!request.operator.is_empty()).then_some(request.operator.as_str());
-        // Memory first, as above. A call of which nothing is saved yet is only there.
-        let mut calls = BTreeMap::new();
-        let mut alive = std::collections::HashSet::new();
-        for record in self.remembered() {
-            alive.insert(record.info.call.clone());
-            let wanted = operator.is_none_or(|operator| operator == record.info.operator)
-                && before
-                    .as_ref()
-                    .is_none_or(|before| record.page_key() < *before);
-            if wanted {
-                calls.insert(record.page_key(), record);
-            }
-        }
-        let stored = self.store.calls(operator, before.as_ref(), size + 1).await;
-        for record in stored.map_err(|error| unreadable(&error))? {
-            calls.entry(record.page_key()).or_insert(record);
-        }
-        let more = calls.len() > size as usize;
-        let page: Vec<_> = calls.into_iter().rev().take(size as usize).collect();
+        let page = recent_calls(&self.bus, &self.store, operator, before.as_ref(), size).await;
+        let (page, more) = page.map_err(|error| unreadable(&error))?;
         let next_page_token = match page.last() {
-            Some((key, _)) if more => format!("{}:{}", key.started_ms, key.call),
+            Some(last) if more => {
+                let key = last.record.page_key();
+                format!("{}:{}", key.started_ms, key.call)
+            }
             _ => String::new(),
         };
         let calls = page
             .iter()
-            .map(|(_, record)| convert::call(record, alive.contains(&record.info.call)));
+            .map(|listed| convert::call(&listed.record, listed.alive));
         Ok(Response::new(ListCallsResponse {
             calls: calls.collect(),
             next_page_token,
         }))
-    }
-}
-
-impl Transcripts {
-    /// The calls that memory holds, as they now stand.
-    fn remembered(&self) -> Vec<CallRecord> {
-        let mut calls: BTreeMap<CallId, Option<CallRecord>> = BTreeMap::new();
-        for event in self.bus.watch(Filter::default(), None).backlog() {
-            if let Payload::Transcript(said) = &event.payload {
-                note(calls.entry(event.call.clone()).or_default(), said);
-            }
-        }
-        calls.into_values().flatten().collect()
-    }
-}
-
-fn note(record: &mut Option<CallRecord>, event: &TranscriptEvent) {
-    match (record.as_mut(), event) {
-        (None, TranscriptEvent::Started(info)) => *record = Some(CallRecord::new(info.clone())),
-        (Some(record), event) => record.apply(event),
-        (None, _) => {}
     }
 }
 

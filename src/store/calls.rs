@@ -35,6 +35,15 @@ impl CallRecord {
         }
     }
 
+    /// Takes an event of a call of which nothing may be known yet.
+    pub fn note(record: &mut Option<Self>, event: &TranscriptEvent) {
+        match (record.as_mut(), event) {
+            (None, TranscriptEvent::Started(info)) => *record = Some(Self::new(info.clone())),
+            (Some(record), event) => record.apply(event),
+            (None, _) => {}
+        }
+    }
+
     /// Takes in what an event says about the call as a whole.
     pub fn apply(&mut self, event: &TranscriptEvent) {
         match event {

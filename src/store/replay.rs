@@ -132,6 +132,27 @@ impl Replay {
         Ok(None)
     }
 
+    /// The last position that belongs to the past.
+    #[must_use]
+    pub const fn horizon(&self) -> u64 {
+        self.live.horizon()
+    }
+
+    /// The next event of what had happened when the view was opened; `None` when there is no more of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the past cannot be read; a later call tries again.
+    pub async fn next_past(&mut self) -> Result<Option<Arc<Event>>, StoreError> {
+        let Some(past) = &mut self.past else {
+            return Ok(None);
+        };
+        let next = past.next(&self.store, &self.filter, self.sent).await?;
+        if let Some(event) = &next {
+            self.sent = event.position;
+        }
+        Ok(next)
+    }
+
     fn hand_out(&mut self, event: &Event) {
         self.sent = event.position;
         self.over = self.filter.call.is_some() && is_final(event);
@@ -186,14 +207,7 @@ pub async fn recent_calls(
     let mut held: BTreeMap<CallId, Option<CallRecord>> = BTreeMap::new();
     for event in bus.watch(Filter::default(), None).backlog() {
         if let Payload::Transcript(said) = &event.payload {
-            let record = held.entry(event.call.clone()).or_default();
-            match (record.as_mut(), said) {
-                (None, TranscriptEvent::Started(info)) => {
-                    *record = Some(CallRecord::new(info.clone()));
-                }
-                (Some(record), said) => record.apply(said),
-                (None, _) => {}
-            }
+            CallRecord::note(held.entry(event.call.clone()).or_default(), said);
         }
     }
     let held: Vec<CallRecord> = held.into_values().flatten().collect();
