@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 WAV ?= $(firstword $(wildcard ../shared/audio/d01*.wav))
 DEMO = ./target/release/xinqiao demo $(if $(WAV),--wav $(WAV))
 
-.PHONY: run demo build model test lint bench needs test-needs
+.PHONY: run demo build model test lint deny bench bench-recognition bench-bridge bench-latency bench-micro needs test-needs
 
 # Starts everything, places one call through it, and stays up until Ctrl-C.
 run: model
@@ -30,6 +30,26 @@ lint: needs
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
+
+# Licences, advisories and sources of everything that is linked in.
+deny: needs
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check
+
+# One after the other, so that none disturbs another.
+bench: bench-micro bench-bridge bench-latency bench-recognition
+
+bench-micro: needs
+	cargo bench --bench micro
+
+bench-bridge: model
+	cargo bench --bench bridge
+
+bench-latency: model
+	cargo bench --bench latency
+
+bench-recognition: model
+	cargo bench --bench recognition
 
 needs:
 	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust 1.95 or newer (rustup)'; exit 1; }

@@ -107,8 +107,11 @@ pub fn write(audio: &Path, out: &Path) -> Result<Vec<Clip>, Box<dyn Error>> {
     Ok(clips)
 }
 
-/// The channels of a 16-bit file.
-fn read(path: &Path) -> Result<(Frequency, Vec<Vec<i16>>), Box<dyn Error>> {
+/// The rate and the channels of a file.
+type Recording = (Frequency, Vec<Vec<i16>>);
+
+/// Reads a 16-bit file.
+fn read(path: &Path) -> Result<Recording, Box<dyn Error>> {
     let mut reader = hound::WavReader::open(path)
         .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     let spec = reader.spec();

@@ -60,7 +60,7 @@ mod tests {
             let steps = voiced_steps(&sound, 320);
             let voiced = steps.iter().filter(|voice| **voice > 0.5).count();
             assert!(
-                voiced * 10 < steps.len(),
+                voiced * 5 < steps.len(),
                 "{voiced} of {} at {}",
                 steps.len(),
                 sound[7]
