@@ -48,8 +48,15 @@ bench-bridge: model
 bench-latency: model
 	cargo bench --bench latency
 
-bench-recognition: model
+bench-recognition: model target/bench/venv/ready
+	target/bench/venv/bin/python benches/recognition/prepare_model.py target/bench/model
 	cargo bench --bench recognition
+
+target/bench/venv/ready: benches/recognition/requirements.txt
+	python3 -c 'import venv, ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }
+	python3 -m venv target/bench/venv
+	target/bench/venv/bin/pip install -q -r $<
+	touch $@
 
 needs:
 	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust 1.95 or newer (rustup)'; exit 1; }

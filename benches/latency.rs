@@ -34,10 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
         recordings.push("data/models/samples/zh/pangrama.wav".into());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .event_interval(5)
-        .build()?;
+    let runtime = xinqiao::gateway::runtime()?;
     let (mut lines, mut drafts) = (Vec::new(), Vec::new());
     for recording in recordings {
         let (line, draft) = runtime.block_on(measured(&recording))?;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use clips::Clip;
 use peer::Peer;
 use xinqiao::audio::MediaTime;
-use xinqiao::recognition::{Job, RecognitionPool, WhisperModel};
+use xinqiao::recognition::{Job, PROMPT, RecognitionPool, WhisperModel};
 use xinqiao::speech::{
     CallId, Hypothesis, Leg, Outcome, Pass, Recognizer, Utterance, UtteranceKey,
 };
@@ -35,10 +35,6 @@ const ROUNDS: usize = 3;
 const WORKERS: usize = 2;
 /// Clips between two turns of the workers: enough that the last one's wait for its neighbour matters little.
 const TURN: usize = 12;
-/// The same as the recogniser's own.
-const PROMPT: &str =
-    "以下是政务服务便民热线的通话，使用简体中文和标点符号。您好，请问有什么可以帮您？";
-
 /// One side's times and last texts.
 #[derive(Default)]
 struct Side {

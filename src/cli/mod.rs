@@ -14,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::gateway;
+
 #[derive(Parser)]
 #[command(
     name = "xinqiao",
@@ -103,10 +105,6 @@ pub fn run() -> ExitCode {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        // Packets are looked for between few tasks, so that none waits for many calls' listening.
-        .event_interval(5)
-        .build()
+    gateway::runtime()
         .map_err(|error| Failure::failed(format!("the runtime cannot be started: {error}")))
 }

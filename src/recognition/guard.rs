@@ -28,6 +28,17 @@ pub fn is_stock_phrase(text: &str) -> bool {
     STOCK_PHRASES.iter().any(|phrase| bare.contains(phrase))
 }
 
+/// Whether `text` is nothing but words of the prompt: over noise the decoder repeats what it was shown.
+pub fn is_echo(text: &str, prompt: &str) -> bool {
+    let letters = |text: &str| {
+        text.chars()
+            .filter(|letter| letter.is_alphanumeric())
+            .collect::<String>()
+    };
+    let said = letters(text);
+    !said.is_empty() && letters(prompt).contains(&said)
+}
+
 /// Where a decoder loop begins to repeat itself: the character after which the first unit's repetitions may go.
 ///
 /// A caller does say 对对对 or 零零零零, so short units need more repetitions than long ones.
@@ -81,6 +92,13 @@ mod tests {
         assert!(is_stock_phrase("字幕由 Amara.org 社区提供"));
         assert!(is_stock_phrase("请不吝点赞 订阅 转发"));
         assert!(!is_stock_phrase("谢谢，再见。"));
+    }
+
+    #[test]
+    fn words_of_the_prompt_alone_are_an_echo() {
+        let prompt = "热线通话。您好,请说。";
+        assert!(is_echo("好，请说。", prompt));
+        assert!(!is_echo("您好，我要投诉。", prompt) && !is_echo("。", prompt));
     }
 
     #[test]

@@ -6,4 +6,4 @@ mod pool;
 mod whisper;
 
 pub use pool::{Job, Load, RecognitionPool, Reply};
-pub use whisper::{LoadError, WhisperModel, WhisperRecognizer};
+pub use whisper::{LoadError, PROMPT, WhisperModel, WhisperRecognizer};

@@ -24,6 +24,10 @@ use crate::speech::{Hypothesis, Recognizer, RecognizerError, Utterance};
 
 /// Encoder positions of a whole 30 s window, 20 ms each.
 const WHOLE_CONTEXT: usize = 1_500;
+/// The matrix kernels take whole blocks of positions; for any other count attention falls back to slow dot products.
+const CONTEXT_STEP: usize = 16;
+/// How much wider the window is when a loop is recognised again: it breaks the loop as well as the whole window does.
+const RETRY_CONTEXT: usize = 256;
 /// Below this the decoder loops on short clips.
 const LEAST_CONTEXT: usize = 384;
 /// Three seconds beyond the clip.
@@ -36,14 +40,14 @@ const LEAST_SAMPLES: usize = 17_600;
 const TOKENS_PER_SECOND: usize = 14;
 /// For punctuation and short clips.
 const TOKEN_MARGIN: usize = 16;
-/// Shows the decoder the script and the punctuation that are wanted.
-const PROMPT: &str =
-    "以下是政务服务便民热线的通话，使用简体中文和标点符号。您好，请问有什么可以帮您？";
+/// Shows the decoder the script and the punctuation that are wanted, in few tokens, because each pass pays for them.
+/// Its comma is the ASCII one: the full-width one is three byte tokens, of which the last often comes out wrong.
+pub const PROMPT: &str = "热线通话。您好,请说。";
 /// Below this mean token probability the words are guesses.
 const LEAST_CONFIDENCE: f32 = 0.25;
 /// No-speech probability above which only confident words count.
 const LIKELY_SILENCE: f32 = 0.6;
-/// What confident means there.
+/// What confident means there, and for words that may only echo the prompt.
 const CONFIDENT: f32 = 0.5;
 
 /// A model that whisper.cpp cannot load.
@@ -203,17 +207,19 @@ impl Recognizer for WhisperRecognizer {
         self.padded.extend_from_slice(&utterance.samples);
         self.padded.resize(clip.max(LEAST_SAMPLES), 0.0);
         let fitted = (self.padded.len() / SAMPLES_PER_POSITION + CONTEXT_MARGIN)
+            .next_multiple_of(CONTEXT_STEP)
             .clamp(LEAST_CONTEXT, WHOLE_CONTEXT);
         let mut heard = self.pass(clip, fitted)?;
         if guard::loop_start(&heard.text).is_some() && fitted < WHOLE_CONTEXT {
-            heard = self.pass(clip, WHOLE_CONTEXT)?;
+            heard = self.pass(clip, (fitted + RETRY_CONTEXT).min(WHOLE_CONTEXT))?;
         }
         if let Some(end) = guard::loop_start(&heard.text) {
             heard.text = heard.text.chars().take(end).collect();
         }
         let invented = guard::is_stock_phrase(&heard.text)
             || heard.confidence < LEAST_CONFIDENCE
-            || (heard.no_speech > LIKELY_SILENCE && heard.confidence < CONFIDENT);
+            || ((heard.no_speech > LIKELY_SILENCE || guard::is_echo(&heard.text, PROMPT))
+                && heard.confidence < CONFIDENT);
         if invented {
             heard.text.clear();
         }
