@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
         end: CancellationToken::new(),
         tasks: TaskTracker::new(),
-        running: AtomicUsize::new(0),
     });
     let legs = [
         UdpSocket::bind("127.0.0.1:0")?,

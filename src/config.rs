@@ -308,15 +308,6 @@ impl Config {
         }
     }
 
-    /// Where drafts go.
-    #[must_use]
-    pub fn ticketing_endpoint(&self) -> String {
-        self.ticketing
-            .endpoint
-            .clone()
-            .unwrap_or_else(|| format!("http://{}", self.grpc.listen))
-    }
-
     /// How long an operator's phone may ring.
     #[must_use]
     pub const fn ring(&self) -> Duration {
@@ -463,7 +454,6 @@ mod tests {
             sets(&["operators.default=sip:1001@192.0.2.9:5070", "calls.max=3"]).expect("valid");
         assert_eq!(config.operators.default, "sip:1001@192.0.2.9:5070");
         assert_eq!((config.calls.max, config.sip.listen.port()), (3, 5060));
-        assert_eq!(config.ticketing_endpoint(), "http://127.0.0.1:50051");
     }
 
     #[test]

@@ -4,20 +4,22 @@
 //! ticket already filled in beside it. No audio and no text leaves the hotline's machines.
 //!
 //! ```text
-//! UDP ─gateway─► Call::handle(now, Input)                                                       (to be built)
-//!  SIP → dialog → legs {caller, operator}                                                       (to be built)
-//!  RTP ─┬─► other leg      (forwarded first; nothing below can delay or drop it)                (to be built)
-//!       └─► JitterBuffer → Codec → Resampler → VoiceActivity                                    (to be built)
-//!                                                   └─► Segmenter ─► Utterance (partial or final)
-//!   Recognize  → recognition workers → Hypothesis → Transcript                (models here, workers to be built)
-//!   Transcript → event bus → gRPC stream, store                                         (console to be built)
-//!   Draft      → outbox → gRPC TicketIntake (the ticketing backend)                      (drafter to be built)
+//! UDP ─gateway─► Call::handle(now, Input)
+//!  SIP → dialog → legs {caller, operator}
+//!  RTP ─┬─► other leg                 (forwarded first; nothing below can delay or drop it)
+//!       └─► ListenBuffer → Decoder → Ear { Resampler → VoiceActivity → Segmenter }
+//!                                                      │ utterance (partial, end-point or final)
+//! Call::transmit() → packets to the other leg, drained first
+//! Call::poll() → Sip | Recognize | Transcript | Draft | Ended | Deadline(Instant, Reason)
+//!   Recognize  → recognition workers → Input::Heard → Scribe → transcript
+//!   Transcript → event bus → operator's page, gRPC stream, store
+//!   Draft      → keeper → outbox → gRPC TicketIntake (the ticketing backend)
 //! ```
 //!
-//! Reading order: [`speech`] (utterances and the `Recognizer` seam) and its `segmenter`, [`transcript`],
-//! [`ticket`] (the draft and the `TicketDesk` seam), [`sip`] (what a call needs of SIP); then the edge:
-//! [`events`], [`store`] with the outbox, [`grpc`], [`ticketing`], [`recognition`], and [`gateway`], which wires them.
-//! `tests/layering.rs` holds which room may import which.
+//! Reading order: [`speech`] (utterances and the `Recognizer` seam) and its `segmenter`, [`rtp`], [`sip`], [`transcript`],
+//! [`ticket`] (the drafter and the `TicketDesk` seam), [`call`], which composes them; then the edge: [`recognition`],
+//! [`events`], [`store`] with the outbox, [`grpc`], [`ticketing`], [`console`], and [`gateway`], which wires them.
+//! `tests/integration/layering.rs` holds which room may import which.
 
 pub mod audio;
 pub mod call;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{NO_MEDIA_AFTER, Reason, ear::Ear};
+use super::{NO_MEDIA_AFTER, Reason, Transmit, ear::Ear};
 use crate::audio::MediaTime;
 use crate::audio::codec::Codec;
 use crate::rtp::Packet;
@@ -12,10 +12,12 @@ use crate::rtp::listen::ListenBuffer;
 use crate::rtp::rtcp::{Reports, Sent};
 use crate::rtp::stats::StreamStats;
 use crate::sip::sdp::{self, Description, Direction, Local, Negotiated};
+use crate::speech::Leg;
 use crate::speech::segmenter::{Event, Settings};
 
 /// One leg.
 pub struct Side {
+    leg: Leg,
     local: Local,
     agreed: Option<Negotiated>,
     /// Where the leg's packets really come from, and where ours go (symmetric RTP, RFC 4961).
@@ -33,9 +35,10 @@ pub struct Side {
 
 impl Side {
     /// A leg that is told to send to `rtp`; `seed` gives its stream's random beginnings.
-    pub fn new(now: Instant, rtp: SocketAddr, session: u64, seed: u64) -> Self {
+    pub fn new(leg: Leg, now: Instant, rtp: SocketAddr, session: u64, seed: u64) -> Self {
         let ssrc = (seed >> 32) as u32;
         Self {
+            leg,
             local: Local {
                 session,
                 version: 0,
@@ -154,8 +157,8 @@ impl Side {
         })
     }
 
-    /// The other leg's packet as it goes to this one, and where to; `None` while this leg holds.
-    pub fn forward(&mut self, now: Instant, packet: &Packet<'_>) -> Option<(SocketAddr, Vec<u8>)> {
+    /// The other leg's packet as it goes to this one; `None` while this leg holds.
+    pub fn forward(&mut self, now: Instant, packet: &Packet<'_>) -> Option<Transmit> {
         let agreed = self
             .agreed
             .as_ref()
@@ -165,7 +168,12 @@ impl Side {
         self.sent.packets = self.sent.packets.wrapping_add(1);
         self.sent.octets = self.sent.octets.wrapping_add(packet.payload.len() as u32);
         self.sent.newest = Packet::parse(&datagram).map(|sent| (sent.timestamp, now));
-        Some((to, datagram))
+        Some(Transmit {
+            leg: self.leg,
+            rtcp: false,
+            to,
+            datagram,
+        })
     }
 
     /// Listens to a packet of this leg.
@@ -210,18 +218,28 @@ impl Side {
         }
     }
 
-    /// The report that is due, and where to.
-    pub fn due_report(&mut self, now: Instant, wall: SystemTime) -> Option<(SocketAddr, Vec<u8>)> {
-        let to = self.agreed.as_ref()?.remote_rtcp;
+    /// The report that is due.
+    pub fn due_report(&mut self, now: Instant, wall: SystemTime) -> Option<Transmit> {
         let stats = self.buffer.as_mut()?.stats_mut();
-        Some((to, self.reports.due(now, wall, self.sent, stats)?))
+        let report = self.reports.due(now, wall, self.sent, stats)?;
+        self.addressed(report)
     }
 
-    /// The last report, and where to.
-    pub fn goodbye(&mut self, now: Instant, wall: SystemTime) -> Option<(SocketAddr, Vec<u8>)> {
-        let to = self.agreed.as_ref()?.remote_rtcp;
+    /// The last report.
+    pub fn goodbye(&mut self, now: Instant, wall: SystemTime) -> Option<Transmit> {
         let stats = self.buffer.as_mut()?.stats_mut();
-        Some((to, self.reports.goodbye(now, wall, self.sent, stats)))
+        let report = self.reports.goodbye(now, wall, self.sent, stats);
+        self.addressed(report)
+    }
+
+    fn addressed(&self, report: Vec<u8>) -> Option<Transmit> {
+        let agreed = self.agreed.as_ref()?;
+        Some(Transmit {
+            leg: self.leg,
+            rtcp: !agreed.rtcp_mux,
+            to: agreed.remote_rtcp,
+            datagram: report,
+        })
     }
 
     /// Whether the leg, which may send, has not for so long that the operator should know; once a silence.

@@ -19,6 +19,7 @@ pub use scribe::{Note, Scribe};
 
 use crate::audio::MediaTime;
 use crate::audio::codec::Codec;
+use crate::rtp::rtcp;
 use crate::rtp::stats::StreamStats;
 use crate::sip::sdp::{self, Description, Direction, SdpError};
 use crate::sip::{IncomingCall, SipCommand, SipEvent, status_for_caller};
@@ -28,6 +29,9 @@ use crate::transcript::{AlarmKind, CallInfo, Line, TranscriptEvent};
 
 /// What the bridge speaks, in our order of preference: the trunks of this country speak A-law.
 const CODECS: [Codec; 2] = [Codec::Pcma, Codec::Pcmu];
+
+/// Why a call ends that nobody takes.
+const NO_ANSWER: &str = "the operator's phone does not answer";
 
 /// How long a leg may send nothing before the operator is told.
 const NO_MEDIA_AFTER: Duration = Duration::from_secs(8);
@@ -222,8 +226,9 @@ impl Call {
                 until: now + setup.ring,
             },
             sides: [
-                Side::new(now, setup.caller_media, session(0), setup.seed),
+                Side::new(Leg::Caller, now, setup.caller_media, session(0), setup.seed),
                 Side::new(
+                    Leg::Operator,
                     now,
                     setup.operator_media,
                     session(1),
@@ -326,10 +331,10 @@ impl Call {
             }
             (State::Ringing { .. }, SipEvent::OperatorRejected { status, reason }) => {
                 let told = status_for_caller(status);
-                let reason = if told == status {
-                    reason
-                } else {
-                    format!("the operator's side said {status}")
+                let reason = match status {
+                    408 => NO_ANSWER.to_owned(),
+                    _ if told == status => reason,
+                    _ => format!("the operator's side said {status}"),
                 };
                 self.refuse(now, told, &reason);
             }
@@ -444,18 +449,13 @@ impl Call {
         } else {
             (operator, caller)
         };
-        let Some(packet) = from.accept(now, source, datagram) else {
-            return;
-        };
-        if let Some((to_address, datagram)) = to.forward(now, &packet) {
-            self.transmits.push_back(Transmit {
-                leg: leg.other(),
-                rtcp: false,
-                to: to_address,
-                datagram,
-            });
+        // With rtcp-mux the reports come on the same port.
+        if rtcp::is_rtcp(datagram) {
+            from.report(now, source, datagram);
+        } else if let Some(packet) = from.accept(now, source, datagram) {
+            self.transmits.extend(to.forward(now, &packet));
+            from.hear(now, &packet);
         }
-        from.hear(now, &packet);
     }
 
     fn refuse(&mut self, now: Instant, status: u16, reason: &str) {
@@ -476,14 +476,7 @@ impl Call {
         let wall = self.wall(now);
         for leg in LEGS {
             let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
-            if let Some((to, datagram)) = side.goodbye(now, wall) {
-                self.transmits.push_back(Transmit {
-                    leg,
-                    rtcp: true,
-                    to,
-                    datagram,
-                });
-            }
+            self.transmits.extend(side.goodbye(now, wall));
             side.listen(now, true, |voiced, event| {
                 scribe.listen(now, leg, event, voiced);
             });
@@ -525,7 +518,7 @@ impl Call {
                 State::Ringing { until } if until <= now => {
                     self.outputs
                         .push_back(Output::Sip(SipCommand::CancelOperator));
-                    self.refuse(now, 480, "the operator's phone does not answer");
+                    self.refuse(now, 480, NO_ANSWER);
                 }
                 State::Ringing { until } => return Output::Deadline(until, Reason::Ring),
                 State::Up => {
@@ -556,14 +549,7 @@ impl Call {
             side.listen(now, false, |voiced, event| {
                 scribe.listen(now, leg, event, voiced);
             });
-            if let Some((to, datagram)) = side.due_report(now, wall) {
-                self.transmits.push_back(Transmit {
-                    leg,
-                    rtcp: true,
-                    to,
-                    datagram,
-                });
-            }
+            self.transmits.extend(side.due_report(now, wall));
             if side.is_suspiciously_silent(now) {
                 let alarm = TranscriptEvent::Alarm {
                     leg,

@@ -563,3 +563,55 @@ fn an_invite_without_an_offer_is_answered_with_ours() {
             .contains(&SipCommand::HangUp { leg: Leg::Caller })
     );
 }
+
+#[test]
+fn reports_go_out_and_with_rtcp_mux_they_share_the_port() {
+    for (attribute, separate) in [("", true), ("\r\na=rtcp-mux", false)] {
+        let mut world = World::offered(Some(described(CALLER, &format!("8{attribute}"))));
+        let answer = described(OPERATOR, "8");
+        world
+            .call
+            .handle(world.now, Input::Sip(SipEvent::OperatorAnswered { answer }));
+        world.drain();
+        let mut reports = Vec::new();
+        for _ in 0..500 {
+            world.speak(true, false);
+            world.now += 20 * MS;
+            while let Some(Reverse((_, _, _, datagram))) = world.wire.pop() {
+                let (leg, source) = (Leg::Operator, at(OPERATOR));
+                world.call.handle(
+                    world.now,
+                    Input::Rtp {
+                        leg,
+                        source,
+                        datagram: &datagram,
+                    },
+                );
+            }
+            loop {
+                match world.call.poll(world.now) {
+                    Output::Transmit(transmit) if rtcp::is_rtcp(&transmit.datagram) => {
+                        reports.push(transmit);
+                    }
+                    Output::Deadline(..) | Output::Idle => break,
+                    _ => {}
+                }
+            }
+        }
+        let to_caller: Vec<_> = reports
+            .iter()
+            .filter(|report| report.leg == Leg::Caller)
+            .collect();
+        assert!(
+            !to_caller.is_empty() && reports.len() > to_caller.len(),
+            "{} reports",
+            reports.len()
+        );
+        let port = if separate { 6_001 } else { 6_000 };
+        assert!(
+            to_caller
+                .iter()
+                .all(|report| report.rtcp == separate && report.to.port() == port)
+        );
+    }
+}

@@ -79,7 +79,12 @@ impl Failure {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn run() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if !matches!(command, Command::Serve(_) | Command::Demo(_)) {
+        // A reader that has seen enough (`| head`) ends a command quietly, as it ends any other tool.
+        sigpipe::reset();
+    }
+    let outcome = match command {
         Command::Serve(settings) => serve::run(&settings),
         Command::Demo(arguments) => demo::run(&arguments),
 

@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -56,10 +55,8 @@ pub struct Calls {
     pub drafter: Arc<Drafter>,
     /// Ends every call when cancelled.
     pub end: CancellationToken,
-    /// The calls' tasks.
+    /// The calls' tasks, as many as calls run.
     pub tasks: TaskTracker,
-    /// How many run.
-    pub running: AtomicUsize,
 }
 
 /// Hypotheses on their way to a call; as many as it has passes under way.
@@ -100,7 +97,7 @@ impl Calls {
     /// Takes new calls until `accept` ends.
     pub async fn run(self: Arc<Self>, mut accept: mpsc::Receiver<NewCall>) {
         while let Some(new) = accept.recv().await {
-            if self.running.load(Ordering::Relaxed) >= self.most {
+            if self.tasks.len() >= self.most {
                 reject(&new, 503, "every line is busy");
                 continue;
             }
@@ -116,12 +113,9 @@ impl Calls {
                     continue;
                 }
             };
-            self.running.fetch_add(1, Ordering::Relaxed);
             let calls = self.clone();
-            self.tasks.spawn(async move {
-                Task::new(&calls, new, caller, operator).run().await;
-                calls.running.fetch_sub(1, Ordering::Relaxed);
-            });
+            self.tasks
+                .spawn(async move { Task::new(&calls, new, caller, operator).run().await });
         }
     }
 }
@@ -251,7 +245,6 @@ impl<'a> Task<'a> {
         // One buffer for four sockets: readiness first, then a read that does not wait.
         loop {
             let ready = tokio::select! {
-                biased;
                 _ = caller.rtp.readable() => (Leg::Caller, false),
                 _ = operator.rtp.readable() => (Leg::Operator, false),
                 event = self.new.events.recv(), if !self.silent => return Woken::Sip(event),

@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -128,7 +127,8 @@ pub struct Gateway {
     edge: SipEdge,
     calls: Arc<Calls>,
     store: Store,
-    book: Book,
+    /// The reference backend's records, where it runs here.
+    book: Option<Book>,
     /// Ends the servers; the writers end after them.
     servers: CancellationToken,
     writers: CancellationToken,
@@ -156,7 +156,13 @@ impl Gateway {
         };
         let grpc_listener = listen("grpc.listen", config.grpc.listen).await?;
         let console_listener = listen("console.listen", config.console.listen).await?;
-        let sip_config = SipConfig::new(config.sip.listen);
+        let sip_config = SipConfig {
+            // The call itself gives the phone up first.
+            ring: config.ring() + Duration::from_secs(5),
+            // One more than the call table takes, so that the table's refusal is the one that is given.
+            max_calls: config.calls.max + 1,
+            ..SipConfig::new(config.sip.listen)
+        };
         let (edge, accept) = SipEdge::bind(sip_config).await.map_err(StartError::Sip)?;
 
         let model = WhisperModel::load(&path).map_err(StartError::Load)?;
@@ -165,7 +171,15 @@ impl Gateway {
         })
         .map_err(StartError::Recognition)?;
 
-        for file in [&config.store.database, &config.ticketing.database] {
+        let reference = config
+            .ticketing
+            .endpoint
+            .is_none()
+            .then_some(&config.ticketing.database);
+        for file in [Some(&config.store.database), reference]
+            .into_iter()
+            .flatten()
+        {
             if let Some(folder) = file.parent() {
                 std::fs::create_dir_all(folder).map_err(|source| StartError::Folder {
                     folder: folder.to_owned(),
@@ -176,9 +190,10 @@ impl Gateway {
         let store = Store::open(&config.store.database)
             .await
             .map_err(StartError::Store)?;
-        let book = Book::open(&config.ticketing.database)
-            .await
-            .map_err(StartError::Book)?;
+        let book = match reference {
+            Some(file) => Some(Book::open(file).await.map_err(StartError::Book)?),
+            None => None,
+        };
         let bus = Bus::new(store.begin_run().await.map_err(StartError::Store)?);
 
         let grpc = address(&grpc_listener, config.grpc.listen);
@@ -186,17 +201,13 @@ impl Gateway {
             .ticketing
             .endpoint
             .clone()
-            .unwrap_or_else(|| format!("http://{grpc}"));
+            .unwrap_or_else(|| format!("http://{}", reached_at(grpc)));
         let desk = Arc::new(GrpcDesk::connect_lazy(&endpoint).map_err(StartError::Endpoint)?);
 
         let (servers, writers) = (CancellationToken::new(), CancellationToken::new());
         let services = Services {
             transcripts: Some(Transcripts::new(bus.clone(), store.clone())),
-            ticketing: config
-                .ticketing
-                .endpoint
-                .is_none()
-                .then(|| Backend::new(book.clone())),
+            ticketing: book.clone().map(Backend::new),
         };
         let console = address(&console_listener, config.console.listen);
         let page = Console::new(bus.clone(), store.clone());
@@ -219,7 +230,6 @@ impl Gateway {
             drafter: Arc::new(Drafter::new(taxonomy)),
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            running: AtomicUsize::new(0),
         });
 
         let server_tasks = vec![
@@ -244,7 +254,7 @@ impl Gateway {
                 async move {
                     let lost = keeper.run(&outbox, &stop).await;
                     if lost > 0 {
-                        warn!("{lost} drafts could not be written to {}", "the outbox");
+                        warn!("{lost} drafts could not be written");
                     }
                 }
             }),
@@ -303,20 +313,10 @@ impl Gateway {
             let _ = task.await;
         }
         self.store.close().await;
-        self.book.close().await;
+        if let Some(book) = self.book {
+            book.close().await;
+        }
         info!("the gateway is down");
-    }
-
-    /// The reference backend's records.
-    #[must_use]
-    pub const fn book(&self) -> &Book {
-        &self.book
-    }
-
-    /// The gateway's records.
-    #[must_use]
-    pub const fn store(&self) -> &Store {
-        &self.store
     }
 }
 
@@ -341,6 +341,19 @@ pub fn taxonomy(folder: Option<&Path>) -> Result<Taxonomy, StartError> {
         phrases: &phrases,
     };
     Taxonomy::parse(&sources).map_err(StartError::Taxonomy)
+}
+
+/// Where this machine reaches a server of its own.
+fn reached_at(listening: SocketAddr) -> SocketAddr {
+    match listening {
+        SocketAddr::V4(any) if any.ip().is_unspecified() => {
+            (Ipv4Addr::LOCALHOST, any.port()).into()
+        }
+        SocketAddr::V6(any) if any.ip().is_unspecified() => {
+            (Ipv6Addr::LOCALHOST, any.port()).into()
+        }
+        other => other,
+    }
 }
 
 fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {

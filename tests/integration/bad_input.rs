@@ -83,6 +83,22 @@ fn a_wrong_recording_or_dialogue_is_named_with_what_it_should_be() {
     refused(&["draft", "absent.jsonl"], &["absent.jsonl"]);
 }
 
+#[test]
+fn a_reader_that_has_seen_enough_ends_a_command_quietly() {
+    use std::process::{Command, Stdio};
+    let dialogues = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dialogues.jsonl");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_xinqiao"))
+        .arg("draft")
+        .arg(dialogues)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(said(&output), "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_signalling_is_refused_or_dropped_and_the_gateway_goes_on() {
     let sample = models().join("samples/zh/nihao_shijie.wav");
