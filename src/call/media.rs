@@ -3,6 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
 use super::{NO_MEDIA_AFTER, Reason, Transmit, ear::Ear};
 use crate::audio::MediaTime;
 use crate::audio::codec::Codec;
@@ -35,25 +38,28 @@ pub struct Side {
 
 impl Side {
     /// A leg that is told to send to `rtp`; `seed` gives its stream's random beginnings.
-    pub fn new(leg: Leg, now: Instant, rtp: SocketAddr, session: u64, seed: u64) -> Self {
-        let ssrc = (seed >> 32) as u32;
+    pub fn new(leg: Leg, now: Instant, rtp: SocketAddr, seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let ssrc = random.random();
+        // Half the sequence numbers lie ahead, so that the first wrap is some minutes away (RFC 3711 §3.3.1).
+        let sequence = random.random::<u16>() & 0x7fff;
         Self {
             leg,
             local: Local {
-                session,
+                // Some phones keep it in 32 bits with a sign.
+                session: u64::from(random.random::<u32>() >> 1),
                 version: 0,
                 rtp,
                 direction: Direction::SendRecv,
             },
             agreed: None,
             latched: None,
-            // Half the sequence numbers lie ahead, so that the first wrap is some minutes away (RFC 3711 §3.3.1).
-            forwarder: Forwarder::new(ssrc, (seed & 0x7fff) as u16, (seed >> 16) as u32),
+            forwarder: Forwarder::new(ssrc, sequence, random.random()),
             sent: Sent {
                 ssrc,
                 ..Sent::default()
             },
-            reports: Reports::new(now, seed),
+            reports: Reports::new(now, random.random()),
             buffer: None,
             ear: Ear::new(Settings::default(), MediaTime::ZERO),
             last_packet: now,

@@ -216,7 +216,6 @@ impl Call {
             operator: setup.operator.clone(),
             started_at: setup.wall,
         });
-        let session = |leg: u64| (setup.seed ^ leg) >> 2;
         let mut call = Self {
             offer: None,
             began: now,
@@ -226,14 +225,8 @@ impl Call {
                 until: now + setup.ring,
             },
             sides: [
-                Side::new(Leg::Caller, now, setup.caller_media, session(0), setup.seed),
-                Side::new(
-                    Leg::Operator,
-                    now,
-                    setup.operator_media,
-                    session(1),
-                    setup.seed.rotate_left(32),
-                ),
+                Side::new(Leg::Caller, now, setup.caller_media, setup.seed),
+                Side::new(Leg::Operator, now, setup.operator_media, !setup.seed),
             ],
             scribe: Scribe::new(setup.id.clone()),
             facts,

@@ -189,7 +189,11 @@ async fn a_call_is_bridged_transcribed_live_and_filed() {
         ticket_text(&ticket, FieldName::ContactPhone).as_deref(),
         Some("13912345678")
     );
-    hotline.gateway.terminate();
+    let log = hotline.gateway.terminate();
+    assert!(log.contains(&call_id), "{log}");
+    for personal in ["13912345678", &counted, &greeted] {
+        assert!(!log.contains(personal), "{personal} is in the log: {log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

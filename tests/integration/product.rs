@@ -1,11 +1,12 @@
 //! What the tests of the whole product share: the binary as a child process, the model, calls.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tonic::transport::Channel;
@@ -63,6 +64,7 @@ pub fn shared(file: &str) -> Option<PathBuf> {
 pub struct Process {
     child: Child,
     lines: Receiver<String>,
+    log: JoinHandle<String>,
 }
 
 impl Process {
@@ -70,9 +72,11 @@ impl Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_xinqiao"))
             .args(arguments)
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
         let output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut errors = child.stderr.take().expect("piped");
         let (sender, lines) = sync_channel(1_000);
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
@@ -81,7 +85,12 @@ impl Process {
                 }
             }
         });
-        Self { child, lines }
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            errors.read_to_string(&mut log).expect("the log is text");
+            log
+        });
+        Self { child, lines, log }
     }
 
     /// The next line of its output.
@@ -91,12 +100,15 @@ impl Process {
             .expect("the process says something")
     }
 
-    /// Asks it to stop, as an administrator would, and waits.
-    pub fn terminate(mut self) {
+    /// Asks it to stop, as an administrator would, waits, and gives back its log.
+    pub fn terminate(mut self) -> String {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
         let status = self.child.wait().expect("it ends");
-        assert!(status.success(), "{status}");
+        let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
+        let log = log.join().expect("it was read");
+        assert!(status.success(), "{status}: {log}");
+        log
     }
 }
 
