@@ -17,7 +17,7 @@ use std::time::Instant;
 use crate::speech::{Outcome, Pass, Recognizer, RecognizerError, Utterance, UtteranceKey};
 
 /// How far behind the other threads the workers stand: a waiting packet runs at once, recognition gets the rest.
-const NICE: i32 = 19;
+const NICE: i32 = 5;
 
 /// Takes the outcome, on a worker's or the submitter's thread: it must neither block nor submit.
 pub type Reply = Box<dyn FnOnce(UtteranceKey, Outcome) + Send>;
