@@ -3,6 +3,8 @@
 //! Each call's two legs send real speech, 20 ms a packet; one thread sends for all callers and one for all operators,
 //! at even distances, and two more receive. A packet is known again by its source's sequence number.
 
+#[path = "report/quantile.rs"]
+mod quantile;
 mod report;
 
 use std::collections::HashMap;
@@ -127,9 +129,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 "recognition_workers_busy",
                 busy.iter().sum::<f64>() / busy.len() as f64,
             ),
-            ("delay_p50_ms", report::quantile(&delays, 0.5)),
-            ("delay_p99_ms", report::quantile(&delays, 0.99)),
-            ("delay_p999_ms", report::quantile(&delays, 0.999)),
+            ("delay_p50_ms", quantile::quantile(&delays, 0.5)),
+            ("delay_p99_ms", quantile::quantile(&delays, 0.99)),
+            ("delay_p999_ms", quantile::quantile(&delays, 0.999)),
         ],
     )
 }

@@ -1,6 +1,8 @@
 //! How soon the words are there: one real call at a time, from the end of an utterance to its final line on the gRPC
 //! stream, and from the last word of the call to the draft that contains it at the backend.
 
+#[path = "report/quantile.rs"]
+mod quantile;
 mod report;
 
 use std::error::Error;
@@ -54,11 +56,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             ("utterances", lines.len() as f64),
             (
                 "end_of_speech_to_final_p50_s",
-                report::quantile(&lines, 0.5),
+                quantile::quantile(&lines, 0.5),
             ),
             (
                 "end_of_speech_to_final_p95_s",
-                report::quantile(&lines, 0.95),
+                quantile::quantile(&lines, 0.95),
             ),
             (
                 "last_word_to_draft_max_s",

@@ -1,10 +1,14 @@
 //! What one packet, one frame and one draft cost.
 #![allow(missing_docs, reason = "criterion's macro makes a public function")]
 
+mod report;
+
+use std::error::Error;
 use std::hint::black_box;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use xinqiao::audio::codec::{Codec, Encoder};
 use xinqiao::audio::{Frame, Frequency, MediaTime};
 use xinqiao::call::Ear;
@@ -16,6 +20,12 @@ use xinqiao::speech::segmenter::Settings;
 use xinqiao::speech::{CallId, Leg};
 use xinqiao::ticket::{CallFacts, Drafter, Taxonomy};
 use xinqiao::transcript::{Line, Transcript};
+
+/// The metrics' names, in microseconds of one thread.
+const FORWARD: &str = "forward_a_packet_us";
+const BUFFER: &str = "buffer_a_packet_us";
+const LISTEN: &str = "listen_to_20_ms_us";
+const DRAFT: &str = "draft_100_lines_us";
 
 fn packet(count: u32, payload: &[u8]) -> Packet<'_> {
     Packet {
@@ -34,7 +44,7 @@ fn media(criterion: &mut Criterion) {
         .collect();
     let payload = Encoder::new(Codec::Pcma).encode(&samples);
     let datagram = packet(1, &payload).to_datagram();
-    criterion.bench_function("parse and forward a packet", |bencher| {
+    criterion.bench_function(FORWARD, |bencher| {
         let mut forwarder = Forwarder::new(1, 2, 3);
         forwarder.connect(Mapping { from: 8, to: 8 }, (Codec::Pcma, Codec::Pcma), None);
         bencher.iter(|| {
@@ -42,7 +52,7 @@ fn media(criterion: &mut Criterion) {
             black_box(forwarder.forward(&packet))
         });
     });
-    criterion.bench_function("buffer and decode a packet", |bencher| {
+    criterion.bench_function(BUFFER, |bencher| {
         let start = Instant::now();
         let mut buffer = ListenBuffer::new(start, vec![(8, Codec::Pcma)]);
         let mut count = 0;
@@ -55,7 +65,7 @@ fn media(criterion: &mut Criterion) {
             }
         });
     });
-    criterion.bench_function("listen to 20 ms", |bencher| {
+    criterion.bench_function(LISTEN, |bencher| {
         let mut ear = Ear::new(Settings::default(), MediaTime::ZERO);
         let frame = Frame {
             samples: vec![0; 160],
@@ -99,10 +109,26 @@ fn draft(criterion: &mut Criterion) {
         started_at: SystemTime::UNIX_EPOCH,
     };
     let drafter = Drafter::new(Taxonomy::embedded());
-    criterion.bench_function("draft a call of 100 lines", |bencher| {
+    criterion.bench_function(DRAFT, |bencher| {
         bencher.iter(|| black_box(drafter.draft(&transcript, &facts)));
     });
 }
 
 criterion_group!(benches, media, draft);
-criterion_main!(benches);
+fn main() -> Result<(), Box<dyn Error>> {
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    let mut metrics = Vec::new();
+    for name in [FORWARD, BUFFER, LISTEN, DRAFT] {
+        let file = Path::new("target/criterion")
+            .join(name)
+            .join("new/estimates.json");
+        let estimates: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+        let nanoseconds = estimates["mean"]["point_estimate"].as_f64();
+        metrics.push((
+            name,
+            nanoseconds.ok_or("an estimate without a mean")? / 1_000.0,
+        ));
+    }
+    report::print("micro", &metrics)
+}

@@ -245,7 +245,13 @@ impl Call {
                     closing = true;
                     self.desert();
                 }
-                Turn::Deserted => self.desert(),
+                Turn::Deserted => {
+                    // What the call said last counts: a refusal's status, a hang-up.
+                    while let Ok(command) = self.commands.try_recv() {
+                        self.obey(command).await;
+                    }
+                    self.desert();
+                }
                 Turn::Room => {
                     if let Some(event) = self.outbox.pop_front() {
                         let _ = self.events.try_send(event);
