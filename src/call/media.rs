@@ -12,7 +12,7 @@ use crate::audio::codec::Codec;
 use crate::rtp::Packet;
 use crate::rtp::forward::{Forwarder, Mapping};
 use crate::rtp::listen::ListenBuffer;
-use crate::rtp::rtcp::{Reports, Sent};
+use crate::rtp::rtcp::{Remote, Reports, Sent};
 use crate::rtp::stats::StreamStats;
 use crate::sip::sdp::{self, Description, Direction, Local, Negotiated};
 use crate::speech::Leg;
@@ -215,6 +215,11 @@ impl Side {
     /// What came in, once something has.
     pub fn stats(&self) -> Option<&StreamStats> {
         self.buffer.as_ref()?.stats()
+    }
+
+    /// What the leg last reported of what we send it.
+    pub const fn reported(&self) -> Option<&Remote> {
+        self.reports.remote()
     }
 
     /// Takes a datagram of this leg's RTCP port.

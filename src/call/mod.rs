@@ -159,6 +159,8 @@ pub struct Summary {
     pub reason: String,
     /// What came in from the caller and from the operator, where media flowed.
     pub streams: [Option<StreamStats>; 2],
+    /// What the caller and the operator last reported of what we sent them.
+    pub reported: [Option<rtcp::Remote>; 2],
 }
 
 enum State {
@@ -598,14 +600,11 @@ impl Call {
             reason: reason.clone(),
         };
         self.outputs.push_back(Output::Transcript(last));
-        let streams = [
-            self.sides[0].stats().cloned(),
-            self.sides[1].stats().cloned(),
-        ];
         self.outputs.push_back(Output::Ended(Box::new(Summary {
             duration,
             reason,
-            streams,
+            streams: [0, 1].map(|leg: usize| self.sides[leg].stats().cloned()),
+            reported: [0, 1].map(|leg: usize| self.sides[leg].reported().copied()),
         })));
         self.state = State::Over;
     }

@@ -345,12 +345,12 @@ impl<'a> Task<'a> {
 
     fn log(&self, summary: &Summary) {
         info!(call = %self.id, duration = %summary.duration, "call over: {}", summary.reason);
-        for (leg, stats) in [Leg::Caller, Leg::Operator]
-            .into_iter()
-            .zip(&summary.streams)
-        {
-            if let Some(stats) = stats {
+        for (index, leg) in [Leg::Caller, Leg::Operator].into_iter().enumerate() {
+            if let Some(stats) = &summary.streams[index] {
                 info!(call = %self.id, %leg, "{stats}");
+            }
+            if let Some(reported) = &summary.reported[index] {
+                info!(call = %self.id, %leg, "reports of ours: {reported}");
             }
         }
     }

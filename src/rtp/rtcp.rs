@@ -1,5 +1,6 @@
 //! Sender and receiver reports (RFC 3550 §6.4): what a leg is told of its stream, and what it tells us of ours.
 
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::StdRng;
@@ -50,6 +51,25 @@ pub struct Remote {
     pub jitter: u32,
     /// The way there and back.
     pub round_trip: Option<Duration>,
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} packets lost, {:.1} % lately",
+            self.lost,
+            100.0 * self.loss
+        )?;
+        if let Some(round_trip) = self.round_trip {
+            write!(
+                f,
+                ", round trip {:.1} ms",
+                round_trip.as_secs_f64() * 1_000.0
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// One leg's reports.

@@ -20,11 +20,6 @@ impl Drafter {
         Self { taxonomy }
     }
 
-    /// The taxonomy in use.
-    pub fn taxonomy(&self) -> &Taxonomy {
-        &self.taxonomy
-    }
-
     /// The ticket as far as the final lines fill it. Cheap enough to be made anew for every line.
     pub fn draft(&self, transcript: &Transcript, facts: &CallFacts) -> TicketDraft {
         let talk = said::read(transcript);

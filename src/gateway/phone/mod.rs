@@ -260,14 +260,6 @@ pub async fn call(plan: CallPlan, stop: &CancellationToken) -> Result<CallReport
     Ok(report)
 }
 
-/// Answers every call until `stop`, then hangs up what still runs.
-///
-/// # Errors
-/// [`PhoneError`] when the phone cannot listen.
-pub async fn answer(plan: AnswerPlan, stop: CancellationToken) -> Result<AnswerReport, PhoneError> {
-    Answering::bind(plan).await?.run(stop).await
-}
-
 /// A phone that listens already, so that its address is known.
 pub struct Answering {
     edge: SipEdge,
