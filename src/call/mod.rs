@@ -5,8 +5,10 @@
 //! gives the rest, until it names the next [`Deadline`](Output::Deadline). `now` is the only clock.
 
 mod ear;
+mod io;
 mod media;
 mod scribe;
+mod signal;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,18 +16,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use ear::Ear;
+pub use io::{DraftOutput, Input, Output, Reason, Setup, Summary, Transmit};
 use media::Side;
 pub use scribe::{Note, Scribe};
 
 use crate::audio::MediaTime;
 use crate::audio::codec::Codec;
 use crate::rtp::rtcp;
-use crate::rtp::stats::StreamStats;
+use crate::sip::SipCommand;
 use crate::sip::sdp::{self, Description, Direction, SdpError};
-use crate::sip::{IncomingCall, SipCommand, SipEvent, status_for_caller};
-use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
-use crate::ticket::{CallFacts, Drafter, TicketDraft};
-use crate::transcript::{AlarmKind, CallInfo, Line, TranscriptEvent};
+use crate::speech::Leg;
+use crate::ticket::{CallFacts, TicketDraft};
+use crate::transcript::{AlarmKind, CallInfo, TranscriptEvent};
 
 /// What the bridge speaks, in our order of preference: the trunks of this country speak A-law.
 const CODECS: [Codec; 2] = [Codec::Pcma, Codec::Pcmu];
@@ -35,133 +37,6 @@ const NO_ANSWER: &str = "the operator's phone does not answer";
 
 /// How long a leg may send nothing before the operator is told.
 const NO_MEDIA_AFTER: Duration = Duration::from_secs(8);
-
-/// Where a call's media ends on this machine, and what it needs to begin.
-pub struct Setup {
-    /// The gateway's identifier of the call.
-    pub id: CallId,
-    /// The caller's INVITE.
-    pub incoming: IncomingCall,
-    /// The operator's SIP URI.
-    pub operator: String,
-    /// Where the caller is told to send RTP.
-    pub caller_media: SocketAddr,
-    /// Where the operator's phone is told to send RTP.
-    pub operator_media: SocketAddr,
-    /// The wall clock at `now`, read once.
-    pub wall: SystemTime,
-    /// From a cryptographic generator: SSRCs, first sequence numbers and timestamps, session numbers.
-    pub seed: u64,
-    /// How long the operator's phone may ring.
-    pub ring: Duration,
-    /// How long the last words may take after the end.
-    pub flush: Duration,
-    /// Fills the draft.
-    pub drafter: Arc<Drafter>,
-}
-
-/// What happens to a call.
-pub enum Input<'a> {
-    /// From the SIP adapter.
-    Sip(SipEvent),
-    /// A datagram on a leg's RTP port.
-    Rtp {
-        /// Whose port.
-        leg: Leg,
-        /// Who sent it.
-        source: SocketAddr,
-        /// The datagram.
-        datagram: &'a [u8],
-    },
-    /// A datagram on a leg's RTCP port.
-    Rtcp {
-        /// Whose port.
-        leg: Leg,
-        /// Who sent it.
-        source: SocketAddr,
-        /// The datagram.
-        datagram: &'a [u8],
-    },
-    /// What became of a recognition.
-    Heard(UtteranceKey, Outcome),
-    /// The gateway ends the call, e.g. when it drains.
-    End(&'a str),
-}
-
-/// A datagram to send.
-#[derive(Debug)]
-pub struct Transmit {
-    /// From this leg's port…
-    pub leg: Leg,
-    /// …its RTCP one, or its RTP one.
-    pub rtcp: bool,
-    /// To whom.
-    pub to: SocketAddr,
-    /// The datagram.
-    pub datagram: Vec<u8>,
-}
-
-/// What the call wants done.
-#[derive(Debug)]
-pub enum Output {
-    /// Send this.
-    Transmit(Transmit),
-    /// Tell the SIP adapter.
-    Sip(SipCommand),
-    /// Have this recognised by then, and hand back [`Input::Heard`].
-    Recognize(Utterance, Instant),
-    /// Publish this.
-    Transcript(TranscriptEvent),
-    /// Publish this and hand it to the outbox.
-    Draft(DraftOutput),
-    /// The call is over; nothing follows.
-    Ended(Box<Summary>),
-    /// Nothing to do until then, or until the next input.
-    Deadline(Instant, Reason),
-    /// Nothing to do until the next input.
-    Idle,
-}
-
-/// A draft as it stands.
-#[derive(Debug)]
-pub struct DraftOutput {
-    /// Counts the call's drafts from 1.
-    pub revision: u64,
-    /// The draft.
-    pub draft: Arc<TicketDraft>,
-    /// The final lines that its evidence points into.
-    pub lines: Vec<Line>,
-    /// Whether the call is over, so that this is the last.
-    pub closes: bool,
-}
-
-/// Why a call wants to be polled at a certain time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The operator's phone has rung long enough.
-    Ring,
-    /// The jitter buffer gives up waiting for a packet.
-    Listen,
-    /// A sender or receiver report is due.
-    Report,
-    /// A leg has been silent for suspiciously long.
-    NoMedia,
-    /// The last words have had their time.
-    Flush,
-}
-
-/// How a call went, for the log and the metrics.
-#[derive(Clone, Debug)]
-pub struct Summary {
-    /// From the answer to the end.
-    pub duration: MediaTime,
-    /// Why it ended.
-    pub reason: String,
-    /// What came in from the caller and from the operator, where media flowed.
-    pub streams: [Option<StreamStats>; 2],
-    /// What the caller and the operator last reported of what we sent them.
-    pub reported: [Option<rtcp::Remote>; 2],
-}
 
 enum State {
     /// The operator's phone has been invited.
@@ -306,122 +181,6 @@ impl Call {
         }
     }
 
-    fn signal(&mut self, now: Instant, event: SipEvent) {
-        match (&self.state, event) {
-            (State::Ringing { .. }, SipEvent::CallerCancelled) => {
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::CancelOperator));
-                self.close(now, "caller cancelled");
-            }
-            (State::Ringing { .. }, SipEvent::OperatorRinging { status, .. }) => {
-                // Early media is not bridged, so its description is not passed on and 183 becomes 180.
-                let status = if status == 183 { 180 } else { status };
-                self.outputs.push_back(Output::Sip(SipCommand::Ring {
-                    status,
-                    answer: None,
-                }));
-            }
-            (State::Ringing { .. }, SipEvent::OperatorAnswered { answer }) => {
-                self.answer(now, &answer);
-            }
-            (State::Ringing { .. }, SipEvent::OperatorRejected { status, reason }) => {
-                let told = status_for_caller(status);
-                let reason = match status {
-                    408 => NO_ANSWER.to_owned(),
-                    _ if told == status => reason,
-                    _ => format!("the operator's side said {status}"),
-                };
-                self.refuse(now, told, &reason);
-            }
-            (State::Ringing { .. }, SipEvent::HungUp { leg, cause }) => {
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::CancelOperator));
-                self.close(now, &format!("{leg} lost before the answer ({cause})"));
-            }
-            (State::Up, SipEvent::HungUp { leg, cause }) => {
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::HangUp { leg: leg.other() }));
-                let reason = if cause == "BYE" {
-                    format!("{leg} hung up")
-                } else {
-                    format!("{leg} lost ({cause})")
-                };
-                self.hang_up(now, &reason);
-            }
-            (State::Up, SipEvent::Offered { leg, offer }) => {
-                let answer = self.sides[index(leg)].renegotiate(offer.as_deref(), &CODECS);
-                self.connect();
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::AnswerOffer { leg, answer }));
-            }
-            (State::Up, SipEvent::OfferAnswered { leg, answer }) => {
-                let agreed =
-                    Description::parse(&answer).and_then(|answer| sdp::negotiate(&answer, &CODECS));
-                match agreed {
-                    Ok(agreed) => {
-                        self.sides[index(leg)].agree(agreed);
-                        self.connect();
-                    }
-                    Err(error) => {
-                        let reason = format!("{leg} answered our offer unusably: {error}");
-                        self.handle(now, Input::End(&reason));
-                    }
-                }
-            }
-            // What crosses a hang-up on the wire has no effect any more.
-            _ => {}
-        }
-    }
-
-    fn answer(&mut self, now: Instant, answer: &str) {
-        let agreed = Description::parse(answer).and_then(|operator| {
-            let chosen: Vec<Codec> = operator
-                .codecs()
-                .into_iter()
-                .filter(|codec| CODECS.contains(codec))
-                .collect();
-            let operator = sdp::negotiate(&operator, &chosen)?;
-            // The operator's choice first, so that nothing needs to be transcoded where the caller knows it too.
-            let preferred: Vec<Codec> = std::iter::once(operator.codec).chain(CODECS).collect();
-            let local = self.sides[0].describe(Direction::SendRecv);
-            let text = if let Some(offer) = &self.offer {
-                let caller = sdp::negotiate(offer, &preferred)?;
-                let text = sdp::answer(offer, &caller, &local);
-                self.sides[0].agree(caller);
-                text
-            } else {
-                sdp::offer(&local, &[operator.codec])
-            };
-            self.sides[1].agree(operator);
-            Ok(text)
-        });
-        match agreed {
-            Ok(text) => {
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::AnswerCaller { answer: text }));
-                self.answered = Some(now);
-                self.state = State::Up;
-                for side in &mut self.sides {
-                    side.open(now);
-                }
-                self.connect();
-                let at = self.wall(now);
-                self.outputs
-                    .push_back(Output::Transcript(TranscriptEvent::Answered { at }));
-            }
-            Err(error) => {
-                // The phone has accepted: its dialog is ended properly.
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::HangUp { leg: Leg::Operator }));
-                self.refuse(
-                    now,
-                    488,
-                    &format!("the operator's phone answered unusably: {error}"),
-                );
-            }
-        }
-    }
-
     /// Makes each leg's outgoing stream fit what both legs have agreed on.
     fn connect(&mut self) {
         let [caller, operator] = &mut self.sides;
@@ -451,37 +210,6 @@ impl Call {
             self.transmits.extend(to.forward(now, &packet));
             from.hear(now, &packet);
         }
-    }
-
-    fn refuse(&mut self, now: Instant, status: u16, reason: &str) {
-        self.outputs
-            .push_back(Output::Sip(SipCommand::RejectCaller {
-                status,
-                reason: reason.to_owned(),
-            }));
-        self.close(now, reason);
-    }
-
-    /// Ends a call that was connected: what was said last is still recognised.
-    fn hang_up(&mut self, now: Instant, reason: &str) {
-        self.ended = Some((now, reason.to_owned()));
-        self.state = State::Flushing {
-            until: now + self.setup.flush,
-        };
-        let wall = self.wall(now);
-        for leg in LEGS {
-            let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
-            self.transmits.extend(side.goodbye(now, wall));
-            side.listen(now, true, |voiced, event| {
-                scribe.listen(now, leg, event, voiced);
-            });
-        }
-    }
-
-    /// Ends a call that never was connected.
-    fn close(&mut self, now: Instant, reason: &str) {
-        self.ended = Some((now, reason.to_owned()));
-        self.state = State::Flushing { until: now };
     }
 
     /// The next packet to send; drained after each input, before [`Call::poll`].

@@ -7,8 +7,10 @@ use super::*;
 use crate::audio::codec::Encoder;
 use crate::rtp::lossy::LossyNetwork;
 use crate::rtp::{Packet, WireSequence};
-use crate::speech::{Hypothesis, Pass};
-use crate::ticket::Taxonomy;
+use crate::sip::{IncomingCall, SipEvent};
+use crate::speech::{CallId, Hypothesis, Outcome, Pass, UtteranceKey};
+use crate::ticket::{Drafter, Taxonomy};
+use crate::transcript::Line;
 
 const MS: Duration = Duration::from_millis(1);
 const CALLER: &str = "198.51.100.7:6000";

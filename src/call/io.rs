@@ -1,0 +1,140 @@
+//! What goes into a call and what comes out of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::audio::MediaTime;
+use crate::rtp::rtcp;
+use crate::rtp::stats::StreamStats;
+use crate::sip::{IncomingCall, SipCommand, SipEvent};
+use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
+use crate::ticket::{Drafter, TicketDraft};
+use crate::transcript::{Line, TranscriptEvent};
+
+/// Where a call's media ends on this machine, and what it needs to begin.
+pub struct Setup {
+    /// The gateway's identifier of the call.
+    pub id: CallId,
+    /// The caller's INVITE.
+    pub incoming: IncomingCall,
+    /// The operator's SIP URI.
+    pub operator: String,
+    /// Where the caller is told to send RTP.
+    pub caller_media: SocketAddr,
+    /// Where the operator's phone is told to send RTP.
+    pub operator_media: SocketAddr,
+    /// The wall clock at `now`, read once.
+    pub wall: SystemTime,
+    /// From a cryptographic generator: SSRCs, first sequence numbers and timestamps, session numbers.
+    pub seed: u64,
+    /// How long the operator's phone may ring.
+    pub ring: Duration,
+    /// How long the last words may take after the end.
+    pub flush: Duration,
+    /// Fills the draft.
+    pub drafter: Arc<Drafter>,
+}
+
+/// What happens to a call.
+pub enum Input<'a> {
+    /// From the SIP adapter.
+    Sip(SipEvent),
+    /// A datagram on a leg's RTP port.
+    Rtp {
+        /// Whose port.
+        leg: Leg,
+        /// Who sent it.
+        source: SocketAddr,
+        /// The datagram.
+        datagram: &'a [u8],
+    },
+    /// A datagram on a leg's RTCP port.
+    Rtcp {
+        /// Whose port.
+        leg: Leg,
+        /// Who sent it.
+        source: SocketAddr,
+        /// The datagram.
+        datagram: &'a [u8],
+    },
+    /// What became of a recognition.
+    Heard(UtteranceKey, Outcome),
+    /// The gateway ends the call, e.g. when it drains.
+    End(&'a str),
+}
+
+/// A datagram to send.
+#[derive(Debug)]
+pub struct Transmit {
+    /// From this leg's port…
+    pub leg: Leg,
+    /// …its RTCP one, or its RTP one.
+    pub rtcp: bool,
+    /// To whom.
+    pub to: SocketAddr,
+    /// The datagram.
+    pub datagram: Vec<u8>,
+}
+
+/// What the call wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this.
+    Transmit(Transmit),
+    /// Tell the SIP adapter.
+    Sip(SipCommand),
+    /// Have this recognised by then, and hand back [`Input::Heard`].
+    Recognize(Utterance, Instant),
+    /// Publish this.
+    Transcript(TranscriptEvent),
+    /// Publish this and hand it to the outbox.
+    Draft(DraftOutput),
+    /// The call is over; nothing follows.
+    Ended(Box<Summary>),
+    /// Nothing to do until then, or until the next input.
+    Deadline(Instant, Reason),
+    /// Nothing to do until the next input.
+    Idle,
+}
+
+/// A draft as it stands.
+#[derive(Debug)]
+pub struct DraftOutput {
+    /// Counts the call's drafts from 1.
+    pub revision: u64,
+    /// The draft.
+    pub draft: Arc<TicketDraft>,
+    /// The final lines that its evidence points into.
+    pub lines: Vec<Line>,
+    /// Whether the call is over, so that this is the last.
+    pub closes: bool,
+}
+
+/// Why a call wants to be polled at a certain time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The operator's phone has rung long enough.
+    Ring,
+    /// The jitter buffer gives up waiting for a packet.
+    Listen,
+    /// A sender or receiver report is due.
+    Report,
+    /// A leg has been silent for suspiciously long.
+    NoMedia,
+    /// The last words have had their time.
+    Flush,
+}
+
+/// How a call went, for the log and the metrics.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// From the answer to the end.
+    pub duration: MediaTime,
+    /// Why it ended.
+    pub reason: String,
+    /// What came in from the caller and from the operator, where media flowed.
+    pub streams: [Option<StreamStats>; 2],
+    /// What the caller and the operator last reported of what we sent them.
+    pub reported: [Option<rtcp::Remote>; 2],
+}
