@@ -159,6 +159,7 @@ async fn answered(
             caller_display: None,
             called: "12345".to_owned(),
             offer: Some(describe(&legs[0])?),
+            ..IncomingCall::default()
         };
         let source = legs[0].local_addr()?;
         accept

@@ -63,6 +63,7 @@ impl World {
                 caller_display: None,
                 called: "12345".to_owned(),
                 offer,
+                ..IncomingCall::default()
             },
             operator: "sip:op@203.0.113.9".to_owned(),
             caller_media: at("192.0.2.1:20000"),

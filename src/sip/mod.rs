@@ -2,13 +2,15 @@
 //!
 //! The stack itself, its sockets and its transactions live behind the adapter in `gateway/sip/`.
 
+pub mod multipart;
 pub mod sdp;
 
+pub use self::multipart::Body;
 use crate::private::Private;
 use crate::speech::Leg;
 
 /// An incoming call, as the adapter understood its INVITE.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IncomingCall {
     /// The SIP Call-ID, for correlating with the peer's own logs.
     pub sip_call_id: String,
@@ -18,8 +20,20 @@ pub struct IncomingCall {
     pub caller_display: Option<Private<String>>,
     /// User part of the Request-URI: the number that was called.
     pub called: String,
-    /// The session description offered, if the INVITE carried one.
+    /// The session description offered, if the INVITE carried one, be it in a part of its body.
     pub offer: Option<String>,
+    /// The body as it came, for what stands beside the description (SIPREC metadata).
+    pub body: Option<Body>,
+    /// The option tags of Require, in small letters; `siprec` makes it a recording session (RFC 7866).
+    pub requires: Vec<String>,
+    /// The option tags of Supported, in small letters.
+    pub supports: Vec<String>,
+    /// The name of the trunk that it came over, where trunks are set up.
+    pub trunk: Option<String>,
+    /// Who was called before the call was diverted here: the user part of Diversion or History-Info (RFC 5806, 7044).
+    pub diverted_from: Option<Private<String>>,
+    /// User-to-User, as it came (RFC 7433).
+    pub user_to_user: Option<Private<String>>,
 }
 
 /// What the SIP adapter tells a call.

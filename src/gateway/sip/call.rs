@@ -24,7 +24,7 @@ use super::side::{Side, body, with_sdp};
 use super::sockets::Carried;
 use super::{CALL_QUEUE, InviteKey, NewCall, Shared, Transport, locked, wire};
 use crate::private::Private;
-use crate::sip::{IncomingCall, SipCommand, SipEvent};
+use crate::sip::{Body, IncomingCall, SipCommand, SipEvent};
 use crate::speech::Leg;
 
 /// The hops that a request of ours may take (RFC 3261 §8.1.1.6).
@@ -172,25 +172,43 @@ fn key_of(request: &Request) -> Option<InviteKey> {
 }
 
 fn describe(request: &Request, key: &InviteKey) -> IncomingCall {
-    let header = |name: &str| {
-        request.headers.iter().find_map(|header| {
-            let line = header.to_string();
+    let lines: Vec<String> = request.headers.iter().map(ToString::to_string).collect();
+    let all = |name: &'static str| {
+        lines.iter().filter_map(move |line| {
             let (found, value) = line.split_once(':')?;
-            found
-                .eq_ignore_ascii_case(name)
-                .then(|| value.trim().to_owned())
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
         })
     };
+    let header = |name| all(name).next();
+    let tokens = |name| {
+        all(name)
+            .flat_map(|value| value.split(','))
+            .map(|token| token.trim().to_ascii_lowercase())
+            .collect()
+    };
     let from = header("From").unwrap_or_default();
+    let content = (!request.body.is_empty()).then(|| Body {
+        content_type: header("Content-Type").unwrap_or_default().to_owned(),
+        bytes: request.body.clone(),
+    });
     IncomingCall {
         sip_call_id: key.0.clone(),
         caller_number: header("P-Asserted-Identity")
-            .and_then(|identity| wire::user(&identity))
-            .or_else(|| wire::user(&from))
+            .and_then(wire::user)
+            .or_else(|| wire::user(from))
             .map(Private::new),
-        caller_display: wire::display_name(&from).map(Private::new),
+        caller_display: wire::display_name(from).map(Private::new),
         called: request.uri.user().unwrap_or_default().to_owned(),
-        offer: body(&request.body),
+        // The ingress has refused what cannot be cut.
+        offer: content
+            .as_ref()
+            .and_then(|content| content.description().ok().flatten()),
+        body: content,
+        requires: tokens("Require"),
+        supports: tokens("Supported"),
+        trunk: None,
+        diverted_from: None,
+        user_to_user: header("User-to-User").map(Private::from),
     }
 }
 

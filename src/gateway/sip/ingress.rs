@@ -21,6 +21,11 @@ use tokio::sync::mpsc;
 use super::wire::{self, Message, Start};
 use super::{Arrival, InviteKey, NewCall, Shared, Transport, call, locked};
 
+/// The extensions that a request may demand of us (RFC 3261 §8.2.2.3).
+const UNDERSTOOD: [&str; 1] = ["siprec"];
+/// The bodies that are read.
+const ACCEPT: &str = "application/sdp, multipart/mixed";
+
 /// Status and headers of an answer without the stack.
 type Answer = (u16, Vec<(&'static str, String)>);
 
@@ -149,25 +154,31 @@ fn screen(message: &Message) -> Option<Answer> {
         return None;
     };
     let allow = ("Allow", wire::ALLOW.to_owned());
-    let accept = ("Accept", "application/sdp".to_owned());
+    let accept = ("Accept", ACCEPT.to_owned());
     match method.as_str() {
         "ACK" | "CANCEL" => return None,
         "INVITE" | "BYE" | "UPDATE" | "OPTIONS" => {}
         _ => return Some((405, vec![allow])),
     }
-    let required: Vec<_> = message.all("Require").collect();
-    if !required.is_empty() {
-        return Some((420, vec![("Unsupported", required.join(", "))]));
+    let unknown: Vec<_> = message
+        .tokens("Require")
+        .filter(|tag| !UNDERSTOOD.contains(&tag.as_str()))
+        .collect();
+    if !unknown.is_empty() {
+        return Some((420, vec![("Unsupported", unknown.join(", "))]));
     }
     if method == "OPTIONS" {
         return Some((200, vec![allow, accept]));
     }
-    let is_sdp = |kind: &str| {
-        let kind = kind.split(';').next().unwrap_or_default().trim();
-        kind.eq_ignore_ascii_case("application/sdp")
-    };
-    (message.has_body() && !message.header("Content-Type").is_some_and(is_sdp))
-        .then(|| (415, vec![accept]))
+    let body = message.to_body()?;
+    match body.media_type().as_str() {
+        "application/sdp" => None,
+        "multipart/mixed" => {
+            let broken = body.description().err()?;
+            Some((broken.status(), vec![]))
+        }
+        _ => Some((415, vec![accept])),
+    }
 }
 
 fn key_of(message: &Message) -> Option<InviteKey> {

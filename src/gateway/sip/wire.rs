@@ -6,6 +6,8 @@
 
 use std::net::SocketAddr;
 
+use crate::sip::Body;
+
 /// The longest message taken: what fits in a datagram.
 pub(super) const MAX_MESSAGE: usize = 65_535;
 /// The most header lines taken.
@@ -206,8 +208,20 @@ impl Message {
         parameter(first_via(self.header("Via")?).0, "branch")
     }
 
-    pub fn has_body(&self) -> bool {
-        !self.body.is_empty()
+    /// The items of a header that is a list of tokens, in small letters.
+    pub fn tokens<'a>(&'a self, name: &'a str) -> impl Iterator<Item = String> {
+        self.all(name)
+            .flat_map(|value| value.split(','))
+            .map(|token| token.trim().to_ascii_lowercase())
+            .filter(|token| !token.is_empty())
+    }
+
+    /// The body with its kind, if there is one.
+    pub fn to_body(&self) -> Option<Body> {
+        (!self.body.is_empty()).then(|| Body {
+            content_type: self.header("Content-Type").unwrap_or_default().to_owned(),
+            bytes: self.body.clone(),
+        })
     }
 
     /// The message for the stack: UTF-8, no folded lines, one correct Content-Length.

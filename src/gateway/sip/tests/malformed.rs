@@ -166,7 +166,7 @@ async fn what_is_ours_to_refuse_is_refused_by_its_status() {
         (
             request("INVITE", "r8", "", SDP).replace("application/sdp", "text/plain"),
             "415",
-            "Accept: application/sdp\r\n",
+            "Accept: application/sdp, multipart/mixed\r\n",
         ),
         (
             request("INVITE", "r9", "", SDP)
@@ -198,7 +198,7 @@ async fn what_is_ours_to_refuse_is_refused_by_its_status() {
         (
             request("OPTIONS", "r16", "", ""),
             "200",
-            "Accept: application/sdp\r\n",
+            "Accept: application/sdp, multipart/mixed\r\n",
         ),
     ] {
         let answer = peer.ask(&text);
@@ -211,6 +211,34 @@ async fn what_is_ours_to_refuse_is_refused_by_its_status() {
     }
     assert!(calls.try_recv().is_err(), "a refused request became a call");
     falls_silent(&edge).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_parts_arrives_whole_with_its_offer_and_a_torn_one_gets_400() {
+    let (edge, mut calls) = edge().await;
+    let peer = Peer::of(&edge);
+    let parts = format!(
+        "--b\r\nContent-Type: application/sdp\r\n\r\n{SDP}\r\n--b\r\n\
+         Content-Type: application/rs-metadata+xml\r\n\r\n<recording/>\r\n--b--\r\n"
+    );
+    let invite = |call, parts: &str| {
+        let require =
+            "Require: SIPREC\r\nSupported: timer, 100rel\r\nUser-to-User: 56a390;encoding=hex\r\n";
+        request("INVITE", call, require, parts).replace(
+            "application/sdp\r\nRequire",
+            "multipart/mixed;boundary=b\r\nRequire",
+        )
+    };
+    peer.send(invite("parts", &parts));
+    let incoming = next(&mut calls).await.incoming;
+    assert_eq!(incoming.offer.as_deref(), Some(SDP));
+    assert_eq!(incoming.requires, ["siprec"]);
+    assert_eq!(incoming.supports, ["timer", "100rel"]);
+    assert_eq!(incoming.user_to_user, Some("56a390;encoding=hex".into()));
+    assert_eq!(incoming.body.expect("a body").bytes, parts.as_bytes());
+    while !peer.receive().starts_with("SIP/2.0 503 ") {}
+    let torn = peer.ask(invite("torn", parts.trim_end().trim_end_matches("--")));
+    assert!(torn.starts_with("SIP/2.0 400 "), "{torn}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
