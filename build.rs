@@ -11,13 +11,14 @@ const FILES: [&str; 2] = [
 ];
 
 /// Enumerations, whose values are no personal data.
-const ENUMS: [&str; 6] = [
+const ENUMS: [&str; 7] = [
     ".xinqiao.ticket.v1.Outcome",
     ".xinqiao.ticket.v1.FieldName",
     ".xinqiao.ticket.v1.Speaker",
     ".xinqiao.transcript.v1.Leg",
     ".xinqiao.transcript.v1.AlarmKind",
     ".xinqiao.transcript.v1.CallState",
+    ".xinqiao.transcript.v1.ChangeKind",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -30,6 +30,8 @@ use xinqiao::recognition::models::ModelStore;
 use xinqiao::recognition::{RecognitionPool, WhisperModel};
 use xinqiao::rtp::{Packet, WireSequence};
 use xinqiao::sip::{IncomingCall, SipCommand, SipEvent};
+use xinqiao::speech::finish::AsHeard;
+use xinqiao::speech::segmenter::Settings;
 use xinqiao::ticket::{Drafter, Taxonomy};
 
 const CALLS: usize = 50;
@@ -72,6 +74,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         bus: Bus::new(1),
         keeper: Arc::new(Keeper::default()),
         drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
+        finish: Arc::new(AsHeard),
+        listening: Settings::default(),
         end: CancellationToken::new(),
         tasks: TaskTracker::new(),
     });

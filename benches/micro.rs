@@ -12,7 +12,6 @@ use criterion::{Criterion, criterion_group};
 use xinqiao::audio::codec::{Codec, Encoder};
 use xinqiao::audio::{Frame, Frequency, MediaTime};
 use xinqiao::call::Ear;
-use xinqiao::private::Private;
 use xinqiao::rtp::forward::{Forwarder, Mapping};
 use xinqiao::rtp::listen::ListenBuffer;
 use xinqiao::rtp::{Packet, WireSequence};
@@ -88,20 +87,15 @@ fn draft(criterion: &mut Criterion) {
     ];
     let mut transcript = Transcript::default();
     for id in 0..100 {
-        transcript.apply(Line {
-            id,
-            leg: if id % 3 == 1 {
-                Leg::Operator
-            } else {
-                Leg::Caller
-            },
-            revision: 1,
-            text: Private::from(said[id as usize % said.len()]),
-            is_final: true,
-            start: MediaTime::from_millis(u64::from(id) * 3_000),
-            end: MediaTime::from_millis(u64::from(id) * 3_000 + 2_500),
-            confidence: 0.9,
-        });
+        let leg = if id % 3 == 1 {
+            Leg::Operator
+        } else {
+            Leg::Caller
+        };
+        let text = said[id as usize % said.len()];
+        let start = MediaTime::from_millis(u64::from(id) * 3_000);
+        let end = MediaTime::from_millis(u64::from(id) * 3_000 + 2_500);
+        transcript.apply(Line::plain(id, leg, text, start, end));
     }
     let facts = CallFacts {
         call: CallId::new("c"),

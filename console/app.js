@@ -265,7 +265,7 @@ class View {
     let row = this.rows.get(message.id);
     if (!row) {
       const element = make("li", message.leg, make("time"), make("span", "speaker", SPEAKERS[message.leg] ?? message.leg), make("span", "text"));
-      row = { id: message.id, start: message.start_ms, element, revision: 0, text: "", final: false };
+      row = { id: message.id, start: message.start_ms, element, revision: 0, text: "", final: false, committed: 0, words: [] };
       this.rows.set(message.id, row);
       const after = [...this.rows.values()].filter((other) => other !== row && (other.start - row.start || other.id - row.id) > 0);
       const follower = after.sort((a, b) => a.start - b.start || a.id - b.id)[0];
@@ -279,7 +279,7 @@ class View {
   takeLine(message) {
     const row = this.row(message);
     if (message.revision <= row.revision) return;
-    Object.assign(row, { revision: message.revision, text: message.text, final: message.final });
+    Object.assign(row, { revision: message.revision, text: message.text, final: message.final, committed: message.committed ?? 0, words: message.words ?? [] });
     row.element.hidden = message.final && !message.text;
     row.element.classList.toggle("tentative", !message.final);
     const unsure = message.final && message.confidence < UNSURE;
@@ -317,14 +317,14 @@ class View {
     }
     const runs = [];
     letters.forEach((letter, at) => {
-      const names = held[at].join(" "), last = runs.at(-1);
-      if (last?.names === names) last.text += letter; else runs.push({ names, text: letter });
+      const names = held[at].join(" "), solid = !row.final && at < row.committed, last = runs.at(-1);
+      if (last?.names === names && last.solid === solid) last.text += letter; else runs.push({ names, solid, text: letter });
     });
     const shown = JSON.stringify(runs);
     if (row.shown === shown) return; // A selection with the mouse survives.
     row.shown = shown;
-    row.element.children[2].replaceChildren(...runs.map(({ names, text }) => {
-      if (!names) return text;
+    row.element.children[2].replaceChildren(...runs.map(({ names, solid, text }) => {
+      if (!names) return solid ? make("span", "solid", text) : text;
       const span = make("span", "from", text);
       span.dataset.fields = names;
       span.title = names.split(" ").map((name) => LABELS.get(name) ?? name).join("、");

@@ -3,6 +3,8 @@
 //! A key that does not exist, a value of the wrong kind and values that contradict each other are refused with the
 //! key, the value, where it came from and a remedy, before anything starts.
 
+mod recognition;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::time::Duration;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+
+pub use recognition::{Listening, Recognition};
 
 /// Prefix of environment variables: `XINQIAO_SIP__LISTEN` is `sip.listen`.
 const PREFIX: &str = "XINQIAO_";
@@ -27,6 +31,8 @@ pub struct Config {
     pub operators: Operators,
     /// How they are recognised.
     pub recognition: Recognition,
+    /// How their speech is cut into utterances.
+    pub listening: Listening,
     /// How many at once, and how they end.
     pub calls: Calls,
     /// The operator's page.
@@ -69,20 +75,6 @@ pub struct Operators {
     pub default: String,
     /// How long it may ring.
     pub ring_s: u64,
-}
-
-/// Speech.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Recognition {
-    /// A name from `xinqiao models list`.
-    pub model: String,
-    /// The folder that `xinqiao models pull` filled.
-    pub models_dir: PathBuf,
-    /// Threads that recognise; 0 for as many as cores.
-    pub workers: usize,
-    /// End-points and finals that may wait for a worker.
-    pub queue: usize,
 }
 
 /// Admission and ending.
@@ -151,17 +143,6 @@ impl Default for Operators {
         Self {
             default: "sip:op@127.0.0.1:5080".to_owned(),
             ring_s: 60,
-        }
-    }
-}
-
-impl Default for Recognition {
-    fn default() -> Self {
-        Self {
-            model: "whisper-base".to_owned(),
-            models_dir: "data/models".into(),
-            workers: 0,
-            queue: 256,
         }
     }
 }
@@ -283,14 +264,14 @@ impl Config {
         }
         for (key, value) in [
             ("operators.ring_s", self.operators.ring_s),
-            ("recognition.queue", self.recognition.queue as u64),
             ("calls.max", self.calls.max as u64),
         ] {
             if value == 0 {
                 return refuse(key, "0".to_owned(), "it must be 1 or more");
             }
         }
-        Ok(())
+        self.recognition.validate()?;
+        self.listening.validate()
     }
 
     /// The address that session descriptions name.
@@ -299,11 +280,12 @@ impl Config {
         self.media.address.unwrap_or_else(|| self.sip.listen.ip())
     }
 
-    /// Threads that recognise.
+    /// Recognitions at a time.
     #[must_use]
     pub fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         match self.recognition.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => (cores() / self.recognition.threads).max(1),
             workers => workers,
         }
     }
@@ -428,6 +410,7 @@ fn remedy(key: &str) -> &'static str {
         }
         "operators.default" => "write e.g. sip:1001@192.0.2.20:5060",
         "recognition.model" => "`xinqiao models list` names the models",
+        "recognition.language" => "write e.g. zh, yue, en or auto",
         "ticketing.endpoint" => "write e.g. http://192.0.2.30:50051",
         _ => "deploy/xinqiao.toml shows every key with its default",
     }
@@ -522,6 +505,15 @@ mod tests {
                 ["media.address", "sip.listen", "192.0.2.10"],
             ),
             ("calls.max", ["--set calls.max", "=", "e.g."]),
+            (
+                "listening.short_pause_ms=700",
+                ["short_pause_ms", "700", "end_pause_ms"],
+            ),
+            ("recognition.beam=9", ["recognition.beam", "9", "1 to 8"]),
+            (
+                "recognition.language=mandarin",
+                ["recognition.language", "mandarin", "zh"],
+            ),
         ] {
             let said = complaint(set);
             for part in parts {

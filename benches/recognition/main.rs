@@ -21,7 +21,7 @@ use peer::Peer;
 use xinqiao::audio::MediaTime;
 use xinqiao::recognition::{Job, PROMPT, RecognitionPool, WhisperModel};
 use xinqiao::speech::{
-    CallId, Hypothesis, Leg, Outcome, Pass, Recognizer, Utterance, UtteranceKey,
+    CallId, Hypothesis, Leg, Outcome, Pass, Prompt, Recognizer, Utterance, UtteranceKey,
 };
 
 const AUDIO: &str = "../shared/audio";
@@ -197,6 +197,8 @@ fn utterance(id: u32, clip: &Clip) -> Utterance {
         pass: Pass::Final,
         samples: clip.samples.as_slice().into(),
         start: MediaTime::ZERO,
+        voice: MediaTime::ZERO,
+        prompt: Prompt::default(),
         end: MediaTime::ZERO + Duration::from_secs_f64(clip.seconds()),
     }
 }

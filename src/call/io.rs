@@ -8,6 +8,8 @@ use crate::audio::MediaTime;
 use crate::rtp::rtcp;
 use crate::rtp::stats::StreamStats;
 use crate::sip::{IncomingCall, SipCommand, SipEvent};
+use crate::speech::finish::Finish;
+use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
 use crate::ticket::{Drafter, TicketDraft};
 use crate::transcript::{Line, TranscriptEvent};
@@ -34,6 +36,10 @@ pub struct Setup {
     pub flush: Duration,
     /// Fills the draft.
     pub drafter: Arc<Drafter>,
+    /// Writes what was recognised.
+    pub finish: Arc<dyn Finish>,
+    /// When an utterance begins, is passed on and ends.
+    pub listening: Settings,
 }
 
 /// What happens to a call.

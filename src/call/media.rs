@@ -38,7 +38,7 @@ pub struct Side {
 
 impl Side {
     /// A leg that is told to send to `rtp`; `seed` gives its stream's random beginnings.
-    pub fn new(leg: Leg, now: Instant, rtp: SocketAddr, seed: u64) -> Self {
+    pub fn new(leg: Leg, now: Instant, rtp: SocketAddr, seed: u64, listening: &Settings) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let ssrc = random.random();
         // Half the sequence numbers lie ahead, so that the first wrap is some minutes away (RFC 3711 §3.3.1).
@@ -61,7 +61,7 @@ impl Side {
             },
             reports: Reports::new(now, random.random()),
             buffer: None,
-            ear: Ear::new(Settings::default(), MediaTime::ZERO),
+            ear: Ear::new(listening.clone(), MediaTime::ZERO),
             last_packet: now,
             alarmed: false,
             events: Vec::new(),

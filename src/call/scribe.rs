@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::audio::MediaTime;
+use crate::speech::finish::{Finish, Spoken};
 use crate::speech::segmenter::{Event, Segment};
-use crate::speech::{CallId, Hypothesis, Leg, Outcome, Pass, Utterance, UtteranceKey};
+use crate::speech::{CallId, Hypothesis, Leg, Outcome, Pass, Prompt, Utterance, UtteranceKey};
+use crate::transcript::agree::Agreement;
 use crate::transcript::{AlarmKind, Line, Transcript, TranscriptEvent};
 
 /// How much voice may go by on a leg without a word of text before the operator is told: longer than any single
@@ -39,12 +41,15 @@ struct Open {
     /// The leg's own count.
     number: u32,
     start: MediaTime,
+    voice: MediaTime,
     end: MediaTime,
     /// Passes sent so far.
     passes: u32,
     /// The newest pass that has been shown, and how many versions of the line were.
     shown_pass: u32,
     shown: u32,
+    /// What of them will not change any more.
+    agreement: Agreement,
     /// The end-point pass of the current pause.
     endpoint: Option<Endpoint>,
     /// Set when the utterance has ended: its samples, for a final pass of its own should it need one.
@@ -70,6 +75,7 @@ struct Hearing {
 /// One call's transcript in the making.
 pub struct Scribe {
     call: CallId,
+    finish: Arc<dyn Finish>,
     next_id: u32,
     open: BTreeMap<u32, Open>,
     hearing: BTreeMap<Leg, Hearing>,
@@ -78,11 +84,12 @@ pub struct Scribe {
 }
 
 impl Scribe {
-    /// A scribe with an empty page.
+    /// A scribe with an empty page, which writes what it hears by `finish`.
     #[must_use]
-    pub fn new(call: CallId) -> Self {
+    pub fn new(call: CallId, finish: Arc<dyn Finish>) -> Self {
         Self {
             call,
+            finish,
             next_id: 0,
             open: BTreeMap::new(),
             hearing: BTreeMap::new(),
@@ -121,10 +128,12 @@ impl Scribe {
                         leg,
                         number,
                         start,
+                        voice: start,
                         end: start,
                         passes: 0,
                         shown_pass: 0,
                         shown: 0,
+                        agreement: Agreement::default(),
                         endpoint: None,
                         ended: None,
                         awaited: None,
@@ -156,6 +165,7 @@ impl Scribe {
         };
         open.end = segment.end;
         open.start = segment.start;
+        open.voice = segment.voice;
         match segment.pass {
             Pass::Partial => {
                 open.endpoint = None;
@@ -210,7 +220,9 @@ impl Scribe {
             pass,
             samples,
             start: open.start,
+            voice: open.voice,
             end: open.end,
+            prompt: Prompt::default(),
         };
         self.notes.push_back(Note::Recognize(utterance, due));
     }
@@ -295,16 +307,31 @@ impl Scribe {
         let Some(open) = self.open.get_mut(&id) else {
             return;
         };
+        let written = self.finish.finish(Spoken {
+            leg: open.leg,
+            text: &hypothesis.text,
+            words: &hypothesis.words,
+            is_final,
+        });
+        // That there were no words after all is the one thing that takes back what was committed.
+        let (written, committed) = if written.text.reveal().is_empty() {
+            (written, 0)
+        } else {
+            open.agreement.take(written, is_final)
+        };
         open.shown += 1;
         let line = Line {
             id,
             leg: open.leg,
             revision: open.shown,
-            text: hypothesis.text,
+            text: written.text,
             is_final,
-            start: open.start,
-            end: open.end,
+            start: written.words.first().map_or(open.voice, |word| word.start),
+            end: written.words.last().map_or(open.end, |word| word.end),
             confidence: hypothesis.confidence,
+            committed,
+            words: written.words,
+            changes: written.changes,
         };
         self.transcript.apply(line.clone());
         self.tell(TranscriptEvent::Line(line));
@@ -327,6 +354,7 @@ impl Scribe {
         {
             line.revision += 1;
             line.is_final = true;
+            line.committed = line.text.reveal().chars().count() as u32;
             self.transcript.apply(line.clone());
             self.tell(TranscriptEvent::Line(line));
         }
@@ -349,6 +377,7 @@ mod tests {
     use super::*;
     use crate::private::Private;
     use crate::speech::RecognizerError;
+    use crate::speech::finish::AsHeard;
 
     /// A scribe with a stopwatch; speaks in milliseconds of one leg's clock.
     struct Desk {
@@ -359,7 +388,7 @@ mod tests {
     impl Desk {
         fn new() -> Self {
             Self {
-                scribe: Scribe::new(CallId::new("c1")),
+                scribe: Scribe::new(CallId::new("c1"), Arc::new(AsHeard)),
                 now: Instant::now(),
             }
         }
@@ -379,6 +408,7 @@ mod tests {
                 pass,
                 samples: vec![0.0; length].into(),
                 start: MediaTime::from_millis(u64::from(number) * 1_000),
+                voice: MediaTime::from_millis(u64::from(number) * 1_000),
                 end: MediaTime::from_millis(u64::from(number) * 1_000 + length as u64),
             };
             self.scribe
@@ -404,6 +434,7 @@ mod tests {
         fn heard(&mut self, key: &UtteranceKey, text: &str) {
             let hypothesis = Hypothesis {
                 text: Private::from(text),
+                words: Vec::new(),
                 confidence: 0.9,
                 took: Duration::ZERO,
             };

@@ -8,6 +8,8 @@ use crate::audio::codec::Encoder;
 use crate::rtp::lossy::LossyNetwork;
 use crate::rtp::{Packet, WireSequence};
 use crate::sip::{IncomingCall, SipEvent};
+use crate::speech::finish::AsHeard;
+use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Hypothesis, Outcome, Pass, UtteranceKey};
 use crate::ticket::{Drafter, Taxonomy};
 use crate::transcript::Line;
@@ -73,6 +75,8 @@ impl World {
             ring: Duration::from_secs(30),
             flush: Duration::from_secs(5),
             drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
+            finish: Arc::new(AsHeard),
+            listening: Settings::default(),
         };
         let mut world = Self {
             call: Call::new(now, setup),
@@ -220,6 +224,7 @@ impl World {
                 let text = format!("第{}句第{}次", key.id, key.revision).into();
                 let hypothesis = Hypothesis {
                     text,
+                    words: Vec::new(),
                     confidence: 0.9,
                     took: Duration::ZERO,
                 };

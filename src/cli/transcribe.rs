@@ -1,6 +1,7 @@
 //! `xinqiao transcribe`: a recording through exactly the pipeline of a call, faster than time.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use crate::recognition::{Job, RecognitionPool, WhisperModel};
 use crate::rtp::listen::ListenBuffer;
 use crate::rtp::lossy::LossyNetwork;
 use crate::rtp::{Packet, WireSequence};
+use crate::speech::finish::AsHeard;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Pass, UtteranceKey};
 
@@ -158,7 +160,7 @@ impl<'a> Desk<'a> {
         Self {
             pool,
             lines: lines.collect(),
-            scribe: Scribe::new(CallId::new("transcribe")),
+            scribe: Scribe::new(CallId::new("transcribe"), Arc::new(AsHeard)),
             start,
             now: start,
             end: start + duration + Duration::from_millis(arguments.jitter),

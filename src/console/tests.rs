@@ -127,15 +127,13 @@ fn started(call: &str, operator: &str) -> TranscriptEvent {
 }
 
 fn line(id: u32, revision: u32, is_final: bool) -> TranscriptEvent {
+    let start = MediaTime::from_millis(u64::from(id) * 1_000);
+    let end = MediaTime::from_millis(u64::from(id) * 1_000 + 800);
     TranscriptEvent::Line(Line {
-        id,
-        leg: Leg::Caller,
         revision,
-        text: format!("第{id}句").into(),
         is_final,
-        start: MediaTime::from_millis(u64::from(id) * 1_000),
-        end: MediaTime::from_millis(u64::from(id) * 1_000 + 800),
         confidence: 0.5,
+        ..Line::plain(id, Leg::Caller, &format!("第{id}句"), start, end)
     })
 }
 

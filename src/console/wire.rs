@@ -8,6 +8,8 @@ use serde::Serialize;
 use crate::events::{Event, Payload};
 use crate::private::Private;
 use crate::speech::Leg;
+use crate::speech::finish::Change;
+use crate::speech::words::Word;
 use crate::store::{Listed, unix_ms};
 use crate::ticket::{Evidence, FieldName, FieldValue, TicketDraft};
 use crate::transcript::{AlarmKind, TranscriptEvent};
@@ -78,6 +80,13 @@ pub enum Body<'a> {
         end_ms: u64,
         /// 0.0 to 1.0.
         confidence: f32,
+        /// How many characters will not change any more.
+        committed: u32,
+        /// Each word: first character, behind its last, start and end in milliseconds, confidence.
+        words: Vec<(u32, u32, u64, u64, f32)>,
+        /// Where the text differs from what was heard.
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        changes: &'a [Change],
     },
     /// Speech that was not recognised.
     Gap {
@@ -208,6 +217,9 @@ impl<'a> Body<'a> {
                 start_ms: line.start.as_millis(),
                 end_ms: line.end.as_millis(),
                 confidence: line.confidence,
+                committed: line.committed,
+                words: line.words.iter().map(word).collect(),
+                changes: &line.changes,
             },
             TranscriptEvent::Gap {
                 id,
@@ -297,6 +309,12 @@ impl<'a> Call<'a> {
             reason: ended.map(|(_, reason)| reason.as_str()),
         }
     }
+}
+
+fn word(word: &Word) -> (u32, u32, u64, u64, f32) {
+    let (start, end) = (word.start.as_millis(), word.end.as_millis());
+    let confidence = (word.confidence * 100.0).round() / 100.0;
+    (word.from, word.to, start, end, confidence)
 }
 
 fn revealed(number: Option<&Private<String>>) -> Option<&str> {

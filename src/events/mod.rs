@@ -352,14 +352,9 @@ mod tests {
 
     fn line(id: u32, revision: u32, is_final: bool) -> Payload {
         Payload::Transcript(TranscriptEvent::Line(Line {
-            id,
-            leg: Leg::Caller,
             revision,
-            text: "喂".into(),
             is_final,
-            start: MediaTime::ZERO,
-            end: MediaTime::ZERO,
-            confidence: 1.0,
+            ..Line::plain(id, Leg::Caller, "喂", MediaTime::ZERO, MediaTime::ZERO)
         }))
     }
 

@@ -24,6 +24,8 @@ use crate::call::{Call, DraftOutput, Input, Output, Setup, Summary, Transmit};
 use crate::events::{Bus, Payload};
 use crate::recognition::{Job, RecognitionPool};
 use crate::sip::SipCommand;
+use crate::speech::finish::Finish;
+use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, UtteranceKey};
 use crate::ticket::Drafter;
 use crate::ticket::desk::{DraftKey, Submission};
@@ -53,6 +55,10 @@ pub struct Calls {
     pub keeper: Arc<Keeper>,
     /// Fills drafts.
     pub drafter: Arc<Drafter>,
+    /// Writes what was recognised.
+    pub finish: Arc<dyn Finish>,
+    /// When an utterance begins, is passed on and ends.
+    pub listening: Settings,
     /// Ends every call when cancelled.
     pub end: CancellationToken,
     /// The calls' tasks, as many as calls run.
@@ -171,6 +177,8 @@ impl<'a> Task<'a> {
             ring: calls.ring,
             flush: calls.flush,
             drafter: calls.drafter.clone(),
+            finish: calls.finish.clone(),
+            listening: calls.listening.clone(),
         };
         info!(call = %id, sip = %new.incoming.sip_call_id, "call from {}", new.source);
         Self {

@@ -18,13 +18,15 @@ use super::keeper::Keeper;
 use super::ports::PortPool;
 use super::server::{self, ServeError, Services};
 use super::sip::{BindError, SipConfig, SipEdge};
-use crate::config::Config;
+use crate::config::{Config, Listening, Recognition};
 use crate::console::{self, Console};
 use crate::events::Bus;
 use crate::grpc::{EndpointError, GrpcDesk, Transcripts};
 use crate::recognition::models::{ModelError, ModelStore};
-use crate::recognition::{LoadError, RecognitionPool, WhisperModel};
+use crate::recognition::{Engine, LoadError, RecognitionPool, WhisperModel};
 use crate::speech::RecognizerError;
+use crate::speech::finish::AsHeard;
+use crate::speech::segmenter::Settings;
 use crate::store::{Delivery, Store, StoreError, writer};
 use crate::ticket::{Drafter, Sources, Taxonomy, TaxonomyError};
 use crate::ticketing::{Backend, Book, BookError};
@@ -165,7 +167,8 @@ impl Gateway {
         };
         let (edge, accept) = SipEdge::bind(sip_config).await.map_err(StartError::Sip)?;
 
-        let model = WhisperModel::load(&path).map_err(StartError::Load)?;
+        let model =
+            WhisperModel::load_for(&path, engine(&config.recognition)).map_err(StartError::Load)?;
         let pool = RecognitionPool::start(config.workers(), config.recognition.queue, move || {
             model.recognizer()
         })
@@ -228,6 +231,8 @@ impl Gateway {
             bus: bus.clone(),
             keeper: keeper.clone(),
             drafter: Arc::new(Drafter::new(taxonomy)),
+            finish: Arc::new(AsHeard),
+            listening: listening(&config.listening),
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -317,6 +322,26 @@ impl Gateway {
             book.close().await;
         }
         info!("the gateway is down");
+    }
+}
+
+/// The engine's settings.
+pub fn engine(settings: &Recognition) -> Engine {
+    Engine {
+        threads: settings.threads,
+        language: settings.language.clone(),
+        beam: settings.beam,
+    }
+}
+
+/// The end-pointer's settings.
+pub fn listening(settings: &Listening) -> Settings {
+    Settings {
+        end_pause: settings.end_pause(),
+        short_pause: settings.short_pause(),
+        partial_every: settings.partial_every(),
+        longest: settings.longest(),
+        ..Settings::default()
     }
 }
 

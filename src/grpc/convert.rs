@@ -5,6 +5,8 @@ use super::proto::transcript::v1 as transcript;
 use crate::events::{Event, Payload};
 use crate::private::Private;
 use crate::speech::Leg;
+use crate::speech::finish::{Change, ChangeKind};
+use crate::speech::words::Word;
 use crate::store::{CallRecord, unix_ms};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
@@ -86,6 +88,32 @@ pub fn utterance(call_id: &str, line: &Line) -> transcript::Utterance {
         start_ms: line.start.as_millis(),
         end_ms: line.end.as_millis(),
         confidence: line.confidence,
+        committed_chars: line.committed,
+        words: line.words.iter().map(word).collect(),
+        changes: line.changes.iter().map(change).collect(),
+    }
+}
+
+fn word(word: &Word) -> transcript::Word {
+    transcript::Word {
+        start_char: word.from,
+        end_char: word.to,
+        start_ms: word.start.as_millis(),
+        end_ms: word.end.as_millis(),
+        confidence: word.confidence,
+    }
+}
+
+fn change(change: &Change) -> transcript::Change {
+    let kind = match change.kind {
+        ChangeKind::Number => transcript::ChangeKind::Number,
+        ChangeKind::Hotword => transcript::ChangeKind::Hotword,
+    };
+    transcript::Change {
+        start_char: change.from,
+        end_char: change.to,
+        said: change.said.reveal().clone(),
+        kind: kind.into(),
     }
 }
 
@@ -191,12 +219,13 @@ fn field(name: FieldName, field: &Field, lines: &[Line]) -> ticket::Field {
 
 fn evidence(evidence: Evidence, lines: &[Line]) -> ticket::Evidence {
     let line = lines.iter().find(|line| line.id == evidence.utterance);
+    let span = line.map(|line| line.time_of(evidence.start, evidence.end));
     ticket::Evidence {
         utterance: evidence.utterance,
         start_char: evidence.start,
         end_char: evidence.end,
-        start_ms: line.map(|line| line.start.as_millis()),
-        end_ms: line.map(|line| line.end.as_millis()),
+        start_ms: span.map(|(start, _)| start.as_millis()),
+        end_ms: span.map(|(_, end)| end.as_millis()),
     }
 }
 

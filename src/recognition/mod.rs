@@ -3,7 +3,9 @@
 mod guard;
 pub mod models;
 mod pool;
+mod shape;
+mod tokens;
 mod whisper;
 
 pub use pool::{Job, Load, RecognitionPool, Reply};
-pub use whisper::{LoadError, PROMPT, WhisperModel, WhisperRecognizer};
+pub use whisper::{Engine, LoadError, PROMPT, WhisperModel, WhisperRecognizer};

@@ -321,7 +321,7 @@ mod tests {
     use super::*;
     use crate::audio::MediaTime;
     use crate::private::Private;
-    use crate::speech::{CallId, Hypothesis, Leg};
+    use crate::speech::{CallId, Hypothesis, Leg, Prompt};
 
     /// Says the utterance's number once the test opens the gate; panics and aborts when told so.
     struct Gated {
@@ -359,6 +359,7 @@ mod tests {
             }
             Ok(Hypothesis {
                 text: Private::new(utterance.key.id.to_string()),
+                words: Vec::new(),
                 confidence: 1.0,
                 took: Duration::ZERO,
             })
@@ -415,7 +416,9 @@ mod tests {
                     pass,
                     samples: Arc::new([]),
                     start: MediaTime::ZERO,
+                    voice: MediaTime::ZERO,
                     end: MediaTime::ZERO,
+                    prompt: Prompt::default(),
                 },
                 due: self.epoch + Duration::from_millis(due_ms),
                 reply: Box::new(move |key, outcome| {

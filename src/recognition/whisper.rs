@@ -10,17 +10,20 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use whisper_rs::{
-    FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperError,
-    WhisperState,
+    DtwParameters, FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters,
+    WhisperError, WhisperState,
 };
 
 use super::guard;
+use super::shape::Shape;
+use super::tokens::{Token, letters};
 use crate::private::Private;
 use crate::speech::segmenter::RATE;
-use crate::speech::{Hypothesis, Recognizer, RecognizerError, Utterance};
+use crate::speech::words::{Letter, Word, carry, words};
+use crate::speech::{Hypothesis, Pass, Recognizer, RecognizerError, Utterance};
 
 /// Encoder positions of a whole 30 s window, 20 ms each.
 const WHOLE_CONTEXT: usize = 1_500;
@@ -50,6 +53,42 @@ const LIKELY_SILENCE: f32 = 0.6;
 /// What confident means there, and for words that may only echo the prompt.
 const CONFIDENT: f32 = 0.5;
 
+/// The unit of a token's time.
+const TIME_STEP: Duration = Duration::from_millis(10);
+/// Tokens of a prompt at most; whisper.cpp keeps the last 223.
+const LONGEST_PROMPT: usize = 120;
+/// The language whose script and punctuation [`PROMPT`] shows.
+const CHINESE: &str = "zh";
+
+/// How the engine works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Engine {
+    /// Threads of one recognition.
+    pub threads: usize,
+    /// What is spoken, as whisper abbreviates it (`zh`, `yue`, `en` …), or `auto`.
+    pub language: String,
+    /// Hypotheses that a final pass follows; 1 is greedy, and partial passes always are.
+    pub beam: usize,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            language: CHINESE.to_owned(),
+            beam: 1,
+        }
+    }
+}
+
+impl Engine {
+    /// Whether whisper knows `language`.
+    #[must_use]
+    pub fn speaks(language: &str) -> bool {
+        language == "auto" || whisper_rs::get_lang_id(language).is_some()
+    }
+}
+
 /// A model that whisper.cpp cannot load.
 #[derive(Debug)]
 pub struct LoadError {
@@ -78,15 +117,24 @@ impl std::error::Error for LoadError {
 #[derive(Clone)]
 pub struct WhisperModel {
     context: Arc<WhisperContext>,
+    engine: Engine,
     prompt: Arc<[c_int]>,
 }
 
 impl WhisperModel {
-    /// Loads a ggml file.
+    /// Loads a ggml file for [`Engine::default`].
     ///
     /// # Errors
     /// [`LoadError`] when whisper.cpp refuses it.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
+        Self::load_for(path, Engine::default())
+    }
+
+    /// Loads a ggml file of any size of model.
+    ///
+    /// # Errors
+    /// [`LoadError`] when whisper.cpp refuses it.
+    pub fn load_for(path: &Path, engine: Engine) -> Result<Self, LoadError> {
         // Sends whisper.cpp's own prints to nowhere; only the first call has an effect.
         whisper_rs::install_logging_hooks();
         let failed = |source| LoadError {
@@ -94,11 +142,28 @@ impl WhisperModel {
             source,
         };
         let mut parameters = WhisperContextParameters::new();
-        parameters.use_gpu(cfg!(feature = "cuda")).flash_attn(false);
+        parameters
+            .use_gpu(cfg!(any(
+                feature = "cuda",
+                feature = "vulkan",
+                feature = "metal"
+            )))
+            .flash_attn(false);
+        if let Some(shape) = Shape::read(path) {
+            parameters.dtw_parameters(DtwParameters {
+                mode: shape.timing(),
+                ..DtwParameters::default()
+            });
+        }
         let context = WhisperContext::new_with_params(path, parameters).map_err(failed)?;
-        let prompt = context.tokenize(PROMPT, 128).map_err(failed)?;
+        let prompt = if engine.language == CHINESE {
+            context.tokenize(PROMPT, LONGEST_PROMPT).map_err(failed)?
+        } else {
+            Vec::new()
+        };
         Ok(Self {
             context: Arc::new(context),
+            engine,
             prompt: prompt.into(),
         })
     }
@@ -112,10 +177,31 @@ impl WhisperModel {
             .context
             .create_state()
             .map_err(|error| engine(&error))?;
-        let mut parameters = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
-        parameters.set_n_threads(1);
+        let greedy = self.parameters(SamplingStrategy::Greedy { best_of: 1 });
+        let beam = (self.engine.beam > 1).then(|| {
+            self.parameters(SamplingStrategy::BeamSearch {
+                beam_size: self.engine.beam as c_int,
+                patience: -1.0,
+            })
+        });
+        Ok(WhisperRecognizer {
+            state,
+            context: self.context.clone(),
+            greedy,
+            beam,
+            prompt: self.prompt.clone(),
+            abort: Arc::new(AtomicBool::new(false)),
+            padded: Vec::new(),
+        })
+    }
+
+    fn parameters(&self, strategy: SamplingStrategy) -> Parameters {
+        let mut parameters = FullParams::new(strategy);
+        parameters.set_n_threads(self.engine.threads as c_int);
         // Once a recogniser, because each call leaks a few bytes.
-        parameters.set_language(Some("zh"));
+        let known = whisper_rs::get_lang_id(&self.engine.language);
+        let language = known.and_then(whisper_rs::get_lang_str);
+        parameters.set_language(Some(language.unwrap_or("auto")));
         parameters.set_no_context(true);
         parameters.set_no_timestamps(true);
         parameters.set_single_segment(true);
@@ -126,14 +212,7 @@ impl WhisperModel {
         parameters.set_print_timestamps(false);
         // No hidden second decoding: loops are seen to here, where the context can grow.
         parameters.set_temperature_inc(0.0);
-        Ok(WhisperRecognizer {
-            state,
-            parameters: Parameters(parameters),
-            prompt: self.prompt.clone(),
-            end_of_text: self.context.token_eot(),
-            abort: Arc::new(AtomicBool::new(false)),
-            padded: Vec::new(),
-        })
+        Parameters(parameters)
     }
 }
 
@@ -145,28 +224,48 @@ struct Parameters(FullParams<'static, 'static>);
 #[allow(unsafe_code)]
 unsafe impl Send for Parameters {}
 
-/// Recognises on one thread.
+/// Recognises one utterance after the other.
 pub struct WhisperRecognizer {
     state: WhisperState,
-    parameters: Parameters,
+    context: Arc<WhisperContext>,
+    greedy: Parameters,
+    /// For finals, where more than one hypothesis is followed.
+    beam: Option<Parameters>,
     prompt: Arc<[c_int]>,
-    end_of_text: c_int,
     abort: Arc<AtomicBool>,
     padded: Vec<f32>,
 }
 
 struct Heard {
     text: String,
+    words: Vec<Word>,
     confidence: f32,
     no_speech: f32,
 }
 
+impl Heard {
+    /// Leaves out what stands from character `end` on.
+    fn cut(&mut self, end: usize) {
+        self.text = self.text.chars().take(end).collect();
+        self.words.retain(|word| word.to as usize <= end);
+    }
+}
+
 impl WhisperRecognizer {
-    fn pass(&mut self, clip: usize, context: usize) -> Result<Heard, RecognizerError> {
-        let mut parameters = self.parameters.0.clone();
-        parameters.set_tokens(&self.prompt);
+    fn pass(
+        &mut self,
+        utterance: &Utterance,
+        prompt: &[c_int],
+        context: usize,
+    ) -> Result<Heard, RecognizerError> {
+        let parameters = match (&self.beam, utterance.pass) {
+            (Some(beam), Pass::Endpoint | Pass::Final) => beam,
+            _ => &self.greedy,
+        };
+        let mut parameters = parameters.0.clone();
+        parameters.set_tokens(prompt);
         parameters.set_audio_ctx(context as c_int);
-        let seconds = clip.div_ceil(RATE.hertz() as usize);
+        let seconds = utterance.samples.len().div_ceil(RATE.hertz() as usize);
         parameters.set_max_tokens((seconds * TOKENS_PER_SECOND + TOKEN_MARGIN) as c_int);
         // SAFETY: the callback only reads the flag, which `self.abort` keeps alive through the pass.
         #[allow(unsafe_code)]
@@ -179,23 +278,53 @@ impl WhisperRecognizer {
             return Err(RecognizerError::Aborted);
         }
         outcome.map_err(|error| engine(&error))?;
-        let (mut bytes, mut sum, mut count, mut no_speech) = (Vec::new(), 0.0, 0_u32, 0.0_f32);
+        let (mut tokens, mut no_speech) = (Vec::new(), 0.0_f32);
+        let end_of_text = self.context.token_eot();
         for segment in self.state.as_iter() {
-            bytes.extend_from_slice(segment.to_bytes().map_err(|error| engine(&error))?);
             no_speech = no_speech.max(segment.no_speech_probability());
             for token in (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)) {
-                if token.token_id() < self.end_of_text {
-                    sum += token.token_probability();
-                    count += 1;
+                let data = token.token_data();
+                if data.id >= end_of_text {
+                    continue;
                 }
+                let end = u64::try_from(data.t_dtw).ok();
+                tokens.push(Token {
+                    bytes: token.to_bytes().map_err(|error| engine(&error))?.to_vec(),
+                    probability: data.p,
+                    end: end.map(|end| utterance.start + TIME_STEP * end as u32),
+                });
             }
         }
-        let text = guard::mend(&String::from_utf8_lossy(&bytes));
+        let sum: f32 = tokens.iter().map(|token| token.probability).sum();
+        let letters = letters(&tokens, utterance.voice, utterance.end);
+        let raw: String = letters
+            .iter()
+            .map(|letter: &Letter| letter.letter)
+            .collect();
+        let text = guard::mend(&raw);
         Ok(Heard {
+            words: carry(&raw, &words(&letters), &text),
             text,
-            confidence: if count == 0 { 0.0 } else { sum / count as f32 },
+            confidence: sum / tokens.len().max(1) as f32,
             no_speech,
         })
+    }
+
+    /// The tokens before the utterance: the house prompt with the words to expect, then what was said just before.
+    fn prompt(&self, utterance: &Utterance) -> Vec<c_int> {
+        let mut prompt = self.prompt.to_vec();
+        for text in [&utterance.prompt.hints, &utterance.prompt.said] {
+            if !text.reveal().is_empty() {
+                // Too long a text has no tokens here; the utterance is recognised without it.
+                let room = LONGEST_PROMPT.saturating_sub(prompt.len());
+                prompt.extend(
+                    self.context
+                        .tokenize(text.reveal(), room)
+                        .unwrap_or_default(),
+                );
+            }
+        }
+        prompt
     }
 }
 
@@ -209,22 +338,28 @@ impl Recognizer for WhisperRecognizer {
         let fitted = (self.padded.len() / SAMPLES_PER_POSITION + CONTEXT_MARGIN)
             .next_multiple_of(CONTEXT_STEP)
             .clamp(LEAST_CONTEXT, WHOLE_CONTEXT);
-        let mut heard = self.pass(clip, fitted)?;
+        let prompt = self.prompt(utterance);
+        let mut heard = self.pass(utterance, &prompt, fitted)?;
         if guard::loop_start(&heard.text).is_some() && fitted < WHOLE_CONTEXT {
-            heard = self.pass(clip, (fitted + RETRY_CONTEXT).min(WHOLE_CONTEXT))?;
+            let wider = (fitted + RETRY_CONTEXT).min(WHOLE_CONTEXT);
+            heard = self.pass(utterance, &prompt, wider)?;
         }
         if let Some(end) = guard::loop_start(&heard.text) {
-            heard.text = heard.text.chars().take(end).collect();
+            heard.cut(end);
         }
+        let shown = &utterance.prompt;
+        let is_echo = [PROMPT, shown.hints.reveal(), shown.said.reveal()]
+            .iter()
+            .any(|prompt| guard::is_echo(&heard.text, prompt));
         let invented = guard::is_stock_phrase(&heard.text)
             || heard.confidence < LEAST_CONFIDENCE
-            || ((heard.no_speech > LIKELY_SILENCE || guard::is_echo(&heard.text, PROMPT))
-                && heard.confidence < CONFIDENT);
+            || ((heard.no_speech > LIKELY_SILENCE || is_echo) && heard.confidence < CONFIDENT);
         if invented {
-            heard.text.clear();
+            heard.cut(0);
         }
         Ok(Hypothesis {
             text: Private::new(heard.text),
+            words: heard.words,
             confidence: heard.confidence.clamp(0.0, 1.0),
             took: began.elapsed(),
         })

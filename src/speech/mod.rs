@@ -2,7 +2,9 @@
 //!
 //! The recogniser itself is behind the [`Recognizer`] seam; the real one lives in `recognition/`.
 
+pub mod finish;
 pub mod segmenter;
+pub mod words;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audio::MediaTime;
 use crate::private::Private;
+use crate::speech::words::Word;
 
 /// The identity of a call in this gateway, unique for ever (not the SIP Call-ID, which the peer chose).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -114,8 +117,21 @@ pub struct Utterance {
     pub samples: Arc<[f32]>,
     /// When its first sample was heard.
     pub start: MediaTime,
-    /// When its last sample was heard.
+    /// When its first voice was heard.
+    pub voice: MediaTime,
+    /// When its last voice was heard.
     pub end: MediaTime,
+    /// What the decoder may take for what was written before.
+    pub prompt: Prompt,
+}
+
+/// What a decoder is told before it begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// Words to expect.
+    pub hints: Private<String>,
+    /// What the leg said just before these samples, in the same sentence.
+    pub said: Private<String>,
 }
 
 impl fmt::Debug for Utterance {
@@ -134,6 +150,8 @@ impl fmt::Debug for Utterance {
 pub struct Hypothesis {
     /// Punctuated text; empty when the recogniser heard no words.
     pub text: Private<String>,
+    /// Its words, on the call's clock; empty when the recogniser gives no times.
+    pub words: Vec<Word>,
     /// Mean token probability, 0.0 to 1.0.
     pub confidence: f32,
     /// How long the recogniser worked on it.

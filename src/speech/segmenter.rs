@@ -71,6 +71,8 @@ pub struct Segment {
     pub samples: Arc<[f32]>,
     /// When the first sample was heard.
     pub start: MediaTime,
+    /// When the first voice was heard.
+    pub voice: MediaTime,
     /// When the last voice was heard (the end of speech, not of the samples).
     pub end: MediaTime,
 }
@@ -92,6 +94,8 @@ pub enum Event {
 struct Growing {
     number: u32,
     start: u64,
+    /// Sample position of the first voiced step.
+    voiced_from: u64,
     samples: Vec<f32>,
     /// Voice probability of each step, for finding the quietest place.
     loudness: Vec<(u64, f32)>,
@@ -186,18 +190,26 @@ impl Segmenter {
             self.recent.drain(..surplus);
             return;
         }
+        let voiced_from = self.position - self.voiced_run;
         self.voiced_run = 0;
         let samples = std::mem::take(&mut self.recent);
-        self.begin(samples, self.position, out);
+        self.begin(samples, voiced_from, self.position, out);
     }
 
-    fn begin(&mut self, samples: Vec<f32>, voiced_until: u64, out: &mut Vec<Event>) {
+    fn begin(
+        &mut self,
+        samples: Vec<f32>,
+        voiced_from: u64,
+        voiced_until: u64,
+        out: &mut Vec<Event>,
+    ) {
         let start = self.position - samples.len() as u64;
         let number = self.next_number;
         self.next_number += 1;
         self.growing = Some(Growing {
             number,
             start,
+            voiced_from,
             samples,
             loudness: Vec::new(),
             voiced_until,
@@ -256,7 +268,7 @@ impl Segmenter {
         let voiced_until = growing.voiced_until;
         growing.voiced_until = voiced_until.min(at);
         out.push(Event::Due(self.segment(&growing, Pass::Final)));
-        self.begin(rest, voiced_until.max(at), out);
+        self.begin(rest, at, voiced_until.max(at), out);
     }
 
     fn segment(&self, growing: &Growing, pass: Pass) -> Segment {
@@ -268,6 +280,7 @@ impl Segmenter {
             pass,
             samples: samples.into(),
             start: time_of(growing.start),
+            voice: time_of(growing.voiced_from),
             end: time_of(growing.voiced_until),
         }
     }

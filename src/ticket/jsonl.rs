@@ -101,16 +101,8 @@ pub fn read(number: usize, line: &str) -> Result<Dialogue, JsonlError> {
             }
         };
         let start = MediaTime::ZERO + Duration::from_secs(id.into());
-        transcript.apply(Line {
-            id,
-            leg,
-            revision: 1,
-            text: Private::new(utterance.text),
-            is_final: true,
-            start,
-            end: start + Duration::from_secs(1),
-            confidence: 1.0,
-        });
+        let end = start + Duration::from_secs(1);
+        transcript.apply(Line::plain(id, leg, &utterance.text, start, end));
     }
     let facts = CallFacts {
         call: CallId::new(&call.id),

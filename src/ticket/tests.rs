@@ -241,19 +241,15 @@ fn no_text_however_broken_makes_the_drafter_fail() {
                 })
                 .collect();
             let length = words.chars().count();
+            let leg = if id % 2 == 0 {
+                Leg::Operator
+            } else {
+                Leg::Caller
+            };
+            let zero = crate::audio::MediaTime::ZERO;
             transcript.apply(crate::transcript::Line {
-                id,
-                leg: if id % 2 == 0 {
-                    Leg::Operator
-                } else {
-                    Leg::Caller
-                },
-                revision: 1,
-                text: words.into(),
-                is_final: true,
-                start: crate::audio::MediaTime::ZERO,
-                end: crate::audio::MediaTime::ZERO,
                 confidence: 0.5,
+                ..crate::transcript::Line::plain(id, leg, &words, zero, zero)
             });
             let facts = super::CallFacts {
                 call: crate::speech::CallId::new("broken"),

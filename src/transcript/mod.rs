@@ -1,11 +1,15 @@
 //! What was said in a call, as lines that grow from partial to final, on one clock for both legs.
 
+pub mod agree;
+
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::audio::MediaTime;
 use crate::private::Private;
+use crate::speech::finish::Change;
+use crate::speech::words::Word;
 use crate::speech::{CallId, Leg};
 
 /// One utterance as it stands on the operator's screen.
@@ -27,6 +31,48 @@ pub struct Line {
     pub end: MediaTime,
     /// 0.0 to 1.0.
     pub confidence: f32,
+    /// How many characters of the text no later version will change; of a final version all.
+    #[serde(default)]
+    pub committed: u32,
+    /// When each word was said.
+    #[serde(default)]
+    pub words: Vec<Word>,
+    /// Where the text differs from what was heard.
+    #[serde(default)]
+    pub changes: Vec<Change>,
+}
+
+impl Line {
+    /// A line whose text stands whole, without times for its words.
+    #[must_use]
+    pub fn plain(id: u32, leg: Leg, text: &str, start: MediaTime, end: MediaTime) -> Self {
+        Self {
+            id,
+            leg,
+            revision: 1,
+            text: text.into(),
+            is_final: true,
+            start,
+            end,
+            confidence: 1.0,
+            committed: text.chars().count() as u32,
+            words: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// When the characters from `from` up to `to` were said; the whole line's time where its words have none.
+    #[must_use]
+    pub fn time_of(&self, from: u32, to: u32) -> (MediaTime, MediaTime) {
+        let mut within = self
+            .words
+            .iter()
+            .filter(|word| word.from < to && from < word.to);
+        match within.next() {
+            None => (self.start, self.end),
+            Some(first) => (first.start, within.next_back().unwrap_or(first).end),
+        }
+    }
 }
 
 /// Who is in a call, for the records and the screens.

@@ -157,14 +157,15 @@ fn submission(call: &str, revision: u64) -> Submission {
             missing: vec![FieldName::Address],
         },
         lines: vec![Line {
-            id: 3,
-            leg: Leg::Caller,
             revision: 2,
-            text: "我的电话是".into(),
-            is_final: true,
-            start: MediaTime::from_millis(4_000),
-            end: MediaTime::from_millis(6_500),
             confidence: 0.7,
+            ..Line::plain(
+                3,
+                Leg::Caller,
+                "我的电话是",
+                MediaTime::from_millis(4_000),
+                MediaTime::from_millis(6_500),
+            )
         }],
     }
 }

@@ -1,0 +1,96 @@
+//! From what was recognised to what is written: the one seam where text is worked on.
+//!
+//! Behind the recogniser and before the transcript stands one [`Finish`]: it writes numbers as an operator would,
+//! corrects names by their sound, and says for each change what was heard. [`AsHeard`] changes nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::private::Private;
+use crate::speech::Leg;
+use crate::speech::words::{Word, carry};
+
+/// What was recognised in one utterance, or so far in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Spoken<'a> {
+    /// Who spoke.
+    pub leg: Leg,
+    /// As the recogniser wrote it.
+    pub text: &'a Private<String>,
+    /// Its words.
+    pub words: &'a [Word],
+    /// Whether this is the last version; partial ones should be written as the last one will be.
+    pub is_final: bool,
+}
+
+/// What kind of change was made to what was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// A spoken number, written in digits.
+    Number,
+    /// A word of a list, restored by its sound.
+    Hotword,
+}
+
+/// A stretch of the written text that differs in content from what was heard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Its first character in the written text.
+    pub from: u32,
+    /// Behind its last character.
+    pub to: u32,
+    /// What was heard in its place.
+    pub said: Private<String>,
+    /// What kind of change it is.
+    pub kind: ChangeKind,
+}
+
+/// An utterance as it is written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Written {
+    /// The text.
+    pub text: Private<String>,
+    /// Its words, with the times of what was heard.
+    pub words: Vec<Word>,
+    /// Where it differs from what was heard, in order.
+    pub changes: Vec<Change>,
+}
+
+/// Writes what was recognised. Pure and fast: it runs between two packets of a call.
+pub trait Finish: Send + Sync {
+    /// Writes it.
+    fn finish(&self, spoken: Spoken<'_>) -> Written;
+
+    /// Words that the decoder should expect from this leg, as it would read them in a text before; few, because each
+    /// pass pays for every token. `before` is what the leg said last.
+    fn hints(&self, leg: Leg, before: &Private<String>) -> Private<String> {
+        let _ = (leg, before);
+        Private::default()
+    }
+}
+
+/// Writes what was recognised as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AsHeard;
+
+impl Finish for AsHeard {
+    fn finish(&self, spoken: Spoken<'_>) -> Written {
+        Written {
+            text: spoken.text.clone(),
+            words: spoken.words.to_vec(),
+            changes: Vec::new(),
+        }
+    }
+}
+
+impl Written {
+    /// `text`, written in place of what was `spoken`: its words get their times.
+    #[must_use]
+    pub fn instead_of(spoken: Spoken<'_>, text: String, changes: Vec<Change>) -> Self {
+        Self {
+            words: carry(spoken.text.reveal(), spoken.words, &text),
+            text: Private::new(text),
+            changes,
+        }
+    }
+}
