@@ -187,7 +187,7 @@ impl Scribe {
                         heard: Some(hypothesis),
                         ..
                     }) if samples == segment.samples.len() => {
-                        self.conclude(id, hypothesis);
+                        self.conclude(id, &hypothesis);
                     }
                     Some(Endpoint {
                         samples,
@@ -243,7 +243,7 @@ impl Scribe {
                     };
                 }
                 if awaited {
-                    self.conclude(key.id, hypothesis);
+                    self.conclude(key.id, &hypothesis);
                 } else if open.awaited.is_none() && open.shown_pass < key.revision {
                     open.shown_pass = key.revision;
                     if let Some(endpoint) = open
@@ -254,7 +254,7 @@ impl Scribe {
                         endpoint.heard = Some(hypothesis.clone());
                     }
                     if !hypothesis.text.reveal().is_empty() {
-                        self.show(key.id, hypothesis, false);
+                        self.show(key.id, &hypothesis, false);
                     }
                 }
             }
@@ -293,7 +293,7 @@ impl Scribe {
         }
     }
 
-    fn conclude(&mut self, id: u32, hypothesis: Hypothesis) {
+    fn conclude(&mut self, id: u32, hypothesis: &Hypothesis) {
         // A line that was shown is taken back with an empty final version when no words were in it after all.
         if !hypothesis.text.reveal().is_empty()
             || self.open.get(&id).is_some_and(|open| open.shown > 0)
@@ -303,7 +303,7 @@ impl Scribe {
         self.open.remove(&id);
     }
 
-    fn show(&mut self, id: u32, hypothesis: Hypothesis, is_final: bool) {
+    fn show(&mut self, id: u32, hypothesis: &Hypothesis, is_final: bool) {
         let Some(open) = self.open.get_mut(&id) else {
             return;
         };

@@ -131,9 +131,9 @@ fn stretches(from: &[char], to: &[char]) -> Vec<(usize, usize)> {
     {
         // What lies between two kept characters was rewritten: evenly, when as many came out as went in.
         let (left, right) = (a - i, b - j);
-        for at in j..b {
-            source[at] = if left == right {
-                (i + at - j, i + at - j + 1)
+        for (at, source) in source[j..b].iter_mut().enumerate() {
+            *source = if left == right {
+                (i + at, i + at + 1)
             } else {
                 (i, a)
             };
