@@ -35,6 +35,7 @@ pub mod rtp;
 pub mod sip;
 pub mod speech;
 pub mod store;
+pub mod text;
 pub mod ticket;
 pub mod ticketing;
 pub mod transcript;

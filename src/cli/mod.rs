@@ -2,11 +2,13 @@
 
 mod demo;
 mod draft;
+mod eval_ticket;
 mod log;
 mod models;
 mod phone;
 mod progress;
 mod serve;
+mod taxonomy;
 mod transcribe;
 
 use std::fmt;
@@ -40,6 +42,11 @@ enum Command {
     Transcribe(transcribe::Arguments),
     /// Fill draft tickets from written dialogues
     Draft(draft::Arguments),
+    /// Score draft tickets against those that good operators wrote
+    EvalTicket(eval_ticket::Arguments),
+    /// Train and judge the classifier of a hotline's own categories
+    #[command(subcommand)]
+    Taxonomy(taxonomy::Command),
     /// A test phone that calls and plays a recording
     Call(phone::CallArguments),
     /// A test phone that answers calls and plays a recording
@@ -91,6 +98,8 @@ pub fn run() -> ExitCode {
         Command::Models(arguments) => models::run(&arguments),
         Command::Transcribe(arguments) => transcribe::run(&arguments),
         Command::Draft(arguments) => draft::run(&arguments),
+        Command::EvalTicket(arguments) => eval_ticket::run(&arguments),
+        Command::Taxonomy(command) => taxonomy::run(&command),
         Command::Call(arguments) => phone::call(arguments),
         Command::Answer(arguments) => phone::answer(arguments),
 

@@ -5,8 +5,11 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use super::noise::{Dice, spoiled};
 use super::{Drafter, jsonl::JsonlError};
 use super::{FieldName, FieldValue, TicketDraft, jsonl};
+use crate::private::Private;
+use crate::transcript::{Line, Transcript};
 
 /// The ticket that a good operator wrote; a field that is absent or null is to stay empty.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -92,18 +95,21 @@ pub struct Report {
     pub scores: Vec<(&'static str, Score)>,
     /// Every difference.
     pub misses: Vec<Miss>,
+    /// Wrong numbers to call back that the draft was sure of: the one mistake that nobody would notice.
+    pub sure_but_wrong_phones: usize,
 }
 
+/// The confidence from which nobody checks a value.
+pub const SURE: f32 = 0.8;
+
 /// The fields whose mean is the field score.
-const JUDGED: [&str; 12] = [
+const JUDGED: [&str; 10] = [
     "request_type",
-    "category1",
     "category",
     "lead_department",
     "caller_name",
     "contact_phone",
     "address",
-    "district",
     "subject",
     "amount_yuan",
     "urgency",
@@ -204,6 +210,12 @@ impl Report {
             let points = f64::from(u8::from(expected == drafted));
             self.add(id, field, points, expected, drafted);
         }
+        let phone = draft.fields.get(&FieldName::ContactPhone);
+        if phone.is_some_and(|field| field.confidence >= SURE)
+            && text(FieldName::ContactPhone) != gold.contact_phone.clone().unwrap_or_default()
+        {
+            self.sure_but_wrong_phones += 1;
+        }
         if let Some(expected) = &gold.event_time {
             let drafted = text(FieldName::EventTime);
             self.add(
@@ -286,15 +298,25 @@ impl fmt::Display for Report {
                 score.count
             )?;
         }
+        writeln!(
+            f,
+            "wrong phones of {SURE} or more: {}",
+            self.sure_but_wrong_phones
+        )?;
         write!(f, "{:<16} {:>6.3}", "field score", self.total())
     }
 }
 
-/// Drafts every dialogue of a file and judges it; a dialogue without `gold` is not judged.
+/// Drafts every dialogue of a file and judges it; a dialogue without `gold` is not judged. `prepare` may change a
+/// dialogue first (spoil it, or put in its place what was heard), and says whether it is to be judged.
 ///
 /// # Errors
 /// [`JsonlError`] for a line that is no dialogue or whose `gold` is not of the right shape.
-pub fn evaluate(drafter: &Drafter, text: &str) -> Result<Report, JsonlError> {
+pub fn evaluate(
+    drafter: &Drafter,
+    text: &str,
+    mut prepare: impl FnMut(&mut jsonl::Dialogue) -> bool,
+) -> Result<Report, JsonlError> {
     #[derive(Deserialize)]
     struct Judged {
         gold: Option<Gold>,
@@ -305,18 +327,32 @@ pub fn evaluate(drafter: &Drafter, text: &str) -> Result<Report, JsonlError> {
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
     {
-        let dialogue = jsonl::read(index + 1, line)?;
+        let mut dialogue = jsonl::read(index + 1, line)?;
         let judged: Judged = serde_json::from_str(line).map_err(|_| JsonlError {
             line: index + 1,
             what: format!("gold of {} is of the wrong shape", dialogue.facts.call),
             remedy: "give texts, lists for category and departments, a number and a truth value",
         })?;
-        if let Some(gold) = judged.gold {
+        if let Some(gold) = judged.gold
+            && prepare(&mut dialogue)
+        {
             let draft = drafter.draft(&dialogue.transcript, &dialogue.facts);
             report.judge(dialogue.facts.call.as_str(), &draft, &gold);
         }
     }
     Ok(report)
+}
+
+/// Makes `share` of a dialogue's letters wrong, as a recogniser would.
+pub fn spoil(dialogue: &mut jsonl::Dialogue, share: f64, dice: &mut Dice) {
+    let mut transcript = Transcript::default();
+    for line in dialogue.transcript.lines() {
+        transcript.apply(Line {
+            text: Private::new(spoiled(line.text.reveal(), share, dice)),
+            ..line.clone()
+        });
+    }
+    dialogue.transcript = transcript;
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! From transcript to draft ticket: fields with their evidence, and the seam to the ticketing backend.
 //!
 //! [`Drafter`] reads the final lines and fills a [`TicketDraft`] by rules and by the phrases of a [`Taxonomy`]; each
-//! field has its own file. [`jsonl`] reads written dialogues and writes drafts, [`eval`] scores them.
+//! field has its own file. [`jsonl`] reads written dialogues and writes drafts, [`eval`] scores them, [`noise`] spoils
+//! them first. [`classifier`] learns from labelled texts what a matter is about.
 
+pub mod classifier;
 pub mod desk;
 mod draft;
 mod drafter;
@@ -10,6 +12,7 @@ pub mod eval;
 pub mod jsonl;
 mod matter;
 mod money;
+pub mod noise;
 mod numbers;
 mod person;
 mod phone;

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, whether it is pure, and the rooms that it may import besides itself and `private`.
-const ROOMS: [(&str, bool, &[&str]); 17] = [
+const ROOMS: [(&str, bool, &[&str]); 18] = [
     ("audio", true, &[]),
     ("rtp", true, &["audio"]),
     ("sip", true, &["audio", "speech"]),
     ("speech", true, &["audio"]),
+    ("text", true, &["audio"]),
     ("transcript", true, &["audio", "speech"]),
-    ("ticket", true, &["audio", "speech", "transcript"]),
+    ("ticket", true, &["audio", "speech", "text", "transcript"]),
     (
         "events",
         false,
