@@ -4,6 +4,7 @@
 
 pub mod multipart;
 pub mod sdp;
+pub mod siprec;
 
 pub use self::multipart::Body;
 use crate::private::Private;
