@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use xinqiao::audio::codec::{Codec, Encoder};
 use xinqiao::audio::resample::Resampler;
 use xinqiao::events::Bus;
-use xinqiao::gateway::calls::Calls;
+use xinqiao::gateway::calls::{Calls, MediaThreads};
 use xinqiao::gateway::keeper::Keeper;
 use xinqiao::gateway::ports::PortPool;
 use xinqiao::gateway::sip::{NewCall, Transport};
@@ -70,7 +70,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ring: Duration::from_mins(1),
         flush: Duration::ZERO,
         most: CALLS,
-        pool: pool.clone(),
+        threads: MediaThreads::start(1)?,
+        pool: Some(pool.clone()),
         bus: Bus::new(1),
         keeper: Arc::new(Keeper::default()),
         drafter: Arc::new(Drafter::new(Taxonomy::embedded())),

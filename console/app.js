@@ -12,6 +12,7 @@ const LABELS = new Map(FIELDS);
 const SPEAKERS = { caller: "市民", operator: "话务员", mono: "录音" };
 const ALARMS = {
   speech_without_text: (who) => `${who}一侧有说话声，但没有识别出文字，请以听到的为准。`,
+  recognition_off: () => "语音识别已关闭，本通话没有转写。",
   no_media: (who) => `收不到${who}一侧的声音，请确认对方是否听得到。`,
 };
 const REASONS = {

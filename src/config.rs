@@ -65,6 +65,8 @@ pub struct Media {
     pub last_port: u16,
     /// How long a closed call's ports stay bound, so that stale media cannot enter a new call.
     pub quiet_s: u64,
+    /// Threads that carry media; 0 for one for every two cores.
+    pub threads: usize,
 }
 
 /// Who answers.
@@ -134,6 +136,7 @@ impl Default for Media {
             first_port: 20_000,
             last_port: 21_999,
             quiet_s: 5,
+            threads: 0,
         }
     }
 }
@@ -287,6 +290,15 @@ impl Config {
         match self.recognition.workers {
             0 => (cores() / self.recognition.threads).max(1),
             workers => workers,
+        }
+    }
+
+    /// Threads that carry media.
+    #[must_use]
+    pub fn media_threads(&self) -> usize {
+        match self.media.threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
+            threads => threads,
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Setup {
     pub ring: Duration,
     /// How long the last words may take after the end.
     pub flush: Duration,
+    /// Whether anybody recognises what is said; if not, nothing is listened to.
+    pub recognised: bool,
     /// Fills the draft.
     pub drafter: Arc<Drafter>,
     /// Writes what was recognised.

@@ -7,7 +7,6 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{NO_MEDIA_AFTER, Reason, Transmit, ear::Ear};
-use crate::audio::MediaTime;
 use crate::audio::codec::Codec;
 use crate::rtp::Packet;
 use crate::rtp::forward::{Forwarder, Mapping};
@@ -16,7 +15,7 @@ use crate::rtp::rtcp::{Remote, Reports, Sent};
 use crate::rtp::stats::StreamStats;
 use crate::sip::sdp::{self, Description, Direction, Local, Negotiated};
 use crate::speech::Leg;
-use crate::speech::segmenter::{Event, Settings};
+use crate::speech::segmenter::Event;
 
 /// One leg.
 pub struct Side {
@@ -29,8 +28,8 @@ pub struct Side {
     sent: Sent,
     reports: Reports,
     buffer: Option<ListenBuffer>,
-    /// What this leg is heard through.
-    pub ear: Ear,
+    /// What this leg is heard through, if anybody recognises what is said.
+    ear: Option<Ear>,
     last_packet: Instant,
     alarmed: bool,
     events: Vec<Event>,
@@ -38,7 +37,7 @@ pub struct Side {
 
 impl Side {
     /// A leg that is told to send to `rtp`; `seed` gives its stream's random beginnings.
-    pub fn new(leg: Leg, now: Instant, rtp: SocketAddr, seed: u64, listening: &Settings) -> Self {
+    pub fn new(leg: Leg, now: Instant, rtp: SocketAddr, seed: u64, ear: Option<Ear>) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let ssrc = random.random();
         // Half the sequence numbers lie ahead, so that the first wrap is some minutes away (RFC 3711 §3.3.1).
@@ -61,7 +60,7 @@ impl Side {
             },
             reports: Reports::new(now, random.random()),
             buffer: None,
-            ear: Ear::new(listening.clone(), MediaTime::ZERO),
+            ear,
             last_packet: now,
             alarmed: false,
             events: Vec::new(),
@@ -199,17 +198,26 @@ impl Side {
             buffer.finish();
         }
         while let Some(heard) = buffer.poll(now) {
-            self.ear.listen(&heard.frame, &mut self.events);
+            if let Some(ear) = &mut self.ear {
+                ear.listen(&heard.frame, &mut self.events);
+            }
         }
         if end {
-            self.ear.flush(&mut self.events);
+            if let Some(ear) = &mut self.ear {
+                ear.flush(&mut self.events);
+            }
             // What comes after the end is nobody's.
             self.agreed = None;
         }
-        let voiced = self.ear.voiced();
+        let voiced = self.voiced();
         for event in self.events.drain(..) {
             tell(voiced, event);
         }
+    }
+
+    /// All the voice heard so far.
+    pub fn voiced(&self) -> Duration {
+        self.ear.as_ref().map_or(Duration::ZERO, Ear::voiced)
     }
 
     /// What came in, once something has.

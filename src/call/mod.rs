@@ -93,6 +93,11 @@ impl Call {
             operator: setup.operator.clone(),
             started_at: setup.wall,
         });
+        let ear = || {
+            setup
+                .recognised
+                .then(|| Ear::new(setup.listening.clone(), MediaTime::ZERO))
+        };
         let mut call = Self {
             offer: None,
             began: now,
@@ -102,20 +107,8 @@ impl Call {
                 until: now + setup.ring,
             },
             sides: [
-                Side::new(
-                    Leg::Caller,
-                    now,
-                    setup.caller_media,
-                    setup.seed,
-                    &setup.listening,
-                ),
-                Side::new(
-                    Leg::Operator,
-                    now,
-                    setup.operator_media,
-                    !setup.seed,
-                    &setup.listening,
-                ),
+                Side::new(Leg::Caller, now, setup.caller_media, setup.seed, ear()),
+                Side::new(Leg::Operator, now, setup.operator_media, !setup.seed, ear()),
             ],
             scribe: Scribe::new(setup.id.clone(), setup.finish.clone()),
             facts,
@@ -125,6 +118,13 @@ impl Call {
             outputs: VecDeque::from([Output::Transcript(started)]),
             setup,
         };
+        if !call.setup.recognised {
+            let alarm = TranscriptEvent::Alarm {
+                leg: Leg::Caller,
+                alarm: AlarmKind::RecognitionOff,
+            };
+            call.outputs.push_back(Output::Transcript(alarm));
+        }
         match call.read_offer() {
             Ok(offer) => {
                 let mut codecs = offer.as_ref().map(Description::codecs).unwrap_or_default();
@@ -171,7 +171,7 @@ impl Call {
                 datagram,
             } => self.sides[index(leg)].report(now, source, datagram),
             Input::Heard(key, outcome) => {
-                let voiced = self.sides[index(key.leg)].ear.voiced();
+                let voiced = self.sides[index(key.leg)].voiced();
                 self.scribe.heard(now, &key, outcome, voiced);
             }
             Input::Sip(event) => self.signal(now, event),

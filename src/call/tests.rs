@@ -74,6 +74,7 @@ impl World {
             seed: 42,
             ring: Duration::from_secs(30),
             flush: Duration::from_secs(5),
+            recognised: true,
             drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
             finish: Arc::new(AsHeard),
             listening: Settings::default(),

@@ -11,6 +11,8 @@ use super::ConfigError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recognition {
+    /// Whether anything is recognised at all; if not, calls are bridged without a transcript.
+    pub enabled: bool,
     /// A name from `xinqiao models list`, or the path of any ggml whisper model.
     pub model: String,
     /// The folder that `xinqiao models pull` filled.
@@ -44,6 +46,7 @@ pub struct Listening {
 impl Default for Recognition {
     fn default() -> Self {
         Self {
+            enabled: true,
             model: "whisper-base".to_owned(),
             models_dir: "data/models".into(),
             workers: 0,

@@ -14,15 +14,13 @@ pub use server::{ServeError, Services, bind, serve};
 /// How far the threads of media and signalling stand before others, where the system allows it (`LimitNICE=` of systemd).
 const NICE: i32 = -10;
 
-/// The runtime that media and signalling run on.
+/// The runtime that signalling and the servers run on; media has threads of its own.
 ///
 /// # Errors
 /// When the system refuses threads.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Packets are looked for between few tasks, so that none waits for many calls' listening.
-        .event_interval(5)
         .on_thread_start(|| {
             // Without the right to it, the threads are as urgent as any other.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);

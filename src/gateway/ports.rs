@@ -1,13 +1,12 @@
 //! The UDP ports of calls: an even one for RTP and the next for RTCP, bound for as long as stale media may come.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
-use tokio::net::UdpSocket;
+use std::time::{Duration, Instant};
 
 /// Room for the packets of some hundred milliseconds, should the process be held up.
 const RECEIVE_BUFFER: usize = 256 * 1024;
@@ -35,7 +34,7 @@ pub struct PortPool {
 }
 
 impl PortPool {
-    /// Ports `first` to `last` of the local `address`; a retired pair stays bound for `quiet`.
+    /// Ports `first` to `last` of the local `address`; a pair is to rest for `quiet` after its call.
     #[must_use]
     pub fn new(address: IpAddr, first: u16, last: u16, quiet: Duration) -> Self {
         let first = first.next_multiple_of(2);
@@ -87,16 +86,35 @@ impl PortPool {
         // The kernel may grant less; media then only survives shorter stalls.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
         socket.bind(&address.into())?;
-        UdpSocket::from_std(socket.into())
+        Ok(socket.into())
     }
 
-    /// Keeps a closed call's ports bound for the quiet period.
-    pub fn retire(&self, sockets: MediaSockets) {
-        let quiet = self.quiet;
-        tokio::spawn(async move {
-            tokio::time::sleep(quiet).await;
-            drop(sockets);
-        });
+    /// How long a pair is to rest, so that stale media cannot enter a new call.
+    #[must_use]
+    pub const fn quiet(&self) -> Duration {
+        self.quiet
+    }
+}
+
+/// Ports whose calls have ended, bound as long as they rest.
+#[derive(Debug, Default)]
+pub struct Resting(VecDeque<(Instant, [MediaSockets; 2])>);
+
+impl Resting {
+    /// Keeps a call's ports bound `until` then.
+    pub fn rest(&mut self, until: Instant, ports: [MediaSockets; 2]) {
+        self.0.push_back((until, ports));
+    }
+
+    /// Gives back the ports that have rested, and says when the next ones will have.
+    pub fn release(&mut self, now: Instant) -> Option<Instant> {
+        while let Some((until, _)) = self.0.front() {
+            if *until > now {
+                return Some(*until);
+            }
+            self.0.pop_front();
+        }
+        None
     }
 }
 
@@ -129,9 +147,9 @@ impl std::error::Error for PortsError {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn pairs_are_even_and_a_retired_one_rests_for_the_quiet_period() {
-        let quiet = Duration::from_millis(200);
+    #[test]
+    fn pairs_are_even_and_those_of_an_ended_call_rest_for_the_quiet_period() {
+        let quiet = Duration::from_secs(5);
         let pool = PortPool::new(IpAddr::from([127, 0, 0, 1]), 47_311, 47_315, quiet);
         let (one, two) = (pool.bind().expect("free"), pool.bind().expect("free"));
         assert_eq!(one.local.port() % 2, 0);
@@ -145,11 +163,15 @@ mod tests {
             said.contains("47312–47315") && said.contains("media.first_port"),
             "{said}"
         );
-        let port = one.local.port();
-        pool.retire(one);
-        assert!(pool.bind().is_err(), "the retired pair must rest");
-        tokio::time::sleep(2 * quiet).await;
+        let (now, port) = (Instant::now(), one.local.port());
+        let mut resting = Resting::default();
+        resting.rest(now + pool.quiet(), [one, two]);
+        assert_eq!(
+            resting.release(now + quiet - Duration::from_millis(1)),
+            Some(now + quiet)
+        );
+        assert!(pool.bind().is_err(), "the retired pairs must rest");
+        assert_eq!(resting.release(now + quiet), None);
         assert_eq!(pool.bind().expect("free again").local.port(), port);
-        drop(two);
     }
 }

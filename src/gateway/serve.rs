@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::calls::Calls;
+use super::calls::{Calls, MediaThreads};
 use super::keeper::Keeper;
 use super::ports::PortPool;
 use super::server::{self, ServeError, Services};
@@ -47,6 +47,8 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The threads that carry media cannot be started.
+    Threads(io::Error),
     /// The gateway's records cannot be opened or written.
     Store(StoreError),
     /// The reference backend's records cannot be opened.
@@ -84,6 +86,10 @@ impl fmt::Display for StartError {
                 "the folder {} cannot be made ({source}); allow it, or set store.database and ticketing.database elsewhere",
                 folder.display()
             ),
+            Self::Threads(source) => write!(
+                f,
+                "the media threads cannot be started ({source}); allow the process more threads and open files"
+            ),
             Self::Store(error) => error.fmt(f),
             Self::Book(error) => error.fmt(f),
             Self::TaxonomyFile { file, source } => {
@@ -107,7 +113,9 @@ impl std::error::Error for StartError {
             Self::Model(error) => error,
             Self::Load(error) => error,
             Self::Recognition(error) => error,
-            Self::Folder { source, .. } | Self::TaxonomyFile { source, .. } => source,
+            Self::Folder { source, .. }
+            | Self::TaxonomyFile { source, .. }
+            | Self::Threads(source) => source,
             Self::Store(error) => error,
             Self::Book(error) => error,
             Self::Taxonomy(error) => error,
@@ -145,9 +153,13 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let models = ModelStore::new(&config.recognition.models_dir);
-        let path = models
-            .path_of(&config.recognition.model)
+        let path = config
+            .recognition
+            .enabled
+            .then(|| {
+                ModelStore::new(&config.recognition.models_dir).path_of(&config.recognition.model)
+            })
+            .transpose()
             .map_err(StartError::Model)?;
         let taxonomy = taxonomy(config.ticketing.taxonomy.as_deref())?;
         // Addresses first: they are the likeliest to be taken, and nothing is written until they are ours.
@@ -167,12 +179,24 @@ impl Gateway {
         };
         let (edge, accept) = SipEdge::bind(sip_config).await.map_err(StartError::Sip)?;
 
-        let model =
-            WhisperModel::load_for(&path, engine(&config.recognition)).map_err(StartError::Load)?;
-        let pool = RecognitionPool::start(config.workers(), config.recognition.queue, move || {
-            model.recognizer()
-        })
-        .map_err(StartError::Recognition)?;
+        let pool = match path {
+            Some(path) => {
+                let model = WhisperModel::load_for(&path, engine(&config.recognition))
+                    .map_err(StartError::Load)?;
+                let (workers, queue) = (config.workers(), config.recognition.queue);
+                let pool = RecognitionPool::start(workers, queue, move || model.recognizer())
+                    .map_err(StartError::Recognition)?;
+                Some(Arc::new(pool))
+            }
+            None => {
+                warn!(
+                    "recognition is switched off by recognition.enabled: calls have no transcript"
+                );
+                None
+            }
+        };
+        allow_open_files(config.calls.max);
+        let threads = MediaThreads::start(config.media_threads()).map_err(StartError::Threads)?;
 
         let reference = config
             .ticketing
@@ -227,7 +251,8 @@ impl Gateway {
             ring: config.ring(),
             flush: Duration::from_secs(config.calls.flush_s),
             most: config.calls.max,
-            pool: Arc::new(pool),
+            threads,
+            pool,
             bus: bus.clone(),
             keeper: keeper.clone(),
             drafter: Arc::new(Drafter::new(taxonomy)),
@@ -366,6 +391,26 @@ pub fn taxonomy(folder: Option<&Path>) -> Result<Taxonomy, StartError> {
         phrases: &phrases,
     };
     Taxonomy::parse(&sources).map_err(StartError::Taxonomy)
+}
+
+/// Asks the system for as many open files as `calls` at once need: four sockets each, as many again while ports rest.
+fn allow_open_files(calls: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = 12 * calls as u64 + 1_024;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let allowed = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = Rlimit {
+        current: Some(allowed),
+        maximum,
+    };
+    if setrlimit(Resource::Nofile, raised).is_err() || allowed < wanted {
+        warn!(
+            "the system allows {allowed} open files, and calls.max = {calls} may need {wanted}; raise LimitNOFILE"
+        );
+    }
 }
 
 /// Where this machine reaches a server of its own.

@@ -62,6 +62,7 @@ fn transcript_body(call_id: &str, event: &TranscriptEvent) -> transcript::event:
             let kind = match alarm {
                 AlarmKind::SpeechWithoutText => transcript::AlarmKind::SpeechWithoutText,
                 AlarmKind::NoMedia => transcript::AlarmKind::NoMedia,
+                AlarmKind::RecognitionOff => transcript::AlarmKind::RecognitionOff,
             };
             Body::Alarm(transcript::Alarm {
                 leg: leg(*on).into(),

@@ -98,6 +98,8 @@ pub enum AlarmKind {
     SpeechWithoutText,
     /// No media arrives on a leg.
     NoMedia,
+    /// This gateway does not recognise: the call has no transcript.
+    RecognitionOff,
 }
 
 /// What happens to a call's transcript, in order.

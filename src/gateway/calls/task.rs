@@ -1,0 +1,292 @@
+//! One call at the edge: it owns the call's state machine, its sockets and its channels, and does what the call wants.
+
+use std::collections::VecDeque;
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Instant, SystemTime};
+
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::info;
+
+use super::super::ports::MediaSockets;
+use super::super::sip::NewCall;
+use super::Calls;
+use super::threads::Newcomer;
+use crate::call::{Call, DraftOutput, Input, Output, Setup, Summary, Transmit};
+use crate::events::Payload;
+use crate::recognition::Job;
+use crate::speech::{CallId, Leg, Outcome, UtteranceKey};
+use crate::ticket::desk::{DraftKey, Submission};
+
+/// Hypotheses on their way to a call; as many as it has passes under way.
+struct Inbox {
+    heard: Mutex<VecDeque<(UtteranceKey, Outcome)>>,
+    waker: Waker,
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(UtteranceKey, Outcome)>> {
+        // Nothing panics under the lock.
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, key: UtteranceKey, outcome: Outcome) {
+        self.lock().push_back((key, outcome));
+        self.waker.wake_by_ref();
+    }
+
+    fn take(&self) -> Option<(UtteranceKey, Outcome)> {
+        self.lock().pop_front()
+    }
+}
+
+/// Which of a call's four sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Port {
+    pub leg: Leg,
+    pub rtcp: bool,
+}
+
+impl Port {
+    pub const ALL: [Self; 4] = [
+        Self {
+            leg: Leg::Caller,
+            rtcp: false,
+        },
+        Self {
+            leg: Leg::Operator,
+            rtcp: false,
+        },
+        Self {
+            leg: Leg::Caller,
+            rtcp: true,
+        },
+        Self {
+            leg: Leg::Operator,
+            rtcp: true,
+        },
+    ];
+}
+
+/// One call.
+pub(super) struct Task {
+    calls: Arc<Calls>,
+    call: Call,
+    id: CallId,
+    new: NewCall,
+    media: [MediaSockets; 2],
+    inbox: Arc<Inbox>,
+    /// Rings when the gateway ends its calls; gone once it has.
+    end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// When the call wants to be drained even if nothing happens.
+    pub wake: Option<Instant>,
+    /// The adapter has no more events.
+    silent: bool,
+    _running: TaskTrackerToken,
+}
+
+impl Task {
+    /// A call that `waker` wakes: [`Task::signal`] is due then.
+    pub fn new(newcomer: Newcomer, waker: Waker) -> Self {
+        let Newcomer {
+            calls,
+            new,
+            media,
+            running,
+        } = newcomer;
+        let id = CallId::new(&format!("{:032x}", rand::random::<u128>()));
+        let named =
+            |sockets: &MediaSockets| SocketAddr::new(calls.media_address, sockets.local.port());
+        let setup = Setup {
+            id: id.clone(),
+            incoming: new.incoming.clone(),
+            operator: calls.operator.clone(),
+            caller_media: named(&media[0]),
+            operator_media: named(&media[1]),
+            wall: SystemTime::now(),
+            seed: rand::random(),
+            ring: calls.ring,
+            flush: calls.flush,
+            recognised: calls.pool.is_some(),
+            drafter: calls.drafter.clone(),
+            finish: calls.finish.clone(),
+            listening: calls.listening.clone(),
+        };
+        info!(call = %id, sip = %new.incoming.sip_call_id, "call from {}", new.source);
+        let inbox = Inbox {
+            heard: Mutex::default(),
+            waker,
+        };
+        Self {
+            call: Call::new(Instant::now(), setup),
+            id,
+            new,
+            media,
+            inbox: Arc::new(inbox),
+            end: Some(Box::pin(calls.end.clone().cancelled_owned())),
+            wake: None,
+            silent: false,
+            calls,
+            _running: running,
+        }
+    }
+
+    /// The gateway's identifier of the call.
+    pub const fn id(&self) -> &CallId {
+        &self.id
+    }
+
+    pub fn socket(&self, port: Port) -> &UdpSocket {
+        let sockets = &self.media[usize::from(port.leg == Leg::Operator)];
+        if port.rtcp {
+            &sockets.rtcp
+        } else {
+            &sockets.rtp
+        }
+    }
+
+    /// Takes a datagram and forwards what it gives.
+    pub fn carry(&mut self, now: Instant, port: Port, source: SocketAddr, datagram: &[u8]) {
+        let leg = port.leg;
+        let input = if port.rtcp {
+            Input::Rtcp {
+                leg,
+                source,
+                datagram,
+            }
+        } else {
+            Input::Rtp {
+                leg,
+                source,
+                datagram,
+            }
+        };
+        self.call.handle(now, input);
+        while let Some(transmit) = self.call.transmit() {
+            self.send(&transmit);
+        }
+    }
+
+    fn send(&self, transmit: &Transmit) {
+        let port = Port {
+            leg: transmit.leg,
+            rtcp: transmit.rtcp,
+        };
+        // A full send buffer loses the packet, as the network might; waiting would delay those behind it.
+        let _ = self.socket(port).send_to(&transmit.datagram, transmit.to);
+    }
+
+    /// Takes what signalling, recognition and shutdown have for the call.
+    pub fn signal(&mut self, now: Instant) {
+        let inbox = self.inbox.clone();
+        let mut context = Context::from_waker(&inbox.waker);
+        while !self.silent {
+            match self.new.events.poll_recv(&mut context) {
+                Poll::Ready(Some(event)) => self.call.handle(now, Input::Sip(event)),
+                Poll::Ready(None) => {
+                    self.silent = true;
+                    // The adapter has let go of the call without saying why.
+                    self.call.handle(now, Input::End("the signalling was lost"));
+                }
+                Poll::Pending => break,
+            }
+        }
+        while let Some((key, outcome)) = inbox.take() {
+            self.call.handle(now, Input::Heard(key, outcome));
+        }
+        if let Some(end) = &mut self.end
+            && end.as_mut().poll(&mut context).is_ready()
+        {
+            self.end = None;
+            self.call
+                .handle(now, Input::End("the gateway is shutting down"));
+        }
+    }
+
+    /// Does what the call wants; whether it has ended.
+    pub fn drain(&mut self) -> bool {
+        loop {
+            match self.call.poll(Instant::now()) {
+                Output::Transmit(transmit) => self.send(&transmit),
+                // The adapter takes a call's few commands at once, or has ended the call and says so by its events.
+                Output::Sip(command) => drop(self.new.commands.try_send(command)),
+                Output::Recognize(utterance, due) => {
+                    let inbox = self.inbox.clone();
+                    let reply = Box::new(move |key, outcome| inbox.put(key, outcome));
+                    // Without workers a call has no ears, and asks for nothing.
+                    if let Some(pool) = &self.calls.pool {
+                        pool.submit(Job {
+                            utterance,
+                            due,
+                            reply,
+                        });
+                    }
+                }
+                Output::Transcript(event) => {
+                    self.calls.bus.publish(&self.id, Payload::Transcript(event));
+                }
+                Output::Draft(draft) => self.hand_over(draft),
+                Output::Ended(summary) => {
+                    self.log(&summary);
+                    return true;
+                }
+                Output::Deadline(at, _) => {
+                    self.wake = Some(at);
+                    return false;
+                }
+                Output::Idle => {
+                    self.wake = None;
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Publishes the draft and has it brought to disk.
+    fn hand_over(&self, output: DraftOutput) {
+        let DraftOutput {
+            revision,
+            draft,
+            lines,
+            closes,
+        } = output;
+        self.calls.bus.publish(
+            &self.id,
+            Payload::Draft {
+                revision,
+                draft: draft.clone(),
+            },
+        );
+        let key = DraftKey {
+            call: self.id.clone(),
+            revision,
+        };
+        let submission = Submission {
+            key,
+            draft: Arc::unwrap_or_clone(draft),
+            lines,
+        };
+        self.calls.keeper.hold(submission, closes);
+    }
+
+    fn log(&self, summary: &Summary) {
+        info!(call = %self.id, duration = %summary.duration, "call over: {}", summary.reason);
+        for (index, leg) in [Leg::Caller, Leg::Operator].into_iter().enumerate() {
+            if let Some(stats) = &summary.streams[index] {
+                info!(call = %self.id, %leg, "{stats}");
+            }
+            if let Some(reported) = &summary.reported[index] {
+                info!(call = %self.id, %leg, "reports of ours: {reported}");
+            }
+        }
+    }
+
+    /// What is left of a call that has ended: its ports, and how long they rest.
+    pub fn into_ports(self) -> ([MediaSockets; 2], std::time::Duration) {
+        let quiet = self.calls.ports.quiet();
+        (self.media, quiet)
+    }
+}

@@ -1,0 +1,485 @@
+//! The threads that carry media: each owns many calls, waits for all their sockets at once, and forwards first.
+//!
+//! A turn: wait for packets → forward every one that is there → take letters (signalling, hypotheses) → listen, call
+//! by call, for a fraction of a millisecond → look for packets again. So no call's listening delays another call's
+//! packet by more than the listening to one call takes, and a call still has one owner.
+//!
+//! When packets come thick, a thread pauses between turns for a fraction of what anybody could hear: it then finds
+//! several at once, and is not put to sleep and woken for every single one.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::error;
+
+use super::super::NICE;
+use super::super::ports::{MediaSockets, Resting};
+use super::super::sip::NewCall;
+use super::Calls;
+use super::task::{Port, Task};
+
+/// A datagram longer than this is no telephony: 60 ms of L16 take 1,920 bytes.
+const LONGEST_DATAGRAM: usize = 2_048;
+
+/// Sockets that are looked at in one turn; the others come in the next.
+const EVENTS: usize = 256;
+
+/// How long a thread listens before it looks for packets again.
+const LISTEN: Duration = Duration::from_micros(200);
+
+/// How long a busy thread lets packets gather; with the system's own slack it becomes about 0.2 ms.
+const GATHER: Duration = Duration::from_micros(150);
+
+/// A thread is busy that carried more than this within [`WINDOW`]: 100 calls of 20 ms packets.
+const BUSY: u32 = 1_000;
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// The mailbox' own mark among the sockets'.
+const MAILBOX: u64 = u64::MAX;
+
+/// A call on its way to a thread.
+pub(super) struct Newcomer {
+    pub calls: Arc<Calls>,
+    pub new: NewCall,
+    pub media: [MediaSockets; 2],
+    /// That it runs.
+    pub running: TaskTrackerToken,
+}
+
+/// What other threads tell a media thread.
+enum Letter {
+    Adopt(Box<Newcomer>),
+    /// A call's signalling or recognition has something for it.
+    Signal(Key),
+    Quit,
+}
+
+/// Where a call stands in its thread's table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    slot: u32,
+    /// Tells the calls apart that stand in the slot one after the other.
+    generation: u32,
+}
+
+impl Key {
+    const GENERATIONS: u32 = 1 << 30;
+
+    /// As epoll keeps it: generation, slot, and which of the call's four sockets.
+    fn marked(self, port: usize) -> epoll::EventData {
+        let (generation, slot) = (u64::from(self.generation), u64::from(self.slot));
+        epoll::EventData::new_u64(generation << 34 | slot << 2 | port as u64)
+    }
+
+    const fn unmarked(mark: u64) -> (Self, Port) {
+        let key = Self {
+            slot: (mark >> 2) as u32,
+            generation: (mark >> 34) as u32,
+        };
+        (key, Port::ALL[(mark & 3) as usize])
+    }
+}
+
+/// A thread's letters, and the bell that wakes it.
+struct Mailbox {
+    letters: Mutex<Vec<Letter>>,
+    bell: OwnedFd,
+    rung: AtomicBool,
+    /// Calls that the thread has or will have.
+    calls: AtomicUsize,
+}
+
+impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Vec<Letter>> {
+        // Nothing panics under the lock.
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn post(&self, letter: Letter) {
+        self.lock().push(letter);
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // It can only fail when the counter is full, and then the bell rings already.
+            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// Takes the letters; whatever is posted from now on rings again.
+    fn empty(&self, into: &mut Vec<Letter>) {
+        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+        self.rung.swap(false, Ordering::AcqRel);
+        into.append(&mut self.lock());
+    }
+}
+
+/// A call's waker: at most one letter of its kind is under way.
+struct Bell {
+    mailbox: Arc<Mailbox>,
+    key: Key,
+    rung: AtomicBool,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.mailbox.post(Letter::Signal(self.key));
+        }
+    }
+}
+
+/// The threads; dropping it ends them.
+pub struct MediaThreads {
+    mailboxes: Vec<Arc<Mailbox>>,
+}
+
+impl MediaThreads {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// When the system refuses a thread or what it waits with.
+    pub fn start(count: usize) -> io::Result<Self> {
+        let mut threads = Self {
+            mailboxes: Vec::new(),
+        };
+        for number in 0..count.max(1) {
+            let mailbox = Arc::new(Mailbox {
+                letters: Mutex::default(),
+                bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+                rung: AtomicBool::new(false),
+                calls: AtomicUsize::new(0),
+            });
+            let mut carrier = Carrier::new(mailbox.clone())?;
+            std::thread::Builder::new()
+                .name(format!("media-{number}"))
+                .spawn(move || {
+                    // Without the right to it, the thread is as urgent as any other.
+                    let _ =
+                        rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+                    let mut events = Vec::with_capacity(EVENTS);
+                    while carrier.turn(&mut events) {}
+                })?;
+            threads.mailboxes.push(mailbox);
+        }
+        Ok(threads)
+    }
+
+    /// Gives a call to the thread that has the fewest.
+    pub(super) fn adopt(&self, newcomer: Newcomer) {
+        let fewest = self
+            .mailboxes
+            .iter()
+            .min_by_key(|mailbox| mailbox.calls.load(Ordering::Relaxed))
+            .expect("there is at least one thread");
+        fewest.calls.fetch_add(1, Ordering::Relaxed);
+        fewest.post(Letter::Adopt(Box::new(newcomer)));
+    }
+}
+
+impl Drop for MediaThreads {
+    fn drop(&mut self) {
+        // Not waited for: the last call to end, on one of these threads, may be what drops this.
+        for mailbox in &self.mailboxes {
+            mailbox.post(Letter::Quit);
+        }
+    }
+}
+
+/// A call in its thread's table.
+struct Entry {
+    task: Task,
+    bell: Arc<Bell>,
+    /// It waits for its turn to listen.
+    queued: bool,
+    /// The earliest alarm that is set for it.
+    alarm: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    entry: Option<Box<Entry>>,
+}
+
+/// One thread's calls.
+struct Carrier {
+    epoll: OwnedFd,
+    mailbox: Arc<Mailbox>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Calls that have something to listen to or to do, in order of arrival.
+    listening: VecDeque<Key>,
+    /// A call has at least one alarm at or before the time it wants; those that come too early are set anew.
+    alarms: BinaryHeap<Reverse<(Instant, Key)>>,
+    resting: Resting,
+    datagram: Vec<u8>,
+    letters: Vec<Letter>,
+    window: (Instant, u32),
+    busy: bool,
+}
+
+impl Carrier {
+    fn new(mailbox: Arc<Mailbox>) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let mark = epoll::EventData::new_u64(MAILBOX);
+        epoll::add(&epoll, &mailbox.bell, mark, epoll::EventFlags::IN)?;
+        Ok(Self {
+            epoll,
+            mailbox,
+            slots: Vec::new(),
+            free: Vec::new(),
+            listening: VecDeque::new(),
+            alarms: BinaryHeap::new(),
+            resting: Resting::default(),
+            datagram: vec![0; LONGEST_DATAGRAM],
+            letters: Vec::new(),
+            window: (Instant::now(), 0),
+            busy: false,
+        })
+    }
+
+    /// Waits for something to do and does it; false when asked to quit.
+    fn turn(&mut self, events: &mut Vec<epoll::Event>) -> bool {
+        let timeout = self.timeout();
+        if self.busy && timeout.is_none_or(|timeout| !timeout.is_zero()) {
+            std::thread::sleep(GATHER);
+        }
+        events.clear();
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        });
+        // The only error is an interruption by a signal.
+        let _ = epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref());
+        let mut has_letters = false;
+        for event in events.iter() {
+            match event.data.u64() {
+                MAILBOX => has_letters = true,
+                mark => self.carry(mark),
+            }
+        }
+        self.count(events.len() as u32);
+        if has_letters && !self.read_letters() {
+            return false;
+        }
+        self.ring_alarms(Instant::now());
+        self.listen();
+        true
+    }
+
+    /// How long nothing may be done if nothing comes; in whole milliseconds, so that alarms ring together.
+    fn timeout(&mut self) -> Option<Duration> {
+        if !self.listening.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let alarm = self.alarms.peek().map(|Reverse((at, _))| *at);
+        let now = Instant::now();
+        let next = [alarm, self.resting.release(now)]
+            .into_iter()
+            .flatten()
+            .min()?;
+        let left = next
+            .saturating_duration_since(now)
+            .as_micros()
+            .div_ceil(1_000);
+        Some(Duration::from_millis(left as u64))
+    }
+
+    fn count(&mut self, packets: u32) {
+        self.window.1 += packets;
+        if self.window.0.elapsed() >= WINDOW {
+            self.busy = self.window.1 > BUSY;
+            self.window = (Instant::now(), 0);
+        }
+    }
+
+    fn entry(&mut self, key: Key) -> Option<&mut Entry> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        (slot.generation == key.generation).then_some(())?;
+        slot.entry.as_deref_mut()
+    }
+
+    /// Reads one datagram and forwards it; another one in the same socket shows in the next turn.
+    fn carry(&mut self, mark: u64) {
+        let (key, port) = Key::unmarked(mark);
+        let mut datagram = std::mem::take(&mut self.datagram);
+        // An error is a false alarm or the peer's port unreachable: the call's own timers judge that.
+        let received = self
+            .entry(key)
+            .map(|entry| entry.task.socket(port).recv_from(&mut datagram));
+        if let Some(Ok((length, source))) = received {
+            self.with(key, |task| {
+                task.carry(Instant::now(), port, source, &datagram[..length]);
+            });
+        }
+        self.datagram = datagram;
+    }
+
+    /// Lets a call work, and has it listen afterwards; one that panics ends alone.
+    fn with(&mut self, key: Key, work: impl FnOnce(&mut Task)) {
+        let Some(entry) = self.entry(key) else {
+            return;
+        };
+        if catch_unwind(AssertUnwindSafe(|| work(&mut entry.task))).is_err() {
+            self.give_up(key);
+        } else if !entry.queued {
+            entry.queued = true;
+            self.listening.push_back(key);
+        }
+    }
+
+    fn read_letters(&mut self) -> bool {
+        let mut letters = std::mem::take(&mut self.letters);
+        self.mailbox.clone().empty(&mut letters);
+        let mut goes_on = true;
+        for letter in letters.drain(..) {
+            match letter {
+                Letter::Adopt(newcomer) => self.adopt(*newcomer),
+                Letter::Signal(key) => {
+                    if let Some(entry) = self.entry(key) {
+                        entry.bell.rung.store(false, Ordering::Release);
+                    }
+                    self.with(key, |task| task.signal(Instant::now()));
+                }
+                Letter::Quit => goes_on = false,
+            }
+        }
+        self.letters = letters;
+        goes_on
+    }
+
+    fn adopt(&mut self, newcomer: Newcomer) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() as u32 - 1
+        });
+        let key = Key {
+            slot,
+            generation: self.slots[slot as usize].generation,
+        };
+        let bell = Arc::new(Bell {
+            mailbox: self.mailbox.clone(),
+            key,
+            rung: AtomicBool::new(false),
+        });
+        let waker = Waker::from(bell.clone());
+        let task = match catch_unwind(AssertUnwindSafe(|| Task::new(newcomer, waker))) {
+            Ok(task) => task,
+            Err(_) => {
+                error!("a call was lost by a fault of this program before it began");
+                self.vacate(slot);
+                return;
+            }
+        };
+        for (number, port) in Port::ALL.into_iter().enumerate() {
+            let socket = task.socket(port);
+            // Should the system refuse, the call hears nothing of this socket, and says so by its own alarm.
+            if let Err(refused) = epoll::add(
+                &self.epoll,
+                socket,
+                key.marked(number),
+                epoll::EventFlags::IN,
+            ) {
+                error!(call = %task.id(), "a media port cannot be watched: {refused}");
+            }
+        }
+        self.slots[slot as usize].entry = Some(Box::new(Entry {
+            task,
+            bell,
+            queued: false,
+            alarm: None,
+        }));
+        // The first look also registers the waker.
+        self.with(key, |task| task.signal(Instant::now()));
+    }
+
+    fn ring_alarms(&mut self, now: Instant) {
+        while let Some(&Reverse((at, key))) = self.alarms.peek() {
+            if at > now {
+                return;
+            }
+            self.alarms.pop();
+            let Some(entry) = self.entry(key) else {
+                continue;
+            };
+            if entry.alarm != Some(at) {
+                continue;
+            }
+            entry.alarm = None;
+            match entry.task.wake {
+                Some(wake) if wake > now => {
+                    entry.alarm = Some(wake);
+                    self.alarms.push(Reverse((wake, key)));
+                }
+                Some(_) => self.with(key, |_| {}),
+                None => {}
+            }
+        }
+    }
+
+    /// Lets calls listen, one after the other, until packets should be looked for again.
+    fn listen(&mut self) {
+        let began = Instant::now();
+        while let Some(key) = self.listening.pop_front() {
+            let Some(entry) = self.entry(key) else {
+                continue;
+            };
+            entry.queued = false;
+            match catch_unwind(AssertUnwindSafe(|| entry.task.drain())) {
+                Ok(false) => {
+                    if let Some(wake) = entry.task.wake
+                        && entry.alarm.is_none_or(|alarm| wake < alarm)
+                    {
+                        entry.alarm = Some(wake);
+                        self.alarms.push(Reverse((wake, key)));
+                    }
+                }
+                Ok(true) => self.retire(key),
+                Err(_) => self.give_up(key),
+            }
+            if began.elapsed() > LISTEN {
+                return;
+            }
+        }
+    }
+
+    /// A call has ended: its ports rest.
+    fn retire(&mut self, key: Key) {
+        let Some(entry) = self.slots[key.slot as usize].entry.take() else {
+            return;
+        };
+        for port in Port::ALL {
+            let _ = epoll::delete(&self.epoll, entry.task.socket(port));
+        }
+        let (ports, quiet) = entry.task.into_ports();
+        self.resting.rest(Instant::now() + quiet, ports);
+        self.vacate(key.slot);
+    }
+
+    fn vacate(&mut self, slot: u32) {
+        let generation = &mut self.slots[slot as usize].generation;
+        *generation = (*generation + 1) % Key::GENERATIONS;
+        self.free.push(slot);
+        self.mailbox.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A call is ended by a fault of ours; the adapter ends its legs when its channels close.
+    fn give_up(&mut self, key: Key) {
+        if let Some(entry) = self.entry(key) {
+            error!(call = %entry.task.id(), "the call is ended by a fault of this program");
+        }
+        self.retire(key);
+    }
+}
