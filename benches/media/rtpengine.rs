@@ -23,7 +23,9 @@ impl Drop for Rtpengine {
 }
 
 fn text(out: &mut String, text: &str) {
-    out.push_str(&format!("{}:{text}", text.len()));
+    out.push_str(&text.len().to_string());
+    out.push(':');
+    out.push_str(text);
 }
 
 impl Rtpengine {

@@ -167,7 +167,7 @@ mod tests {
         let mut resting = Resting::default();
         resting.rest(now + pool.quiet(), [one, two]);
         assert_eq!(
-            resting.release(now + quiet - Duration::from_millis(1)),
+            resting.release(now + Duration::from_millis(4_999)),
             Some(now + quiet)
         );
         assert!(pool.bind().is_err(), "the retired pairs must rest");

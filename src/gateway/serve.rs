@@ -179,21 +179,16 @@ impl Gateway {
         };
         let (edge, accept) = SipEdge::bind(sip_config).await.map_err(StartError::Sip)?;
 
-        let pool = match path {
-            Some(path) => {
-                let model = WhisperModel::load_for(&path, engine(&config.recognition))
-                    .map_err(StartError::Load)?;
-                let (workers, queue) = (config.workers(), config.recognition.queue);
-                let pool = RecognitionPool::start(workers, queue, move || model.recognizer())
-                    .map_err(StartError::Recognition)?;
-                Some(Arc::new(pool))
-            }
-            None => {
-                warn!(
-                    "recognition is switched off by recognition.enabled: calls have no transcript"
-                );
-                None
-            }
+        let pool = if let Some(path) = path {
+            let model = WhisperModel::load_for(&path, engine(&config.recognition))
+                .map_err(StartError::Load)?;
+            let (workers, queue) = (config.workers(), config.recognition.queue);
+            let pool = RecognitionPool::start(workers, queue, move || model.recognizer())
+                .map_err(StartError::Recognition)?;
+            Some(Arc::new(pool))
+        } else {
+            warn!("recognition is switched off by recognition.enabled: calls have no transcript");
+            None
         };
         allow_open_files(config.calls.max);
         let threads = MediaThreads::start(config.media_threads()).map_err(StartError::Threads)?;

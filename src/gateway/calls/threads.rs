@@ -375,13 +375,11 @@ impl Carrier {
             rung: AtomicBool::new(false),
         });
         let waker = Waker::from(bell.clone());
-        let task = match catch_unwind(AssertUnwindSafe(|| Task::new(newcomer, waker))) {
-            Ok(task) => task,
-            Err(_) => {
-                error!("a call was lost by a fault of this program before it began");
-                self.vacate(slot);
-                return;
-            }
+        let begun = catch_unwind(AssertUnwindSafe(|| Task::new(newcomer, waker)));
+        let Ok(task) = begun else {
+            error!("a call was lost by a fault of this program before it began");
+            self.vacate(slot);
+            return;
         };
         for (number, port) in Port::ALL.into_iter().enumerate() {
             let socket = task.socket(port);
