@@ -36,6 +36,7 @@ pub mod sip;
 pub mod speech;
 pub mod store;
 pub mod text;
+pub mod telemetry;
 pub mod ticket;
 pub mod ticketing;
 pub mod transcript;

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::events::{Bus, Filter};
 use crate::speech::CallId;
 use crate::store::{PageKey, Store, StoreError, recent_calls, unix_ms};
+use crate::telemetry::{self, Readiness};
 use viewer::Wanted;
 use wire::{Calls, Fault};
 
@@ -52,6 +53,7 @@ pub struct Console {
     bus: Bus,
     store: Store,
     viewers: Arc<Semaphore>,
+    readiness: Arc<Readiness>,
     shutdown: CancellationToken,
 }
 
@@ -63,6 +65,7 @@ impl Console {
             bus,
             store,
             viewers: Arc::new(Semaphore::new(MOST_VIEWERS)),
+            readiness: Arc::default(),
             shutdown: CancellationToken::new(),
         }
     }
@@ -73,10 +76,18 @@ impl Console {
         Self { shutdown, ..self }
     }
 
-    /// The routes: `/` and what the page needs, `/healthz`, `/api/calls`, `/ws`.
+    /// Tells whoever asks `/readyz` where `readiness` stands.
+    #[must_use]
+    pub fn telling(self, readiness: Arc<Readiness>) -> Self {
+        Self { readiness, ..self }
+    }
+
+    /// The routes: `/` and what the page needs, `/healthz`, `/readyz`, `/metrics`, `/api/calls`, `/ws`.
     pub fn router(&self) -> Router {
         assets::routes()
             .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
             .route("/api/calls", get(calls))
             .route("/ws", get(watch))
             .with_state(self.clone())
@@ -133,6 +144,20 @@ pub async fn serve(
     let all_gone = console.viewers.acquire_many(MOST_VIEWERS as u32);
     let _ = tokio::time::timeout(GRACE, all_gone).await;
     Ok(())
+}
+
+/// Whether new calls should be sent here, for load balancers.
+async fn ready(State(console): State<Console>) -> (StatusCode, &'static str) {
+    match console.readiness.get() {
+        telemetry::State::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        telemetry::State::Ready => (StatusCode::OK, "ready\n"),
+        telemetry::State::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    }
+}
+
+async fn metrics() -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (kind, telemetry::metrics()).into_response()
 }
 
 /// What `/api/calls` is asked for.

@@ -547,6 +547,12 @@ async fn the_page_loads_nothing_from_elsewhere_and_is_sent_again_only_when_it_is
         );
         assert!(!body.contains("innerHTML"), "{path}");
     }
+    let (head, body) = house.ask("/readyz", "").await;
+    assert!(head.starts_with("http/1.1 503") && body.contains("starting"));
+    crate::telemetry::start();
+    metrics::counter!("console_test_total").increment(1);
+    let (head, body) = house.ask("/metrics", "").await;
+    assert!(head.contains("text/plain") && body.contains("console_test_total 1"));
     let (head, body) = house.ask("/healthz", "").await;
     assert!(head.starts_with("http/1.1 200") && body == "ok\n", "{head}");
     house.shut().await;

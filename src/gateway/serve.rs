@@ -23,11 +23,12 @@ use crate::console::{self, Console};
 use crate::events::Bus;
 use crate::grpc::{EndpointError, GrpcDesk, Transcripts};
 use crate::recognition::models::{ModelError, ModelStore};
-use crate::recognition::{Engine, LoadError, RecognitionPool, WhisperModel};
+use crate::recognition::{self, Engine, LoadError, RecognitionPool, WhisperModel};
 use crate::speech::RecognizerError;
 use crate::speech::finish::AsHeard;
 use crate::speech::segmenter::Settings;
 use crate::store::{Delivery, Store, StoreError, writer};
+use crate::telemetry::{self, Readiness, State};
 use crate::ticket::{Drafter, Sources, Taxonomy, TaxonomyError};
 use crate::ticketing::{Backend, Book, BookError};
 
@@ -137,6 +138,7 @@ pub struct Gateway {
     edge: SipEdge,
     calls: Arc<Calls>,
     store: Store,
+    readiness: Arc<Readiness>,
     /// The reference backend's records, where it runs here.
     book: Option<Book>,
     /// Ends the servers; the writers end after them.
@@ -153,6 +155,8 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        telemetry::start();
+        recognition::describe();
         let path = config
             .recognition
             .enabled
@@ -232,7 +236,8 @@ impl Gateway {
             ticketing: book.clone().map(Backend::new),
         };
         let console = address(&console_listener, config.console.listen);
-        let page = Console::new(bus.clone(), store.clone());
+        let readiness = Arc::<Readiness>::default();
+        let page = Console::new(bus.clone(), store.clone()).telling(readiness.clone());
         let keeper = Arc::new(Keeper::default());
         let calls = Arc::new(Calls {
             ports: PortPool::new(
@@ -294,6 +299,7 @@ impl Gateway {
             }),
         ];
         let sip = edge.local_addr();
+        readiness.set(State::Ready);
         info!(%sip, %console, %grpc, workers = config.workers(), "the gateway is up");
         Ok(Self {
             sip,
@@ -302,6 +308,7 @@ impl Gateway {
             edge,
             calls,
             store,
+            readiness,
             book,
             servers,
             writers,
@@ -315,6 +322,7 @@ impl Gateway {
     ///
     /// `hurry` cuts the wait short.
     pub async fn stop(self, hurry: CancellationToken) {
+        self.readiness.set(State::Draining);
         self.edge.set_accepting(false);
         self.calls.tasks.close();
         let drained = tokio::select! {

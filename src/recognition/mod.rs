@@ -1,11 +1,14 @@
 //! Recognition on this machine: the models, the whisper.cpp engine behind the `Recognizer` seam, and its workers.
 
+mod admission;
 mod guard;
+mod measures;
 pub mod models;
 mod pool;
 mod shape;
 mod tokens;
 mod whisper;
 
+pub use measures::describe;
 pub use pool::{Job, Load, RecognitionPool, Reply};
 pub use whisper::{Engine, LoadError, PROMPT, WhisperModel, WhisperRecognizer};

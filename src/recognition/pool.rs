@@ -5,19 +5,26 @@
 //! | partials | one a leg of a call, as many as `capacity` | the newer replaces the older of its leg; beyond the bound it is shed |
 //! | end-points and finals | `capacity` | end-points give way; then the newcomer is [`Outcome::Shed`], which becomes a visible gap |
 //!
-//! Whatever hurts recognition stays here: submitting never blocks and every job gets exactly one outcome.
+//! Partials are taken as far as finals leave time for them (`admission`); an end-point pass, which may turn out to be
+//! in vain, only while finals hardly wait. Whatever hurts recognition stays here: submitting never blocks and every
+//! job gets exactly one outcome.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::admission::Admission;
+use super::measures;
 use crate::speech::{Outcome, Pass, Recognizer, RecognizerError, Utterance, UtteranceKey};
 
 /// How far behind the other threads the workers stand: a waiting packet runs at once, recognition gets the rest.
 const NICE: i32 = 5;
+
+/// When finals wait longer than this, passes that may be in vain are not begun.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Takes the outcome, on a worker's or the submitter's thread: it must neither block nor submit.
 pub type Reply = Box<dyn FnOnce(UtteranceKey, Outcome) + Send>;
@@ -34,6 +41,7 @@ pub struct Job {
 
 impl Job {
     fn finish(self, outcome: Outcome) {
+        measures::outcome(self.utterance.pass, &outcome);
         (self.reply)(self.utterance.key, outcome);
     }
 
@@ -51,7 +59,7 @@ impl Job {
 }
 
 /// How busy the workers are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Load {
     /// Threads that recognise.
     pub workers: usize,
@@ -61,16 +69,22 @@ pub struct Load {
     pub partials: usize,
     /// End-points and finals that wait.
     pub finals: usize,
+    /// How long a final that comes now will wait.
+    pub wait: Duration,
+    /// Partials asked for each that is made; infinite when there is no time for any.
+    pub stretch: f64,
 }
 
 struct Running {
     utterance: Utterance,
     abort: Option<Arc<AtomicBool>>,
+    since: Instant,
 }
 
 struct Queue {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<(Job, Instant)>,
     running: Vec<Option<Running>>,
+    admission: Admission,
     closed: bool,
 }
 
@@ -78,18 +92,71 @@ impl Queue {
     fn count(&self, urgent: bool) -> usize {
         self.waiting
             .iter()
-            .filter(|job| is_urgent(job.utterance.pass) == urgent)
+            .filter(|(job, _)| is_urgent(job.utterance.pass) == urgent)
             .count()
     }
 
-    /// Takes out the most urgent job.
-    fn next(&mut self) -> Option<Job> {
+    /// Takes out the most urgent job, with when it came.
+    fn next(&mut self) -> Option<(Job, Instant)> {
         let (at, _) = self
             .waiting
             .iter()
             .enumerate()
-            .min_by_key(|(_, job)| (!is_urgent(job.utterance.pass), job.due))?;
+            .min_by_key(|(_, (job, _))| (!is_urgent(job.utterance.pass), job.due))?;
         self.waiting.remove(at)
+    }
+
+    /// How long a final that comes now waits for its turn.
+    fn wait(&self, now: Instant) -> Duration {
+        let urgent = |utterance: &&Utterance| is_urgent(utterance.pass);
+        let waiting: Duration = self
+            .waiting
+            .iter()
+            .map(|(job, _)| &job.utterance)
+            .filter(urgent)
+            .map(|utterance| self.admission.expected(utterance))
+            .sum();
+        let busy = self.running.iter().flatten();
+        let urgent: Vec<_> = busy
+            .filter(|running| is_urgent(running.utterance.pass))
+            .collect();
+        // A partial under way gives its worker up.
+        if waiting.is_zero() && urgent.len() < self.running.len() {
+            return Duration::ZERO;
+        }
+        let running: Duration = urgent
+            .iter()
+            .map(|running| {
+                let spent = now.saturating_duration_since(running.since);
+                self.admission
+                    .expected(&running.utterance)
+                    .saturating_sub(spent)
+            })
+            .sum();
+        (waiting + running) / self.running.len().max(1) as u32
+    }
+
+    fn load(&self, now: Instant) -> Load {
+        Load {
+            workers: self.running.len(),
+            running: self.running.iter().flatten().count(),
+            partials: self.count(false),
+            finals: self.count(true),
+            wait: self.wait(now),
+            stretch: self.admission.stretch(now),
+        }
+    }
+
+    /// Whether there is time for the job; finals always have it.
+    fn has_time_for(&mut self, now: Instant, utterance: &Utterance) -> bool {
+        match utterance.pass {
+            Pass::Partial => self.admission.admits(now, utterance),
+            Pass::Endpoint if self.wait(now) > PATIENCE => false,
+            Pass::Endpoint | Pass::Final => {
+                self.admission.urgent(now, utterance);
+                true
+            }
+        }
     }
 
     /// Gives up the partials that stand in the way of `newer`: one of its own leg, or any when no worker is free.
@@ -158,6 +225,7 @@ impl RecognitionPool {
             queue: Mutex::new(Queue {
                 waiting: VecDeque::new(),
                 running: (0..workers).map(|_| None).collect(),
+                admission: Admission::new(workers, Instant::now()),
                 closed: false,
             }),
             changed: Condvar::new(),
@@ -183,12 +251,13 @@ impl RecognitionPool {
     /// Takes a job, or answers it at once when there is no room.
     pub fn submit(&self, job: Job) {
         let urgent = is_urgent(job.utterance.pass);
+        let now = Instant::now();
         let mut dropped = Vec::new();
         let refused = {
             let mut queue = self.shared.lock();
             let mut at = 0;
             while at < queue.waiting.len() {
-                if queue.waiting[at].yields_to(&job.utterance) {
+                if queue.waiting[at].0.yields_to(&job.utterance) {
                     dropped.extend(queue.waiting.remove(at));
                 } else {
                     at += 1;
@@ -198,24 +267,33 @@ impl RecognitionPool {
                 let endpoint = queue
                     .waiting
                     .iter()
-                    .rposition(|job| job.utterance.pass == Pass::Endpoint);
+                    .rposition(|(job, _)| job.utterance.pass == Pass::Endpoint);
                 dropped.extend(endpoint.and_then(|at| queue.waiting.remove(at)));
             }
-            if queue.closed || queue.count(urgent) >= self.shared.capacity {
-                Some(job)
+            let refused = if queue.closed || queue.count(urgent) >= self.shared.capacity {
+                Some((job, Outcome::Shed))
+            } else if !queue.has_time_for(now, &job.utterance) {
+                let outcome = match job.utterance.pass {
+                    // Its words come with the final.
+                    Pass::Endpoint => Outcome::Superseded,
+                    Pass::Partial | Pass::Final => Outcome::Shed,
+                };
+                Some((job, outcome))
             } else {
                 if urgent {
                     queue.make_way(&job.utterance);
                 }
-                queue.waiting.push_back(job);
+                queue.waiting.push_back((job, now));
                 None
-            }
+            };
+            measures::load(&queue.load(now), queue.admission.urgency(now));
+            refused
         };
         match refused {
-            Some(job) => job.finish(Outcome::Shed),
+            Some((job, outcome)) => job.finish(outcome),
             None => self.shared.changed.notify_one(),
         }
-        for job in dropped {
+        for (job, _) in dropped {
             job.finish(Outcome::Superseded);
         }
     }
@@ -223,13 +301,7 @@ impl RecognitionPool {
     /// How busy the workers are now.
     #[must_use]
     pub fn load(&self) -> Load {
-        let queue = self.shared.lock();
-        Load {
-            workers: queue.running.len(),
-            running: queue.running.iter().flatten().count(),
-            partials: queue.count(false),
-            finals: queue.count(true),
-        }
+        self.shared.lock().load(Instant::now())
     }
 }
 
@@ -249,7 +321,7 @@ impl Drop for RecognitionPool {
             std::mem::take(&mut queue.waiting)
         };
         self.shared.changed.notify_all();
-        for job in left {
+        for (job, _) in left {
             job.finish(Outcome::Shed);
         }
         for thread in self.threads.drain(..) {
@@ -269,18 +341,20 @@ fn work<R: Recognizer>(
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
     loop {
         let abort = recognizer.abort_flag();
-        let job = {
+        let (job, came, began) = {
             let mut queue = shared.lock();
             loop {
                 if queue.closed {
                     return;
                 }
-                if let Some(job) = queue.next() {
+                if let Some((job, came)) = queue.next() {
+                    let since = Instant::now();
                     queue.running[worker] = Some(Running {
                         utterance: job.utterance.clone(),
                         abort: abort.clone(),
+                        since,
                     });
-                    break job;
+                    break (job, came, since);
                 }
                 queue = shared
                     .changed
@@ -302,8 +376,13 @@ fn work<R: Recognizer>(
             }
         };
         {
-            let mut queue = shared.lock();
+            let (now, mut queue) = (Instant::now(), shared.lock());
             queue.running[worker] = None;
+            if let Outcome::Recognized(hypothesis) = &outcome {
+                queue.admission.learn(&job.utterance, hypothesis.took);
+            }
+            measures::pass(&job.utterance, job.due, came, began, now);
+            measures::load(&queue.load(now), queue.admission.urgency(now));
             // Asked for too late to matter: the next job must not suffer for it.
             if let Some(abort) = &abort {
                 abort.store(false, Ordering::Relaxed);
@@ -314,238 +393,4 @@ fn work<R: Recognizer>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::audio::MediaTime;
-    use crate::private::Private;
-    use crate::speech::{CallId, Hypothesis, Leg, Prompt};
-
-    /// Says the utterance's number once the test opens the gate; panics and aborts when told so.
-    struct Gated {
-        gate: Arc<Mutex<mpsc::Receiver<Order>>>,
-        abort: Arc<AtomicBool>,
-        began: mpsc::SyncSender<u32>,
-    }
-
-    enum Order {
-        Speak,
-        Panic,
-        UntilAborted,
-    }
-
-    impl Recognizer for Gated {
-        fn transcribe(&mut self, utterance: &Utterance) -> Result<Hypothesis, RecognizerError> {
-            self.began.send(utterance.key.id).expect("the test listens");
-            let order = self
-                .gate
-                .lock()
-                .expect("one at a time")
-                .recv()
-                .expect("the test orders");
-            match order {
-                Order::Speak => {}
-                Order::Panic => panic!("as ordered"),
-                Order::UntilAborted => {
-                    let patience = Instant::now() + Duration::from_secs(10);
-                    while !self.abort.swap(false, Ordering::Relaxed) {
-                        assert!(Instant::now() < patience, "nobody aborted it");
-                        std::thread::sleep(Duration::from_millis(1));
-                    }
-                    return Err(RecognizerError::Aborted);
-                }
-            }
-            Ok(Hypothesis {
-                text: Private::new(utterance.key.id.to_string()),
-                words: Vec::new(),
-                confidence: 1.0,
-                took: Duration::ZERO,
-            })
-        }
-
-        fn abort_flag(&self) -> Option<Arc<AtomicBool>> {
-            Some(self.abort.clone())
-        }
-    }
-
-    struct Bench {
-        pool: RecognitionPool,
-        orders: mpsc::SyncSender<Order>,
-        began: mpsc::Receiver<u32>,
-        outcomes: mpsc::Receiver<(u32, &'static str)>,
-        sender: mpsc::SyncSender<(u32, &'static str)>,
-        epoch: Instant,
-    }
-
-    impl Bench {
-        fn new(capacity: usize) -> Self {
-            let (orders, gate) = mpsc::sync_channel(64);
-            let (began_in, began) = mpsc::sync_channel(64);
-            let (sender, outcomes) = mpsc::sync_channel(64);
-            let gate = Arc::new(Mutex::new(gate));
-            let pool = RecognitionPool::start(1, capacity, move || {
-                Ok(Gated {
-                    gate: gate.clone(),
-                    abort: Arc::default(),
-                    began: began_in.clone(),
-                })
-            })
-            .expect("threads");
-            Self {
-                pool,
-                orders,
-                began,
-                outcomes,
-                sender,
-                epoch: Instant::now(),
-            }
-        }
-
-        fn submit(&self, call: &str, id: u32, revision: u32, pass: Pass, due_ms: u64) {
-            let sender = self.sender.clone();
-            self.pool.submit(Job {
-                utterance: Utterance {
-                    key: UtteranceKey {
-                        call: CallId::new(call),
-                        leg: Leg::Caller,
-                        id,
-                        revision,
-                    },
-                    pass,
-                    samples: Arc::new([]),
-                    start: MediaTime::ZERO,
-                    voice: MediaTime::ZERO,
-                    end: MediaTime::ZERO,
-                    prompt: Prompt::default(),
-                },
-                due: self.epoch + Duration::from_millis(due_ms),
-                reply: Box::new(move |key, outcome| {
-                    let outcome = match outcome {
-                        Outcome::Recognized(_) => "recognized",
-                        Outcome::Superseded => "superseded",
-                        Outcome::Shed => "shed",
-                        Outcome::Failed(_) => "failed",
-                    };
-                    sender.send((key.id, outcome)).expect("room");
-                }),
-            });
-        }
-
-        fn order(&self, order: Order) {
-            self.orders.send(order).expect("a worker");
-        }
-
-        fn begun(&self) -> u32 {
-            self.began
-                .recv_timeout(Duration::from_secs(10))
-                .expect("a job begins")
-        }
-
-        fn outcome(&self) -> (u32, &'static str) {
-            self.outcomes
-                .recv_timeout(Duration::from_secs(10))
-                .expect("an outcome")
-        }
-    }
-
-    #[test]
-    fn finals_go_before_partials_and_among_themselves_by_deadline() {
-        let bench = Bench::new(8);
-        bench.submit("busy", 0, 1, Pass::Final, 0);
-        assert_eq!(bench.begun(), 0);
-        bench.submit("a", 1, 1, Pass::Partial, 1);
-        bench.submit("b", 2, 1, Pass::Final, 30);
-        bench.submit("c", 3, 1, Pass::Endpoint, 20);
-        for _ in 0..4 {
-            bench.order(Order::Speak);
-        }
-        assert_eq!([bench.begun(), bench.begun(), bench.begun()], [3, 2, 1]);
-    }
-
-    #[test]
-    fn a_waiting_partial_gives_way_to_a_newer_pass_of_its_leg() {
-        let bench = Bench::new(8);
-        bench.submit("busy", 0, 1, Pass::Final, 0);
-        bench.begun();
-        bench.submit("a", 1, 1, Pass::Partial, 1);
-        bench.submit("a", 1, 2, Pass::Partial, 2);
-        assert_eq!(bench.outcome(), (1, "superseded"));
-        bench.submit("a", 1, 3, Pass::Final, 3);
-        assert_eq!(bench.outcome(), (1, "superseded"));
-        bench.submit("b", 7, 1, Pass::Partial, 3);
-        assert_eq!(
-            bench.pool.load(),
-            Load {
-                workers: 1,
-                running: 1,
-                partials: 1,
-                finals: 1
-            }
-        );
-        for _ in 0..3 {
-            bench.order(Order::Speak);
-        }
-        assert_eq!(bench.outcome(), (0, "recognized"));
-        assert_eq!(bench.outcome(), (1, "recognized"));
-        assert_eq!(bench.outcome(), (7, "recognized"));
-    }
-
-    #[test]
-    fn a_final_takes_the_worker_of_a_running_partial() {
-        let bench = Bench::new(8);
-        bench.order(Order::UntilAborted);
-        bench.submit("a", 1, 1, Pass::Partial, 1);
-        bench.begun();
-        bench.order(Order::Speak);
-        bench.submit("b", 2, 1, Pass::Final, 9);
-        assert_eq!(bench.outcome(), (1, "superseded"));
-        assert_eq!(bench.outcome(), (2, "recognized"));
-    }
-
-    #[test]
-    fn finals_beyond_the_capacity_are_shed_after_the_end_points_were() {
-        let bench = Bench::new(2);
-        bench.submit("busy", 0, 1, Pass::Final, 0);
-        bench.begun();
-        bench.submit("a", 1, 1, Pass::Endpoint, 1);
-        bench.submit("b", 2, 1, Pass::Final, 2);
-        bench.submit("c", 3, 1, Pass::Final, 3);
-        assert_eq!(bench.outcome(), (1, "superseded"));
-        bench.submit("d", 4, 1, Pass::Final, 4);
-        assert_eq!(bench.outcome(), (4, "shed"));
-        for _ in 0..3 {
-            bench.order(Order::Speak);
-        }
-        assert_eq!(
-            [bench.outcome().0, bench.outcome().0, bench.outcome().0],
-            [0, 2, 3]
-        );
-    }
-
-    #[test]
-    fn a_panic_of_the_engine_is_one_failed_job_and_the_worker_goes_on() {
-        let bench = Bench::new(8);
-        bench.order(Order::Panic);
-        bench.order(Order::Speak);
-        bench.submit("a", 1, 1, Pass::Final, 1);
-        bench.submit("a", 2, 1, Pass::Final, 2);
-        assert_eq!(bench.outcome(), (1, "failed"));
-        assert_eq!(bench.outcome(), (2, "recognized"));
-    }
-
-    #[test]
-    fn dropping_the_pool_answers_every_job() {
-        let bench = Bench::new(8);
-        bench.order(Order::UntilAborted);
-        bench.submit("a", 1, 1, Pass::Final, 1);
-        bench.begun();
-        bench.submit("a", 2, 1, Pass::Final, 2);
-        let Bench { pool, outcomes, .. } = bench;
-        drop(pool);
-        let mut all = [outcomes.recv().expect("one"), outcomes.recv().expect("two")];
-        all.sort_unstable();
-        assert_eq!(all, [(1, "superseded"), (2, "shed")]);
-    }
-}
+mod tests;

@@ -26,8 +26,17 @@ const ROOMS: [(&str, bool, &[&str]); 18] = [
     (
         "console",
         false,
-        &["audio", "speech", "transcript", "ticket", "events", "store"],
+        &[
+            "audio",
+            "speech",
+            "transcript",
+            "ticket",
+            "events",
+            "store",
+            "telemetry",
+        ],
     ),
+    ("telemetry", false, &[]),
     ("recognition", false, &["audio", "speech"]),
     (
         "store",

@@ -1,0 +1,117 @@
+//! What the gateway tells its keepers: metrics for Prometheus, and whether it is alive and ready for calls.
+//!
+//! Rooms count through the `metrics` crate; the one recorder of the process is here. No label holds personal data.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::warn;
+
+/// Bounds of the histograms of times: from a packet to a hopeless backlog.
+const SECONDS: [f64; 16] = [
+    0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0,
+];
+
+/// Starts counting, once a process; later calls do nothing.
+pub fn start() {
+    handle();
+}
+
+/// All metrics in Prometheus' text format.
+#[must_use]
+pub fn metrics() -> String {
+    handle().map_or_else(String::new, |handle| {
+        // Moves what was counted since the last look into the histograms, so that memory stays bounded.
+        handle.run_upkeep();
+        handle.render()
+    })
+}
+
+fn handle() -> Option<&'static PrometheusHandle> {
+    static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+                .map(|builder| builder.build_recorder())
+                .inspect_err(|error| warn!("no metrics: {error}"))
+                .ok()?;
+            let handle = recorder.handle();
+            // Fails only when somebody who embeds this library counts already; then they have the metrics.
+            metrics::set_global_recorder(recorder)
+                .inspect_err(|error| warn!("metrics go elsewhere: {error}"))
+                .ok()?;
+            Some(handle)
+        })
+        .as_ref()
+}
+
+/// Whether calls may be sent here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not everything is open yet.
+    Starting,
+    /// Calls are taken.
+    Ready,
+    /// Running calls go on; new ones are refused.
+    Draining,
+}
+
+/// The state of a gateway, told to whoever asks.
+#[derive(Debug)]
+pub struct Readiness(AtomicU8);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(AtomicU8::new(State::Starting as u8))
+    }
+}
+
+impl Readiness {
+    /// Moves on.
+    pub fn set(&self, state: State) {
+        self.0.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// Where it stands.
+    pub fn get(&self) -> State {
+        match self.0.load(Ordering::Relaxed) {
+            0 => State::Starting,
+            1 => State::Ready,
+            _ => State::Draining,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_stands_in_the_text() {
+        start();
+        start();
+        metrics::counter!("telemetry_test_total", "kind" => "a").increment(3);
+        metrics::histogram!("telemetry_test_seconds").record(0.4);
+        let text = metrics();
+        assert!(
+            text.contains("telemetry_test_total{kind=\"a\"} 3"),
+            "{text}"
+        );
+        assert!(
+            text.contains("telemetry_test_seconds_bucket{le=\"0.5\"} 1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_gateway_starts_is_ready_and_drains() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.get(), State::Starting);
+        for state in [State::Ready, State::Draining] {
+            readiness.set(state);
+            assert_eq!(readiness.get(), state);
+        }
+    }
+}
