@@ -34,7 +34,7 @@ fn handle() -> Option<&'static PrometheusHandle> {
         .get_or_init(|| {
             let recorder = PrometheusBuilder::new()
                 .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-                .map(|builder| builder.build_recorder())
+                .map(PrometheusBuilder::build_recorder)
                 .inspect_err(|error| warn!("no metrics: {error}"))
                 .ok()?;
             let handle = recorder.handle();
