@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, whether it is pure, and the rooms that it may import besides itself and `private`.
-const ROOMS: [(&str, bool, &[&str]); 18] = [
+const ROOMS: &[(&str, bool, &[&str])] = &[
     ("audio", true, &[]),
     ("rtp", true, &["audio"]),
     ("sip", true, &["audio", "speech"]),
