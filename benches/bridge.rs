@@ -67,6 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ports: PortPool::new(IpAddr::from([127, 0, 0, 1]), 30_000, 31_999, Duration::ZERO),
         media_address: IpAddr::from([127, 0, 0, 1]),
         operator: "sip:op@127.0.0.1:5080".to_owned(),
+        media: xinqiao::config::Media::default(),
         ring: Duration::from_mins(1),
         flush: Duration::ZERO,
         most: CALLS,

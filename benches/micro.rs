@@ -12,9 +12,9 @@ use criterion::{Criterion, criterion_group};
 use xinqiao::audio::codec::{Codec, Encoder};
 use xinqiao::audio::{Frame, Frequency, MediaTime};
 use xinqiao::call::Ear;
-use xinqiao::rtp::forward::{Forwarder, Mapping};
+use xinqiao::rtp::forward::{Forwarder, Outgoing};
 use xinqiao::rtp::listen::ListenBuffer;
-use xinqiao::rtp::{Packet, WireSequence};
+use xinqiao::rtp::{Format, Packet, WireSequence};
 use xinqiao::speech::segmenter::Settings;
 use xinqiao::speech::{CallId, Leg};
 use xinqiao::ticket::{CallFacts, Drafter, Taxonomy};
@@ -45,15 +45,28 @@ fn media(criterion: &mut Criterion) {
     let datagram = packet(1, &payload).to_datagram();
     criterion.bench_function(FORWARD, |bencher| {
         let mut forwarder = Forwarder::new(1, 2, 3);
-        forwarder.connect(Mapping { from: 8, to: 8 }, (Codec::Pcma, Codec::Pcma), None);
+        let outgoing = Outgoing {
+            codec: Codec::Pcma,
+            payload_type: 8,
+            event: None,
+            comfort_noise: None,
+            wish: Some(20),
+            max_ptime: None,
+        };
+        forwarder.connect(&[Format::sound(8, Codec::Pcma)], &outgoing);
+        let (now, mut out) = (Instant::now(), Vec::new());
         bencher.iter(|| {
             let packet = Packet::parse(black_box(&datagram)).expect("a packet");
-            black_box(forwarder.forward(&packet))
+            forwarder.forward(now, &packet, false, &mut |packet| {
+                out.clear();
+                packet.write(&mut out);
+                black_box(&out);
+            });
         });
     });
     criterion.bench_function(BUFFER, |bencher| {
         let start = Instant::now();
-        let mut buffer = ListenBuffer::new(start, vec![(8, Codec::Pcma)]);
+        let mut buffer = ListenBuffer::new(start, vec![Format::sound(8, Codec::Pcma)]);
         let mut count = 0;
         bencher.iter(|| {
             let now = start + Duration::from_millis(20) * count;

@@ -3,6 +3,7 @@
 //! A key that does not exist, a value of the wrong kind and values that contradict each other are refused with the
 //! key, the value, where it came from and a remedy, before anything starts.
 
+mod media;
 mod recognition;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+pub use media::{Media, Sources, Srtp};
 pub use recognition::{Listening, Recognition};
 
 /// Prefix of environment variables: `XINQIAO_SIP__LISTEN` is `sip.listen`.
@@ -51,22 +53,6 @@ pub struct Config {
 pub struct Sip {
     /// UDP and TCP.
     pub listen: SocketAddr,
-}
-
-/// Audio.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Media {
-    /// The address that session descriptions name; without one, that of `sip.listen`.
-    pub address: Option<IpAddr>,
-    /// First UDP port; RTP takes the even one, RTCP the next.
-    pub first_port: u16,
-    /// Last UDP port.
-    pub last_port: u16,
-    /// How long a closed call's ports stay bound, so that stale media cannot enter a new call.
-    pub quiet_s: u64,
-    /// Threads that carry media; 0 for one for every two cores.
-    pub threads: usize,
 }
 
 /// Who answers.
@@ -125,18 +111,6 @@ impl Default for Sip {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((LOOPBACK, 5060)),
-        }
-    }
-}
-
-impl Default for Media {
-    fn default() -> Self {
-        Self {
-            address: None,
-            first_port: 20_000,
-            last_port: 21_999,
-            quiet_s: 5,
-            threads: 0,
         }
     }
 }
@@ -238,18 +212,7 @@ impl Config {
                 why: why.to_owned(),
             })
         };
-        let Media {
-            first_port,
-            last_port,
-            ..
-        } = self.media;
-        if first_port < 1_024 || last_port <= first_port {
-            return refuse(
-                "media.last_port",
-                format!("{first_port}–{last_port}"),
-                "the range must begin at 1024 or above and hold two ports or more",
-            );
-        }
+        self.media.validate()?;
         if self.media_address().is_unspecified() {
             return refuse(
                 "media.address",
@@ -420,6 +383,8 @@ fn remedy(key: &str) -> &'static str {
         "media.first_port" | "media.last_port" => {
             "write e.g. first_port = 20000 and last_port = 21999"
         }
+        "media.srtp" => "write off, optional or required",
+        "media.sources" => "write signalled, address or network",
         "operators.default" => "write e.g. sip:1001@192.0.2.20:5060",
         "recognition.model" => "`xinqiao models list` names the models",
         "recognition.language" => "write e.g. zh, yue, en or auto",
@@ -508,6 +473,8 @@ mod tests {
                 ["operators.default", "1001", "sip:1001@"],
             ),
             ("media.last_port=7", ["media.last_port", "7", "21999"]),
+            ("media.srtp=always", ["media.srtp", "always", "required"]),
+            ("media.sources=any", ["media.sources", "any", "signalled"]),
             (
                 "calls.max=many",
                 ["calls.max", "many", "deploy/xinqiao.toml"],

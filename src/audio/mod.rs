@@ -1,4 +1,4 @@
-//! Sound as numbers: frames, rates and times, G.711/G.722/L16 codecs, resampling, voice activity.
+//! Sound as numbers: frames, rates and times, G.711/G.722/Opus/L16 codecs, resampling, voice activity.
 //!
 //! Pure: nothing here reads a clock, a socket or a file.
 
@@ -21,6 +21,8 @@ impl Frequency {
     pub const HZ_8000: Self = Self(8_000);
     /// Wide-band telephony (G.722) and what the recogniser hears.
     pub const HZ_16000: Self = Self(16_000);
+    /// What the timestamps of Opus count, whatever it carries.
+    pub const HZ_48000: Self = Self(48_000);
 
     /// A rate of `hertz`; `None` for zero.
     #[must_use]

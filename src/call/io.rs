@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::path::{Refused, Travel};
 use crate::audio::MediaTime;
 use crate::rtp::rtcp;
 use crate::rtp::stats::StreamStats;
@@ -28,8 +29,10 @@ pub struct Setup {
     pub operator_media: SocketAddr,
     /// The wall clock at `now`, read once.
     pub wall: SystemTime,
-    /// From a cryptographic generator: SSRCs, first sequence numbers and timestamps, session numbers.
-    pub seed: u64,
+    /// From a cryptographic generator: SSRCs, first sequence numbers and timestamps, session numbers, keys.
+    pub seed: [u8; 32],
+    /// How the caller's and the operator's packets may travel.
+    pub travel: [Travel; 2],
     /// How long the operator's phone may ring.
     pub ring: Duration,
     /// How long the last words may take after the end.
@@ -130,6 +133,8 @@ pub enum Reason {
     Report,
     /// A leg has been silent for suspiciously long.
     NoMedia,
+    /// A key press is to be sent, or counts as over.
+    Keys,
     /// The last words have had their time.
     Flush,
 }
@@ -145,4 +150,6 @@ pub struct Summary {
     pub streams: [Option<StreamStats>; 2],
     /// What the caller and the operator last reported of what we sent them.
     pub reported: [Option<rtcp::Remote>; 2],
+    /// What each leg's port refused.
+    pub refused: [Refused; 2],
 }

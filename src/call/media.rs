@@ -1,31 +1,31 @@
 //! One leg's media: who may send, what goes to it, what is heard of it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{NO_MEDIA_AFTER, Reason, Transmit, ear::Ear};
+use super::path::{Out, Path, Refused, Travel};
+use super::{NO_MEDIA_AFTER, Reason, ear::Ear};
 use crate::audio::codec::Codec;
 use crate::rtp::Packet;
-use crate::rtp::forward::{Forwarder, Mapping};
+use crate::rtp::dtmf::Press;
+use crate::rtp::forward::Forwarder;
 use crate::rtp::listen::ListenBuffer;
-use crate::rtp::rtcp::{Remote, Reports, Sent};
+use crate::rtp::rtcp::{Remote, Reports};
 use crate::rtp::stats::StreamStats;
-use crate::sip::sdp::{self, Description, Direction, Local, Negotiated};
+use crate::sip::sdp::{
+    self, Accepted, Description, Direction, Local, Negotiated, Protection, SdpError, Section, Terms,
+};
 use crate::speech::Leg;
 use crate::speech::segmenter::Event;
 
 /// One leg.
 pub struct Side {
-    leg: Leg,
     local: Local,
     agreed: Option<Negotiated>,
-    /// Where the leg's packets really come from, and where ours go (symmetric RTP, RFC 4961).
-    latched: Option<SocketAddr>,
-    forwarder: Forwarder,
-    sent: Sent,
+    path: Box<Path>,
     reports: Reports,
     buffer: Option<ListenBuffer>,
     /// What this leg is heard through, if anybody recognises what is said.
@@ -36,14 +36,21 @@ pub struct Side {
 }
 
 impl Side {
-    /// A leg that is told to send to `rtp`; `seed` gives its stream's random beginnings.
-    pub fn new(leg: Leg, now: Instant, rtp: SocketAddr, seed: u64, ear: Option<Ear>) -> Self {
-        let mut random = StdRng::seed_from_u64(seed);
+    /// A leg that is told to send to `rtp`; `seed` gives its stream's random beginnings and its keys.
+    pub fn new(
+        leg: Leg,
+        now: Instant,
+        rtp: SocketAddr,
+        seed: [u8; 32],
+        travel: &Travel,
+        ear: Option<Ear>,
+    ) -> Self {
+        let mut random = StdRng::from_seed(seed);
         let ssrc = random.random();
         // Half the sequence numbers lie ahead, so that the first wrap is some minutes away (RFC 3711 §3.3.1).
         let sequence = random.random::<u16>() & 0x7fff;
+        let forwarder = Forwarder::new(ssrc, sequence, random.random());
         Self {
-            leg,
             local: Local {
                 // Some phones keep it in 32 bits with a sign.
                 session: u64::from(random.random::<u32>() >> 1),
@@ -52,13 +59,8 @@ impl Side {
                 direction: Direction::SendRecv,
             },
             agreed: None,
-            latched: None,
-            forwarder: Forwarder::new(ssrc, sequence, random.random()),
-            sent: Sent {
-                ssrc,
-                ..Sent::default()
-            },
             reports: Reports::new(now, random.random()),
+            path: Box::new(Path::new(leg, forwarder, travel, random)),
             buffer: None,
             ear,
             last_packet: now,
@@ -68,23 +70,72 @@ impl Side {
     }
 
     /// Our next description of this session.
-    pub fn describe(&mut self, direction: Direction) -> Local {
+    fn describe(&mut self, direction: Direction) -> Local {
         self.local.version += 1;
         self.local.direction = direction;
         self.local
     }
 
+    /// Writes our next offer. What the other leg has comes first, so that nothing is made anew where it need not be.
+    pub fn offer(
+        &mut self,
+        direction: Direction,
+        codecs: &[Codec],
+        like: Option<&Section>,
+    ) -> String {
+        let local = self.describe(direction);
+        let protection = self.path.protection();
+        let terms = Terms {
+            codecs,
+            ptime: like
+                .and_then(|like| like.ptime)
+                .or(self.agreed.as_ref().map(|agreed| agreed.ptime))
+                .unwrap_or(sdp::USUAL_PACKET_TIME),
+            comfort_noise: like.map_or_else(
+                || {
+                    self.agreed
+                        .as_ref()
+                        .is_some_and(|agreed| agreed.comfort_noise.is_some())
+                },
+                Section::has_comfort_noise,
+            ),
+            cryptos: self.path.offer_keys(),
+            only_secured: protection == Protection::Required,
+        };
+        sdp::offer_with(&local, &terms)
+    }
+
+    /// What offer and answer settle on, if anything.
+    pub fn negotiate(
+        &self,
+        theirs: &Description,
+        preferred: &[Codec],
+    ) -> Result<Negotiated, SdpError> {
+        sdp::negotiate_protected(theirs, preferred, self.path.protection())
+    }
+
+    /// Takes what `theirs`, an offer, has been negotiated to, and writes our answer.
+    pub fn answer(
+        &mut self,
+        theirs: &Description,
+        agreed: Negotiated,
+        direction: Direction,
+    ) -> String {
+        self.agree(agreed);
+        let local = self.describe(direction);
+        let accepted = self.agreed.as_ref().map(|agreed| Accepted {
+            agreed,
+            local: &local,
+            crypto: self.path.own_key(),
+        });
+        sdp::answer_all(theirs, &local, accepted.as_slice())
+    }
+
     /// Takes what offer and answer have settled.
     pub fn agree(&mut self, agreed: Negotiated) {
-        if self
-            .agreed
-            .as_ref()
-            .is_none_or(|before| before.remote != agreed.remote)
-        {
-            self.latched = None;
-        }
+        self.path.agree(&agreed);
         if let Some(buffer) = &mut self.buffer {
-            buffer.set_formats(vec![(agreed.payload_type, agreed.codec)]);
+            buffer.set_formats(agreed.receives.clone());
         }
         self.agreed = Some(agreed);
     }
@@ -95,90 +146,76 @@ impl Side {
         let preferred: Vec<Codec> = current.into_iter().chain(codecs.iter().copied()).collect();
         let Some(offer) = offer else {
             // Ours goes out instead, and the answer comes with the ACK.
-            return Ok(sdp::offer(
-                &self.describe(Direction::SendRecv),
-                &preferred[..1],
-            ));
+            return Ok(self.offer(Direction::SendRecv, &preferred[..1], None));
         };
         let offer = Description::parse(offer).map_err(|error| error.status())?;
-        let agreed = sdp::negotiate(&offer, &preferred).map_err(|error| error.status())?;
-        let answer = sdp::answer(&offer, &agreed, &self.describe(Direction::SendRecv));
-        self.agree(agreed);
-        Ok(answer)
+        let agreed = self
+            .negotiate(&offer, &preferred)
+            .map_err(|error| error.status())?;
+        Ok(self.answer(&offer, agreed, Direction::SendRecv))
     }
 
     /// The call has been answered: the timeline begins.
     pub fn open(&mut self, now: Instant) {
-        let formats = self
-            .agreed
-            .iter()
-            .map(|agreed| (agreed.payload_type, agreed.codec))
-            .collect();
-        self.buffer = Some(ListenBuffer::new(now, formats));
+        let formats = self.agreed.as_ref().map(|agreed| agreed.receives.clone());
+        self.buffer = Some(ListenBuffer::new(now, formats.unwrap_or_default()));
         self.last_packet = now;
     }
 
     /// Makes the stream towards this leg fit what `other` sends.
     pub fn receive_from(&mut self, other: &Self) {
-        let (Some(own), Some(other)) = (&self.agreed, &other.agreed) else {
-            return;
-        };
-        let event = own
-            .telephone_event
-            .zip(other.telephone_event)
-            .map(|(to, from)| Mapping { from, to });
-        let audio = Mapping {
-            from: other.payload_type,
-            to: own.payload_type,
-        };
-        self.forwarder
-            .connect(audio, (other.codec, own.codec), event);
+        if let Some(own) = &self.agreed {
+            self.path.receive_from(own, &other.path);
+        }
     }
 
-    /// Reads a datagram of this leg's RTP port, if it comes from whom it should.
-    ///
-    /// The address must be the one of the session description (CVE-2017-14099: anybody can send to an open port);
-    /// its port may differ, as behind some firewalls, and the first one seen then stays.
+    /// Reads a datagram of this leg's RTP port, if it comes from whom it should; `room` is for what it says in clear.
     pub fn accept<'a>(
         &mut self,
         now: Instant,
         source: SocketAddr,
         datagram: &'a [u8],
+        room: &'a mut Vec<u8>,
     ) -> Option<Packet<'a>> {
-        let agreed = self.agreed.as_ref()?;
-        let from_peer = source == agreed.remote
-            || self.latched == Some(source)
-            || (self.latched.is_none() && self.is_peer(source.ip()));
-        let packet = Packet::parse(datagram).filter(|_| from_peer)?;
-        self.latched = Some(source);
+        self.agreed.as_ref()?;
+        let packet = self.path.accept(now, source, datagram, room)?;
         self.last_packet = now;
         self.alarmed = false;
         Some(packet)
     }
 
-    fn is_peer(&self, address: IpAddr) -> bool {
-        self.agreed.as_ref().is_some_and(|agreed| {
-            agreed.remote.ip() == address || agreed.remote_rtcp.ip() == address
-        })
+    /// Sends the other leg's packet to this one, unless this leg holds.
+    pub fn forward(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Out) {
+        if self.agreed.is_some() {
+            self.path.forward(now, packet, out);
+        }
     }
 
-    /// The other leg's packet as it goes to this one; `None` while this leg holds.
-    pub fn forward(&mut self, now: Instant, packet: &Packet<'_>) -> Option<Transmit> {
-        let agreed = self
-            .agreed
-            .as_ref()
-            .filter(|agreed| agreed.direction.sends())?;
-        let to = self.latched.unwrap_or(agreed.remote);
-        let datagram = self.forwarder.forward(packet)?;
-        self.sent.packets = self.sent.packets.wrapping_add(1);
-        self.sent.octets = self.sent.octets.wrapping_add(packet.payload.len() as u32);
-        self.sent.newest = Packet::parse(&datagram).map(|sent| (sent.timestamp, now));
-        Some(Transmit {
-            leg: self.leg,
-            rtcp: false,
-            to,
-            datagram,
-        })
+    #[allow(dead_code, reason = "for keys that are told by INFO")]
+    /// Presses a key towards this leg in its stream; `false` when the leg takes none there.
+    pub fn press(&mut self, press: Press) -> bool {
+        self.path.press(press)
+    }
+
+    #[allow(dead_code, reason = "for keys that are told by INFO")]
+    /// Whether the leg takes key presses in its stream.
+    pub const fn takes_presses(&self) -> bool {
+        self.path.takes_events()
+    }
+
+    /// The next key that this leg pressed in its stream.
+    pub fn pressed(&mut self, now: Instant) -> Option<Press> {
+        self.path.pressed(now)
+    }
+
+    /// Sends what is due of the keys pressed towards this leg.
+    pub fn dial(&mut self, now: Instant, out: &mut Out) {
+        self.path.dial(now, out);
+    }
+
+    /// What this leg's port refused.
+    pub const fn refused(&self) -> Refused {
+        self.path.refused()
     }
 
     /// Listens to a packet of this leg.
@@ -232,33 +269,34 @@ impl Side {
 
     /// Takes a datagram of this leg's RTCP port.
     pub fn report(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
-        if self.is_peer(source.ip()) {
-            self.reports.receive(now, datagram, self.sent.ssrc);
+        let ssrc = self.path.sent().ssrc;
+        if let Some(report) = self.path.open_report(source, datagram) {
+            self.reports.receive(now, report, ssrc);
         }
     }
 
-    /// The report that is due.
-    pub fn due_report(&mut self, now: Instant, wall: SystemTime) -> Option<Transmit> {
-        let stats = self.buffer.as_mut()?.stats_mut();
-        let report = self.reports.due(now, wall, self.sent, stats)?;
-        self.addressed(report)
+    /// Sends the report that is due.
+    pub fn report_if_due(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
+        let Some(buffer) = self.buffer.as_mut() else {
+            return;
+        };
+        let report = self
+            .reports
+            .due(now, wall, self.path.sent(), buffer.stats_mut());
+        if let Some(report) = report {
+            self.path.send_report(report, out);
+        }
     }
 
-    /// The last report.
-    pub fn goodbye(&mut self, now: Instant, wall: SystemTime) -> Option<Transmit> {
-        let stats = self.buffer.as_mut()?.stats_mut();
-        let report = self.reports.goodbye(now, wall, self.sent, stats);
-        self.addressed(report)
-    }
-
-    fn addressed(&self, report: Vec<u8>) -> Option<Transmit> {
-        let agreed = self.agreed.as_ref()?;
-        Some(Transmit {
-            leg: self.leg,
-            rtcp: !agreed.rtcp_mux,
-            to: agreed.remote_rtcp,
-            datagram: report,
-        })
+    /// Sends the last report.
+    pub fn goodbye(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
+        let Some(buffer) = self.buffer.as_mut() else {
+            return;
+        };
+        let report = self
+            .reports
+            .goodbye(now, wall, self.path.sent(), buffer.stats_mut());
+        self.path.send_report(report, out);
     }
 
     /// Whether the leg, which may send, has not for so long that the operator should know; once a silence.
@@ -285,9 +323,11 @@ impl Side {
             .as_ref()
             .map(|buffer| (buffer.deadline(), Reason::Listen));
         let silence = self.silence_deadline().map(|at| (at, Reason::NoMedia));
+        let keys = self.path.key_deadline().map(|at| (at, Reason::Keys));
         [
             listen,
             silence,
+            keys,
             Some((self.reports.deadline(), Reason::Report)),
         ]
         .into_iter()

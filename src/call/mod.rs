@@ -6,7 +6,9 @@
 
 mod ear;
 mod io;
+mod latch;
 mod media;
+mod path;
 mod scribe;
 mod signal;
 
@@ -17,20 +19,23 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use ear::Ear;
 pub use io::{DraftOutput, Input, Output, Reason, Setup, Summary, Transmit};
+pub use latch::Latching;
 use media::Side;
+use path::Out;
+pub use path::{Refused, Travel};
 pub use scribe::{Note, Scribe};
 
 use crate::audio::MediaTime;
 use crate::audio::codec::Codec;
 use crate::rtp::rtcp;
 use crate::sip::SipCommand;
-use crate::sip::sdp::{self, Description, Direction, SdpError};
+use crate::sip::sdp::{Description, Direction, SdpError};
 use crate::speech::Leg;
 use crate::ticket::{CallFacts, TicketDraft};
 use crate::transcript::{AlarmKind, CallInfo, TranscriptEvent};
 
 /// What the bridge speaks, in our order of preference: the trunks of this country speak A-law.
-const CODECS: [Codec; 2] = [Codec::Pcma, Codec::Pcmu];
+const CODECS: [Codec; 4] = [Codec::Pcma, Codec::Pcmu, Codec::G722, Codec::Opus];
 
 /// Why a call ends that nobody takes.
 const NO_ANSWER: &str = "the operator's phone does not answer";
@@ -63,7 +68,9 @@ pub struct Call {
     facts: CallFacts,
     draft: Arc<TicketDraft>,
     revision: u64,
-    transmits: VecDeque<Transmit>,
+    transmits: Out,
+    /// What a protected packet says in clear.
+    clear: Vec<u8>,
     outputs: VecDeque<Output>,
 }
 
@@ -107,14 +114,29 @@ impl Call {
                 until: now + setup.ring,
             },
             sides: [
-                Side::new(Leg::Caller, now, setup.caller_media, setup.seed, ear()),
-                Side::new(Leg::Operator, now, setup.operator_media, !setup.seed, ear()),
+                Side::new(
+                    Leg::Caller,
+                    now,
+                    setup.caller_media,
+                    setup.seed,
+                    &setup.travel[0],
+                    ear(),
+                ),
+                Side::new(
+                    Leg::Operator,
+                    now,
+                    setup.operator_media,
+                    setup.seed.map(|octet| !octet),
+                    &setup.travel[1],
+                    ear(),
+                ),
             ],
             scribe: Scribe::new(setup.id.clone(), setup.finish.clone()),
             facts,
             draft: Arc::default(),
             revision: 0,
-            transmits: VecDeque::new(),
+            transmits: Out::default(),
+            clear: Vec::new(),
             outputs: VecDeque::from([Output::Transcript(started)]),
             setup,
         };
@@ -134,11 +156,13 @@ impl Call {
                         codecs.push(codec);
                     }
                 }
+                let like = offer.as_ref().and_then(Description::audio);
+                let text = call.sides[1].offer(Direction::SendRecv, &codecs, like);
                 call.offer = offer;
                 let invite = SipCommand::InviteOperator {
                     to: call.setup.operator.clone(),
                     caller_number: call.setup.incoming.caller_number.clone(),
-                    offer: sdp::offer(&call.sides[1].describe(Direction::SendRecv), &codecs),
+                    offer: text,
                 };
                 call.outputs.push_back(Output::Sip(invite));
             }
@@ -153,7 +177,7 @@ impl Call {
             return Ok(None);
         };
         let offer = Description::parse(offer)?;
-        sdp::negotiate(&offer, &CODECS)?;
+        self.sides[0].negotiate(&offer, &CODECS)?;
         Ok(Some(offer))
     }
 
@@ -218,21 +242,26 @@ impl Call {
         // With rtcp-mux the reports come on the same port.
         if rtcp::is_rtcp(datagram) {
             from.report(now, source, datagram);
-        } else if let Some(packet) = from.accept(now, source, datagram) {
-            self.transmits.extend(to.forward(now, &packet));
+        } else if let Some(packet) = from.accept(now, source, datagram, &mut self.clear) {
+            to.forward(now, &packet, &mut self.transmits);
             from.hear(now, &packet);
         }
     }
 
+    /// Takes the buffer of a datagram back that has been sent, so that the next one needs none of its own.
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        self.transmits.recycle(buffer);
+    }
+
     /// The next packet to send; drained after each input, before [`Call::poll`].
     pub fn transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        self.transmits.pop()
     }
 
     /// Does what is due and gives one output.
     pub fn poll(&mut self, now: Instant) -> Output {
         loop {
-            if let Some(transmit) = self.transmits.pop_front() {
+            if let Some(transmit) = self.transmits.pop() {
                 return Output::Transmit(transmit);
             }
             if let Some(output) = self.outputs.pop_front() {
@@ -284,7 +313,10 @@ impl Call {
             side.listen(now, false, |voiced, event| {
                 scribe.listen(now, leg, event, voiced);
             });
-            self.transmits.extend(side.due_report(now, wall));
+            side.report_if_due(now, wall, &mut self.transmits);
+            side.dial(now, &mut self.transmits);
+            // What a leg presses goes on as it comes; who hears no such packets is told by INFO.
+            while side.pressed(now).is_some() {}
             if side.is_suspiciously_silent(now) {
                 let alarm = TranscriptEvent::Alarm {
                     leg,
@@ -345,6 +377,7 @@ impl Call {
             reason,
             streams: [0, 1].map(|leg: usize| self.sides[leg].stats().cloned()),
             reported: [0, 1].map(|leg: usize| self.sides[leg].reported().copied()),
+            refused: [0, 1].map(|leg: usize| self.sides[leg].refused()),
         })));
         self.state = State::Over;
     }

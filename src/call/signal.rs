@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{CODECS, Call, Input, LEGS, NO_ANSWER, Output, State, index};
 use crate::audio::codec::Codec;
-use crate::sip::sdp::{self, Description, Direction};
+use crate::sip::sdp::{Description, Direction};
 use crate::sip::{SipCommand, SipEvent, status_for_caller};
 use crate::speech::Leg;
 use crate::transcript::TranscriptEvent;
@@ -59,8 +59,9 @@ impl Call {
                     .push_back(Output::Sip(SipCommand::AnswerOffer { leg, answer }));
             }
             (State::Up, SipEvent::OfferAnswered { leg, answer }) => {
+                let side = &self.sides[index(leg)];
                 let agreed =
-                    Description::parse(&answer).and_then(|answer| sdp::negotiate(&answer, &CODECS));
+                    Description::parse(&answer).and_then(|answer| side.negotiate(&answer, &CODECS));
                 match agreed {
                     Ok(agreed) => {
                         self.sides[index(leg)].agree(agreed);
@@ -79,22 +80,21 @@ impl Call {
 
     fn answer(&mut self, now: Instant, answer: &str) {
         let agreed = Description::parse(answer).and_then(|operator| {
-            let chosen: Vec<Codec> = operator
+            // What the caller has too comes first, then what the phone likes best.
+            let mut chosen: Vec<Codec> = operator
                 .codecs()
                 .into_iter()
                 .filter(|codec| CODECS.contains(codec))
                 .collect();
-            let operator = sdp::negotiate(&operator, &chosen)?;
-            // The operator's choice first, so that nothing needs to be transcoded where the caller knows it too.
+            let callers = self.offer.as_ref().map(Description::codecs);
+            chosen.sort_by_key(|codec| callers.as_ref().is_some_and(|has| !has.contains(codec)));
+            let operator = self.sides[1].negotiate(&operator, &chosen)?;
             let preferred: Vec<Codec> = std::iter::once(operator.codec).chain(CODECS).collect();
-            let local = self.sides[0].describe(Direction::SendRecv);
             let text = if let Some(offer) = &self.offer {
-                let caller = sdp::negotiate(offer, &preferred)?;
-                let text = sdp::answer(offer, &caller, &local);
-                self.sides[0].agree(caller);
-                text
+                let caller = self.sides[0].negotiate(offer, &preferred)?;
+                self.sides[0].answer(offer, caller, Direction::SendRecv)
             } else {
-                sdp::offer(&local, &[operator.codec])
+                self.sides[0].offer(Direction::SendRecv, &[operator.codec], None)
             };
             self.sides[1].agree(operator);
             Ok(text)
@@ -144,7 +144,7 @@ impl Call {
         let wall = self.wall(now);
         for leg in LEGS {
             let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
-            self.transmits.extend(side.goodbye(now, wall));
+            side.goodbye(now, wall, &mut self.transmits);
             side.listen(now, true, |voiced, event| {
                 scribe.listen(now, leg, event, voiced);
             });

@@ -71,7 +71,8 @@ impl World {
             caller_media: at("192.0.2.1:20000"),
             operator_media: at("192.0.2.1:20002"),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
-            seed: 42,
+            seed: [42; 32],
+            travel: Default::default(),
             ring: Duration::from_secs(30),
             flush: Duration::from_secs(5),
             recognised: true,
@@ -411,10 +412,7 @@ fn a_recogniser_that_never_answers_leaves_a_gap_and_the_call_ends_in_time() {
 #[test]
 fn a_caller_without_a_codec_of_ours_is_refused_before_anybody_rings() {
     for (offer, status) in [
-        (
-            Some(described(CALLER, "111\r\na=rtpmap:111 opus/48000/2")),
-            488,
-        ),
+        (Some(described(CALLER, "18\r\na=rtpmap:18 G729/8000")), 488),
         (Some("hello".to_owned()), 400),
     ] {
         let world = World::offered(offer);

@@ -19,7 +19,7 @@ use crate::recognition::models::ModelStore;
 use crate::recognition::{Job, RecognitionPool, WhisperModel};
 use crate::rtp::listen::ListenBuffer;
 use crate::rtp::lossy::LossyNetwork;
-use crate::rtp::{Packet, WireSequence};
+use crate::rtp::{Format, Packet, WireSequence};
 use crate::speech::finish::AsHeard;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Pass, UtteranceKey};
@@ -151,7 +151,10 @@ impl<'a> Desk<'a> {
                 arrivals: packets(start, samples, wav.rate, codec, network)
                     .into_iter()
                     .peekable(),
-                buffer: ListenBuffer::new(start, vec![(payload_type(codec), codec)]),
+                buffer: ListenBuffer::new(
+                    start,
+                    vec![Format::sound(codec.offered_payload_type(), codec)],
+                ),
                 ear: Ear::new(Settings::default(), MediaTime::ZERO),
             }
         });
@@ -302,11 +305,6 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// L16 at 16 kHz has no fixed number.
-fn payload_type(codec: Codec) -> u8 {
-    codec.static_payload_type().unwrap_or(96)
-}
-
 /// The channel as RTP packets of 20 ms, as they arrive.
 fn packets(
     start: Instant,
@@ -324,7 +322,7 @@ fn packets(
         .filter_map(|(frame, count)| {
             let payload = encoder.encode(frame);
             let packet = Packet {
-                payload_type: payload_type(codec),
+                payload_type: codec.offered_payload_type(),
                 marker: count == 0,
                 sequence: WireSequence(count as u16),
                 timestamp: count * codec.clock().samples_in(PTIME) as u32,

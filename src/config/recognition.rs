@@ -142,7 +142,7 @@ impl Listening {
     }
 }
 
-fn refused(key: &str, value: &str, why: &str) -> ConfigError {
+pub(super) fn refused(key: &str, value: &str, why: &str) -> ConfigError {
     ConfigError::Value {
         key: key.to_owned(),
         value: Some(value.to_owned()),

@@ -27,10 +27,13 @@ pub use self::threads::MediaThreads;
 use self::threads::Newcomer;
 use super::keeper::Keeper;
 use super::ports::PortPool;
-use super::sip::NewCall;
+use super::sip::{NewCall, Transport};
+use crate::call::{Latching, Travel};
+use crate::config::{self, Sources, Srtp};
 use crate::events::Bus;
 use crate::recognition::RecognitionPool;
 use crate::sip::SipCommand;
+use crate::sip::sdp::Protection;
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
 use crate::ticket::Drafter;
@@ -43,6 +46,8 @@ pub struct Calls {
     pub media_address: IpAddr,
     /// The operator's URI.
     pub operator: String,
+    /// Whether audio is encrypted, and where it may come from.
+    pub media: config::Media,
     /// How long it may ring.
     pub ring: Duration,
     /// How long the last words may take.
@@ -96,6 +101,39 @@ impl Calls {
                 media: [caller, operator],
             });
         }
+    }
+}
+
+impl Calls {
+    /// How the packets of a new call's caller and of its operator may travel.
+    fn travel_of(&self, new: &NewCall) -> [Travel; 2] {
+        let latching = match self.media.sources {
+            Sources::Signalled => Latching::Signalled,
+            Sources::Address => Latching::Address,
+            Sources::Network => Latching::Network,
+        };
+        let travel = |is_secret: bool, signals_from| Travel {
+            protection: match self.media.srtp {
+                Srtp::Off => Protection::Off,
+                // A key that everybody can read protects nothing.
+                Srtp::Optional if !is_secret => Protection::Off,
+                Srtp::Optional => Protection::Optional,
+                Srtp::Required if !is_secret => Protection::Impossible,
+                Srtp::Required => Protection::Required,
+            },
+            latching,
+            signals_from,
+        };
+        let is_allowed = self.media.keys_without_tls;
+        let caller_is_secret = !matches!(new.transport, Transport::Udp | Transport::Tcp);
+        let operator_is_secret = self
+            .operator
+            .to_ascii_lowercase()
+            .contains(";transport=tls");
+        [
+            travel(is_allowed || caller_is_secret, Some(new.source.ip())),
+            travel(is_allowed || operator_is_secret, None),
+        ]
     }
 }
 

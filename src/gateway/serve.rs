@@ -248,6 +248,7 @@ impl Gateway {
             ),
             media_address: config.media_address(),
             operator: config.operators.default.clone(),
+            media: config.media.clone(),
             ring: config.ring(),
             flush: Duration::from_secs(config.calls.flush_s),
             most: config.calls.max,

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::stats::StreamStats;
-use super::{ExtendedSequence, Packet};
+use super::{ExtendedSequence, Format, Packet};
 use crate::audio::codec::{Codec, Decoder};
 use crate::audio::{Frame, Frequency, MediaTime};
 
@@ -67,6 +67,8 @@ struct Waiting {
 /// Where the current source's timestamps lie on the timeline.
 struct Anchor {
     ssrc: u32,
+    /// What the timestamps count.
+    clock: Frequency,
     timestamp: u32,
     at: MediaTime,
 }
@@ -75,7 +77,7 @@ struct Anchor {
 pub struct ListenBuffer {
     /// The timeline's zero: the answer.
     epoch: Instant,
-    formats: Vec<(u8, Codec)>,
+    formats: Vec<Format>,
     depth: Duration,
     anchor: Option<Anchor>,
     waiting: BTreeMap<ExtendedSequence, Waiting>,
@@ -94,8 +96,11 @@ pub struct ListenBuffer {
 impl ListenBuffer {
     /// A buffer whose timeline begins at `epoch`; `formats` says which payload type is which codec.
     #[must_use]
-    pub fn new(epoch: Instant, formats: Vec<(u8, Codec)>) -> Self {
-        let codec = formats.first().map_or(Codec::Pcma, |(_, codec)| *codec);
+    pub fn new(epoch: Instant, formats: Vec<Format>) -> Self {
+        let codec = formats
+            .iter()
+            .find_map(Format::codec)
+            .unwrap_or(Codec::Pcma);
         Self {
             epoch,
             formats,
@@ -112,7 +117,7 @@ impl ListenBuffer {
     }
 
     /// Takes changed payload types, after a new offer and answer.
-    pub fn set_formats(&mut self, formats: Vec<(u8, Codec)>) {
+    pub fn set_formats(&mut self, formats: Vec<Format>) {
         self.formats = formats;
     }
 
@@ -129,12 +134,12 @@ impl ListenBuffer {
 
     /// Takes a packet; what becomes of it shows in the statistics.
     pub fn push(&mut self, now: Instant, packet: &Packet<'_>) {
-        let sound = self
+        let format = self
             .formats
             .iter()
-            .find(|(number, _)| *number == packet.payload_type)
-            .map(|(_, codec)| *codec);
-        let clock = sound.map_or(Frequency::HZ_8000, Codec::clock);
+            .find(|format| format.payload_type == packet.payload_type);
+        let sound = format.and_then(Format::codec);
+        let clock = format.map_or(Frequency::HZ_8000, |format| format.clock);
         let stats = self
             .stats
             .get_or_insert_with(|| StreamStats::new(now, clock, packet));
@@ -146,6 +151,9 @@ impl ListenBuffer {
             .is_some_and(|anchor| anchor.ssrc == packet.ssrc)
             && (-MAX_MISORDER..=MAX_DROPOUT).contains(&distance);
         let sequence = goes_on.then(|| highest.advanced(distance));
+        if sound.is_some() {
+            stats.set_clock(clock);
+        }
         stats.count(now, packet, sequence);
         let arrival = self.time_at(now);
         let sequence = sequence.unwrap_or_else(|| {
@@ -166,7 +174,12 @@ impl ListenBuffer {
             return;
         }
         let is_sound = sound.is_some();
-        let at = self.place(packet, clock, arrival, newest && is_sound);
+        // Key presses may count another clock than the sound around them, and have nothing to be placed.
+        let at = if is_sound {
+            self.place(packet, clock, arrival, newest)
+        } else {
+            arrival
+        };
         // Faster than time itself, or more than anybody waits for.
         if at > arrival + MOST_AHEAD || self.waiting.len() == MOST_WAITING {
             self.count(|stats| stats.late += 1);
@@ -208,10 +221,14 @@ impl ListenBuffer {
             .map_or(self.until, |last| last.at.max(self.until));
         let fresh = || Anchor {
             ssrc: packet.ssrc,
+            clock,
             timestamp: packet.timestamp,
             at: end.max(arrival),
         };
         let anchor = self.anchor.get_or_insert_with(fresh);
+        if anchor.clock != clock {
+            *anchor = fresh();
+        }
         let ticks = i64::from(
             packet
                 .timestamp
@@ -409,7 +426,10 @@ mod tests {
                 .collect();
             Self {
                 start,
-                buffer: ListenBuffer::new(start, vec![(8, Codec::Pcma), (0, Codec::Pcmu)]),
+                buffer: ListenBuffer::new(
+                    start,
+                    vec![Format::sound(8, Codec::Pcma), Format::sound(0, Codec::Pcmu)],
+                ),
                 heard: Vec::new(),
                 payload: Encoder::new(Codec::Pcma).encode(&tone),
             }

@@ -1,12 +1,17 @@
 //! RTP and RTCP (RFC 3550) as a call needs them: packets, forwarding, listening, reports, statistics.
 
+pub mod dtmf;
 pub mod forward;
 pub mod listen;
 pub mod lossy;
 pub mod rtcp;
+pub mod srtp;
 pub mod stats;
 
 use rtp_rs::RtpReader;
+
+use crate::audio::Frequency;
+use crate::audio::codec::Codec;
 
 /// Octets of a header without sources and extension.
 pub const HEADER: usize = 12;
@@ -36,6 +41,49 @@ impl ExtendedSequence {
     #[must_use]
     pub const fn advanced(self, distance: i16) -> Self {
         Self(self.0.saturating_add_signed(distance as i64))
+    }
+}
+
+/// What the packets of a payload type carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// Sound.
+    Sound(Codec),
+    /// Key presses (RFC 4733).
+    Event,
+    /// How the silence sounds (RFC 3389).
+    ComfortNoise,
+}
+
+/// What a payload type means in one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Format {
+    /// 0 to 127.
+    pub payload_type: u8,
+    /// What is in its packets.
+    pub content: Content,
+    /// What its timestamps count.
+    pub clock: Frequency,
+}
+
+impl Format {
+    /// A codec at this number.
+    #[must_use]
+    pub const fn sound(payload_type: u8, codec: Codec) -> Self {
+        Self {
+            payload_type,
+            content: Content::Sound(codec),
+            clock: codec.clock(),
+        }
+    }
+
+    /// The codec, if it is sound.
+    #[must_use]
+    pub const fn codec(&self) -> Option<Codec> {
+        match self.content {
+            Content::Sound(codec) => Some(codec),
+            Content::Event | Content::ComfortNoise => None,
+        }
     }
 }
 
@@ -71,17 +119,31 @@ impl<'a> Packet<'a> {
         })
     }
 
+    /// The source of an RTP datagram whose payload may be encrypted.
+    #[must_use]
+    pub fn source_of(datagram: &[u8]) -> Option<u32> {
+        let ssrc = datagram.get(8..HEADER)?.try_into().ok()?;
+        (datagram[0] >> 6 == 2).then(|| u32::from_be_bytes(ssrc))
+    }
+
     /// Writes the packet with a plain header.
     #[must_use]
     pub fn to_datagram(&self) -> Vec<u8> {
         let mut datagram = Vec::with_capacity(HEADER + self.payload.len());
-        datagram.push(2 << 6);
-        datagram.push(u8::from(self.marker) << 7 | self.payload_type & 0x7f);
-        datagram.extend(self.sequence.0.to_be_bytes());
-        datagram.extend(self.timestamp.to_be_bytes());
-        datagram.extend(self.ssrc.to_be_bytes());
-        datagram.extend(self.payload);
+        self.write(&mut datagram);
         datagram
+    }
+
+    /// Appends the same to `datagram`.
+    pub fn write(&self, datagram: &mut Vec<u8>) {
+        let mut header = [0; HEADER];
+        header[0] = 2 << 6;
+        header[1] = u8::from(self.marker) << 7 | self.payload_type & 0x7f;
+        header[2..4].copy_from_slice(&self.sequence.0.to_be_bytes());
+        header[4..8].copy_from_slice(&self.timestamp.to_be_bytes());
+        header[8..].copy_from_slice(&self.ssrc.to_be_bytes());
+        datagram.extend_from_slice(&header);
+        datagram.extend_from_slice(self.payload);
     }
 }
 

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::stats::StreamStats;
+use crate::audio::Frequency;
 
 /// The mean time between reports; the actual one is random between half and one and a half (RFC 3550 §6.2).
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -27,6 +28,14 @@ pub fn is_rtcp(datagram: &[u8]) -> bool {
         .is_some_and(|kind| (192..=223).contains(kind))
 }
 
+/// The source that a compound packet comes from; `None` when it is too short to say.
+#[must_use]
+pub fn sender(datagram: &[u8]) -> Option<u32> {
+    (datagram.first()? >> 6 == 2)
+        .then(|| word(datagram, 1))
+        .flatten()
+}
+
 /// What we have sent to the leg.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
@@ -38,6 +47,8 @@ pub struct Sent {
     pub octets: u32,
     /// The newest packet's timestamp and when it was sent.
     pub newest: Option<(u32, Instant)>,
+    /// What the timestamps count.
+    pub clock: Option<Frequency>,
 }
 
 /// What the leg reports of our stream.
@@ -167,8 +178,11 @@ impl Reports {
                 let ntp = ntp(wall);
                 self.last_sent = Some(((ntp >> 16) as u32, now));
                 body.extend(ntp.to_be_bytes());
-                // The timestamp that belongs to now: the newest packet's plus what has passed since (8 kHz).
-                let passed = now.saturating_duration_since(at).as_micros() as u64 * 8 / 1_000;
+                // The timestamp that belongs to now: the newest packet's plus what has passed since.
+                let passed = sent
+                    .clock
+                    .unwrap_or(Frequency::HZ_8000)
+                    .samples_in(now.saturating_duration_since(at));
                 body.extend(timestamp.wrapping_add(passed as u32).to_be_bytes());
                 body.extend(sent.packets.to_be_bytes());
                 body.extend(sent.octets.to_be_bytes());
@@ -278,7 +292,6 @@ fn ntp(wall: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::Frequency;
     use crate::rtp::{Packet, WireSequence};
 
     fn stats(now: Instant, ssrc: u32) -> StreamStats {
@@ -302,6 +315,7 @@ mod tests {
             packets: 10,
             octets: 1_600,
             newest: Some((800, now)),
+            clock: None,
         }
     }
 

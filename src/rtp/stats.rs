@@ -60,6 +60,16 @@ impl StreamStats {
         }
     }
 
+    /// Takes another clock, when the sender has changed its codec.
+    pub fn set_clock(&mut self, clock: Frequency) {
+        if self.clock != clock {
+            self.jitter_16 =
+                self.jitter_16 * u64::from(clock.hertz()) / u64::from(self.clock.hertz());
+            self.clock = clock;
+            self.transit = None;
+        }
+    }
+
     /// The source that is counted now.
     #[must_use]
     pub const fn ssrc(&self) -> u32 {

@@ -1,23 +1,32 @@
-//! Session descriptions (RFC 8866) and offer/answer (RFC 3264) for one audio stream.
+//! Session descriptions (RFC 8866) and offer/answer (RFC 3264) for audio.
 //!
-//! A call needs little of SDP: where the peer wants its RTP, in which codec, which way. What is not understood is
-//! ignored, every other stream is answered with port 0, and the size of everything is bounded.
+//! A call needs little of SDP: where the peer wants its RTP, in which codec, which way, under which key. What is not
+//! understood is ignored, every stream that is not taken is answered with port 0, and the size of everything is
+//! bounded. A call takes one stream; a recording session may take several ([`answer_all`]).
+
+mod read;
+mod sdes;
 
 use std::fmt::{self, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+pub use read::{Description, Section};
+pub use sdes::Crypto;
+
+use crate::audio::Frequency;
 use crate::audio::codec::Codec;
+use crate::rtp::{Content, Format};
 
-/// The longest description taken, in bytes; a description of many video codecs has about 8 KiB.
-const MAX_BYTES: usize = 32 * 1024;
-/// The most streams taken, RFC 3264 sets no bound.
-const MAX_STREAMS: usize = 16;
-/// The most payload types taken of one stream; there are 128 numbers.
-const MAX_FORMATS: usize = 128;
-/// The payload type that our own offers give to telephone-event.
+/// The payload type that our own offers give to telephone-event at 8 kHz.
 const TELEPHONE_EVENT: u8 = 101;
-/// The payload type that our own offers give to L16.
-const L16: u8 = 96;
+/// The payload type that our own offers give to telephone-event at 48 kHz, beside Opus (RFC 7587 §4.2).
+const TELEPHONE_EVENT_48: u8 = 110;
+/// The payload type that RFC 3551 gives to comfort noise.
+const COMFORT_NOISE: u8 = 13;
+/// The packet times that we send, in milliseconds.
+const PACKET_TIMES: std::ops::RangeInclusive<u8> = 10..=60;
+/// The packet time where nobody says one.
+pub const USUAL_PACKET_TIME: u8 = 20;
 
 /// Why a description cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +38,12 @@ pub enum SdpError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// It has no audio stream over RTP/AVP with a port.
+    /// It has no audio stream over RTP with a port.
     NoAudio,
+    /// It has audio only under keys, or under none that we know, and we take none.
+    OnlySecured,
+    /// It has no audio under a key, and we take nothing else.
+    NotSecured,
     /// The audio stream has none of our codecs.
     NoCommonCodec,
     /// The stream's address is a name or of another network type.
@@ -43,7 +56,11 @@ impl SdpError {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Malformed { .. } => 400,
-            Self::NoAudio | Self::NoCommonCodec | Self::NoAddress => 488,
+            Self::NoAudio
+            | Self::OnlySecured
+            | Self::NotSecured
+            | Self::NoCommonCodec
+            | Self::NoAddress => 488,
         }
     }
 }
@@ -56,7 +73,13 @@ impl fmt::Display for SdpError {
                 "line {line} of the session description {what}; the peer must send RFC 8866"
             ),
             Self::NoAudio => f.write_str(
-                "the session description has no audio stream over RTP/AVP; set the peer to plain RTP audio",
+                "the session description has no audio stream over RTP; set the peer to RTP audio",
+            ),
+            Self::OnlySecured => f.write_str(
+                "the session description has only encrypted audio that is not taken; let the peer signal over TLS with media.srtp on, or set it to plain RTP",
+            ),
+            Self::NotSecured => f.write_str(
+                "the session description has no audio under an SDES key over TLS; set the peer to SRTP, or media.srtp to optional",
             ),
             Self::NoCommonCodec => f.write_str(
                 "the session description has none of our codecs; allow PCMA or PCMU at the peer",
@@ -135,227 +158,21 @@ impl Direction {
     }
 }
 
-/// What an `a=rtpmap` line, or RFC 3551 for a static number, says of a payload type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Mapping {
-    payload_type: u8,
-    encoding: String,
-    clock: u32,
-    channels: u8,
+/// Whether a leg's media is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protection {
+    /// Never; keys are passed over.
+    #[default]
+    Off,
+    /// Where the peer can.
+    Optional,
+    /// Always; a peer that cannot is refused.
+    Required,
+    /// Always, but keys cannot be exchanged with this peer: it is refused, whatever it can.
+    Impossible,
 }
 
-/// One `m=` section.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Stream {
-    kind: String,
-    port: u16,
-    protocol: String,
-    formats: Vec<String>,
-    mappings: Vec<Mapping>,
-    /// The address of the connection line, perhaps a name.
-    connection: Option<String>,
-    direction: Option<Direction>,
-    ptime: Option<u8>,
-    rtcp: Option<(u16, Option<IpAddr>)>,
-    rtcp_mux: bool,
-}
-
-impl Stream {
-    fn is_usable_audio(&self) -> bool {
-        self.kind == "audio"
-            && self.port != 0
-            && matches!(self.protocol.as_str(), "RTP/AVP" | "RTP/AVPF")
-    }
-
-    /// What payload type `number` means here.
-    fn mapping(&self, number: u8) -> Option<Mapping> {
-        let fixed = |encoding: &str| Mapping {
-            payload_type: number,
-            encoding: encoding.to_owned(),
-            clock: 8_000,
-            channels: 1,
-        };
-        let told = self
-            .mappings
-            .iter()
-            .find(|mapping| mapping.payload_type == number);
-        told.cloned().or(match number {
-            0 => Some(fixed("PCMU")),
-            8 => Some(fixed("PCMA")),
-            9 => Some(fixed("G722")),
-            _ => None,
-        })
-    }
-
-    /// The stream's payload types with their meaning, in its order of preference.
-    fn mapped(&self) -> impl Iterator<Item = Mapping> + '_ {
-        self.formats
-            .iter()
-            .filter_map(|format| self.mapping(format.parse().ok()?))
-    }
-
-    fn codecs(&self) -> impl Iterator<Item = (Codec, u8)> + '_ {
-        self.mapped()
-            .filter_map(|mapping| Some((codec_of(&mapping)?, mapping.payload_type)))
-    }
-}
-
-/// A parsed session description.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Description {
-    connection: Option<String>,
-    direction: Option<Direction>,
-    streams: Vec<Stream>,
-}
-
-impl Description {
-    /// Reads a description; lines may end in CRLF or LF.
-    ///
-    /// # Errors
-    /// [`SdpError::Malformed`] with the line.
-    pub fn parse(text: &str) -> Result<Self, SdpError> {
-        let malformed = |line: usize, what| SdpError::Malformed { line, what };
-        if text.len() > MAX_BYTES {
-            return Err(malformed(1, "begins more than 32 KiB"));
-        }
-        let mut description = Self::default();
-        let mut lines = text.lines().enumerate();
-        if lines.next().is_none_or(|(_, line)| line.trim() != "v=0") {
-            return Err(malformed(1, "is not v=0"));
-        }
-        for (at, line) in lines {
-            let line = line.trim_end();
-            let broken = |what| malformed(at + 1, what);
-            if line.is_empty() {
-                continue;
-            }
-            let (kind, value) = line
-                .split_once('=')
-                .ok_or_else(|| broken("lacks its = sign"))?;
-            match kind {
-                "m" => {
-                    if description.streams.len() == MAX_STREAMS {
-                        return Err(broken("is the seventeenth stream"));
-                    }
-                    description
-                        .streams
-                        .push(stream(value).ok_or_else(|| broken("is no media line"))?);
-                }
-                "c" => {
-                    let address = connection(value)
-                        .ok_or_else(|| broken("is no connection line"))?
-                        .to_owned();
-                    match description.streams.last_mut() {
-                        Some(stream) => stream.connection = Some(address),
-                        None => description.connection = Some(address),
-                    }
-                }
-                "a" => description
-                    .attribute(value)
-                    .ok_or_else(|| broken("is a broken attribute"))?,
-                _ => {}
-            }
-        }
-        Ok(description)
-    }
-
-    /// Takes one attribute; `None` when it is one that we need and is broken.
-    fn attribute(&mut self, value: &str) -> Option<()> {
-        let (name, value) = value.split_once(':').unwrap_or((value, ""));
-        if let Some(direction) = Direction::from_attribute(name) {
-            match self.streams.last_mut() {
-                Some(stream) => stream.direction = Some(direction),
-                None => self.direction = Some(direction),
-            }
-            return Some(());
-        }
-        let Some(stream) = self.streams.last_mut() else {
-            return Some(());
-        };
-        match name {
-            "rtpmap" if stream.mappings.len() < MAX_FORMATS => {
-                let (number, format) = value.split_once(' ')?;
-                let mut parts = format.trim().split('/');
-                stream.mappings.push(Mapping {
-                    payload_type: number.parse().ok()?,
-                    encoding: parts.next()?.to_owned(),
-                    clock: parts.next()?.trim().parse().ok()?,
-                    channels: parts
-                        .next()
-                        .map_or(Some(1), |count| count.trim().parse().ok())?,
-                });
-            }
-            // Some phones write 20.0 here: a broken time is no reason to lose the call.
-            "ptime" => stream.ptime = value.split('.').next()?.trim().parse().ok(),
-            "rtcp" => {
-                let mut parts = value.splitn(2, ' ');
-                let port = parts.next()?.parse().ok()?;
-                let address = parts.next().and_then(connection);
-                stream.rtcp = Some((port, address.and_then(|address| address.parse().ok())));
-            }
-            "rtcp-mux" => stream.rtcp_mux = true,
-            _ => {}
-        }
-        Some(())
-    }
-
-    /// The codecs of the audio stream that [`negotiate`] would take, in the peer's order of preference.
-    #[must_use]
-    pub fn codecs(&self) -> Vec<Codec> {
-        let mut codecs = Vec::new();
-        for (codec, _) in self
-            .audio()
-            .into_iter()
-            .flat_map(|(_, audio)| audio.codecs())
-        {
-            if !codecs.contains(&codec) {
-                codecs.push(codec);
-            }
-        }
-        codecs
-    }
-
-    fn audio(&self) -> Option<(usize, &Stream)> {
-        self.streams
-            .iter()
-            .enumerate()
-            .find(|(_, stream)| stream.is_usable_audio())
-    }
-}
-
-/// `m=audio 49170/2 RTP/AVP 8 0 101`
-fn stream(value: &str) -> Option<Stream> {
-    let mut words = value.split_ascii_whitespace();
-    let kind = words.next()?.to_owned();
-    let port = words.next()?.split('/').next()?.parse().ok()?;
-    let protocol = words.next()?.to_owned();
-    let formats: Vec<String> = words.take(MAX_FORMATS).map(str::to_owned).collect();
-    (!formats.is_empty()).then(|| Stream {
-        kind,
-        port,
-        protocol,
-        formats,
-        ..Stream::default()
-    })
-}
-
-/// The address in `IN IP4 192.0.2.1/127`.
-fn connection(value: &str) -> Option<&str> {
-    value.split_ascii_whitespace().nth(2)?.split('/').next()
-}
-
-fn codec_of(mapping: &Mapping) -> Option<Codec> {
-    if mapping.channels != 1 {
-        return None;
-    }
-    Codec::from_name(&mapping.encoding).filter(|codec| codec.clock().hertz() == mapping.clock)
-}
-
-fn own_payload_type(codec: Codec) -> u8 {
-    codec.static_payload_type().unwrap_or(L16)
-}
-
-/// What both sides agree on for the audio stream.
+/// What both sides agree on for an audio stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
     /// Which `m=` line of the peer's description, from 0.
@@ -368,63 +185,167 @@ pub struct Negotiated {
     pub rtcp_mux: bool,
     /// The codec to send.
     pub codec: Codec,
-    /// Its payload type, both ways.
+    /// The payload type that the peer wants it under.
     pub payload_type: u8,
-    /// The payload type of telephone-event at 8000 Hz (RFC 4733), if the peer has it.
-    pub telephone_event: Option<u8>,
+    /// Key presses (RFC 4733), at the codec's clock where the peer has that, as the peer wants them.
+    pub telephone_event: Option<Format>,
+    /// The payload type of comfort noise (RFC 3389), if the peer has it.
+    pub comfort_noise: Option<u8>,
+    /// What may come in: under the peer's numbers, and under those of our own offers where they differ (RFC 3264 §5.1).
+    pub receives: Vec<Format>,
     /// What we may do: `RecvOnly` or `Inactive` when the peer holds us.
     pub direction: Direction,
-    /// Milliseconds of sound that the peer wants in a packet.
+    /// Milliseconds of sound in a packet: the peer's wish, or the usual 20.
     pub ptime: u8,
+    /// Whether the peer said so.
+    pub ptime_is_wish: bool,
+    /// The most milliseconds of sound that the peer takes in a packet.
+    pub max_ptime: Option<u8>,
+    /// Under what the peer encrypts; `None` for plain RTP.
+    pub crypto: Option<Crypto>,
+    /// The stream's label (RFC 4574).
+    pub label: Option<String>,
 }
 
-/// Finds the first of `preferred` that the peer's description offers.
+/// Finds the first of `preferred` that the peer's description offers, in plain RTP.
 ///
 /// For the answer to our own offer give the answer's [`Description::codecs`] that we offered: there the peer chooses.
 ///
 /// # Errors
-/// [`SdpError::NoAudio`], [`SdpError::NoCommonCodec`] or [`SdpError::NoAddress`], whose status is 488.
+/// [`SdpError`], whose status is 488.
 pub fn negotiate(theirs: &Description, preferred: &[Codec]) -> Result<Negotiated, SdpError> {
-    let (index, audio) = theirs.audio().ok_or(SdpError::NoAudio)?;
+    negotiate_protected(theirs, preferred, Protection::Off)
+}
+
+/// The same with keys: of several audio streams the first that may be taken, a protected one first.
+///
+/// # Errors
+/// [`SdpError`], whose status is 488.
+pub fn negotiate_protected(
+    theirs: &Description,
+    preferred: &[Codec],
+    protection: Protection,
+) -> Result<Negotiated, SdpError> {
+    let mut best: Result<Negotiated, SdpError> = Err(SdpError::NoAudio);
+    for index in 0..theirs.sections().len() {
+        let found = negotiate_section(theirs, index, preferred, protection);
+        let better = match (&best, &found) {
+            (Ok(best), Ok(found)) => best.crypto.is_none() && found.crypto.is_some(),
+            (Ok(_), Err(_)) => false,
+            (Err(_), Ok(_)) => true,
+            (Err(best), Err(_)) => *best == SdpError::NoAudio,
+        };
+        if better {
+            best = found;
+        }
+    }
+    best
+}
+
+/// The same for one stream, as a recorder takes each of several.
+///
+/// # Errors
+/// [`SdpError`], whose status is 488.
+pub fn negotiate_section(
+    theirs: &Description,
+    index: usize,
+    preferred: &[Codec],
+    protection: Protection,
+) -> Result<Negotiated, SdpError> {
+    let audio = theirs
+        .sections()
+        .get(index)
+        .filter(|section| section.is_audio())
+        .ok_or(SdpError::NoAudio)?;
+    let crypto = match protection {
+        Protection::Off | Protection::Impossible => None,
+        Protection::Optional | Protection::Required => audio.cryptos.first().cloned(),
+    };
+    if crypto.is_none() {
+        if matches!(protection, Protection::Required | Protection::Impossible) {
+            return Err(SdpError::NotSecured);
+        }
+        if audio.is_secured() {
+            return Err(SdpError::OnlySecured);
+        }
+    }
     let (codec, payload_type) = preferred
         .iter()
-        .find_map(|wanted| audio.codecs().find(|(codec, _)| codec == wanted))
+        .find_map(|wanted| audio.sounds().find(|(codec, _)| codec == wanted))
         .ok_or(SdpError::NoCommonCodec)?;
-    let address: IpAddr = audio
-        .connection
-        .as_ref()
-        .or(theirs.connection.as_ref())
-        .and_then(|address| address.parse().ok())
-        .ok_or(SdpError::NoAddress)?;
-    let said = audio.direction.or(theirs.direction).unwrap_or_default();
-    // c=0.0.0.0 is the old way (RFC 2543) to say "send me nothing" (RFC 3264 §8.4).
-    let said = Direction::from_ways(said.sends(), said.receives() && !address.is_unspecified());
-    let rtcp_mux = audio.rtcp_mux;
+    let address = audio.address.ok_or(SdpError::NoAddress)?;
     let (rtcp_port, rtcp_address) = audio
         .rtcp
-        .unwrap_or((audio.port.saturating_add(u16::from(!rtcp_mux)), None));
+        .unwrap_or((audio.port.saturating_add(u16::from(!audio.rtcp_mux)), None));
+    let formats: Vec<Format> = audio.formats().collect();
+    let of_kind = |content: Content, clock: Frequency| {
+        formats
+            .iter()
+            .find(|format| format.content == content && format.clock == clock)
+            .copied()
+    };
+    let event = of_kind(Content::Event, codec.clock())
+        .or_else(|| of_kind(Content::Event, Frequency::HZ_8000));
     Ok(Negotiated {
         stream: index,
         remote: SocketAddr::new(address, audio.port),
         remote_rtcp: SocketAddr::new(
             rtcp_address.unwrap_or(address),
-            if rtcp_mux { audio.port } else { rtcp_port },
+            if audio.rtcp_mux {
+                audio.port
+            } else {
+                rtcp_port
+            },
         ),
-        rtcp_mux,
+        rtcp_mux: audio.rtcp_mux,
         codec,
         payload_type,
-        telephone_event: audio
-            .mapped()
-            .find(|mapping| {
-                mapping.encoding.eq_ignore_ascii_case("telephone-event") && mapping.clock == 8_000
-            })
-            .map(|mapping| mapping.payload_type),
-        direction: said.reversed(),
-        ptime: audio
-            .ptime
-            .filter(|ms| (10..=60).contains(ms))
-            .unwrap_or(20),
+        telephone_event: event,
+        comfort_noise: of_kind(Content::ComfortNoise, codec.clock())
+            .map(|format| format.payload_type),
+        receives: receivable(&formats, preferred),
+        direction: audio.direction().reversed(),
+        ptime: audio.ptime.unwrap_or(USUAL_PACKET_TIME),
+        ptime_is_wish: audio.ptime.is_some(),
+        max_ptime: audio.max_ptime,
+        crypto,
+        label: audio.label.clone(),
     })
+}
+
+/// The peer's formats, and the same under our own numbers where the peer means nothing else by those.
+fn receivable(theirs: &[Format], ours: &[Codec]) -> Vec<Format> {
+    let mut formats: Vec<Format> = theirs
+        .iter()
+        .filter(|format| match format.content {
+            Content::Sound(codec) => ours.contains(&codec),
+            Content::Event | Content::ComfortNoise => true,
+        })
+        .copied()
+        .collect();
+    for index in 0..formats.len() {
+        let own = Format {
+            payload_type: own_payload_type(formats[index]),
+            ..formats[index]
+        };
+        if formats
+            .iter()
+            .all(|format| format.payload_type != own.payload_type)
+        {
+            formats.push(own);
+        }
+    }
+    formats
+}
+
+/// The number that our own offers give.
+fn own_payload_type(format: Format) -> u8 {
+    match format.content {
+        Content::Sound(codec) => codec.offered_payload_type(),
+        Content::Event if format.clock == Frequency::HZ_48000 => TELEPHONE_EVENT_48,
+        Content::Event => TELEPHONE_EVENT,
+        Content::ComfortNoise => COMFORT_NOISE,
+    }
 }
 
 /// Who describes the session, and where it wants its media.
@@ -440,52 +361,151 @@ pub struct Local {
     pub direction: Direction,
 }
 
+/// What an offer of ours says beyond where its media goes.
+#[derive(Clone, Debug)]
+pub struct Terms<'a> {
+    /// In order of preference.
+    pub codecs: &'a [Codec],
+    /// Milliseconds of sound in a packet.
+    pub ptime: u8,
+    /// Whether silence may be described instead of sent.
+    pub comfort_noise: bool,
+    /// Our keys, in order of preference; none for plain RTP.
+    pub cryptos: &'a [Crypto],
+    /// With keys: whether plain RTP is no alternative.
+    pub only_secured: bool,
+}
+
+impl<'a> Terms<'a> {
+    /// `codecs` in plain RTP, 20 ms a packet.
+    #[must_use]
+    pub const fn plain(codecs: &'a [Codec]) -> Self {
+        Self {
+            codecs,
+            ptime: USUAL_PACKET_TIME,
+            comfort_noise: false,
+            cryptos: &[],
+            only_secured: false,
+        }
+    }
+}
+
 /// Writes an offer of one audio stream with `codecs` in order of preference, and telephone-event.
 #[must_use]
 pub fn offer(local: &Local, codecs: &[Codec]) -> String {
-    let formats: Vec<_> = codecs
+    offer_with(local, &Terms::plain(codecs))
+}
+
+/// Writes an offer of one audio stream.
+#[must_use]
+pub fn offer_with(local: &Local, terms: &Terms<'_>) -> String {
+    let mut formats: Vec<Format> = terms
+        .codecs
         .iter()
-        .map(|codec| (own_payload_type(*codec), *codec))
+        .map(|codec| Format::sound(codec.offered_payload_type(), *codec))
         .collect();
+    if terms.comfort_noise {
+        formats.push(Format {
+            payload_type: COMFORT_NOISE,
+            content: Content::ComfortNoise,
+            clock: Frequency::HZ_8000,
+        });
+    }
+    formats.push(Format {
+        payload_type: TELEPHONE_EVENT,
+        content: Content::Event,
+        clock: Frequency::HZ_8000,
+    });
+    if terms.codecs.contains(&Codec::Opus) {
+        formats.push(Format {
+            payload_type: TELEPHONE_EVENT_48,
+            content: Content::Event,
+            clock: Frequency::HZ_48000,
+        });
+    }
     let mut text = head(local);
-    audio(&mut text, local, &formats, Some(TELEPHONE_EVENT), 20, false);
+    let secured = terms.only_secured && !terms.cryptos.is_empty();
+    let media = Media {
+        protocol: if secured { "RTP/SAVP" } else { "RTP/AVP" },
+        formats: &formats,
+        ptime: terms.ptime,
+        rtcp_mux: false,
+        cryptos: terms.cryptos,
+    };
+    media.write(&mut text, local);
     text
 }
 
-/// Writes the answer to `theirs`: the negotiated stream, and port 0 for every other one.
+/// A stream of the peer's that is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted<'a> {
+    /// What is agreed on for it.
+    pub agreed: &'a Negotiated,
+    /// Where we want it.
+    pub local: &'a Local,
+    /// Our key, under the tag of the peer's line; needed where the agreement has one.
+    pub crypto: Option<&'a Crypto>,
+}
+
+/// Writes the answer to `theirs`: the negotiated stream in plain RTP, and port 0 for every other one.
 ///
 /// The direction is the narrower of what the peer allows and what we want.
 #[must_use]
 pub fn answer(theirs: &Description, agreed: &Negotiated, local: &Local) -> String {
-    let direction = Direction::from_ways(
-        agreed.direction.sends() && local.direction.sends(),
-        agreed.direction.receives() && local.direction.receives(),
-    );
-    let local = Local {
-        direction,
-        ..*local
+    let accepted = Accepted {
+        agreed,
+        local,
+        crypto: None,
     };
-    let mut text = head(&local);
-    for (index, stream) in theirs.streams.iter().enumerate() {
-        if index == agreed.stream {
-            audio(
-                &mut text,
-                &local,
-                &[(agreed.payload_type, agreed.codec)],
-                agreed.telephone_event,
-                agreed.ptime,
-                agreed.rtcp_mux,
-            );
-        } else {
+    answer_all(theirs, local, &[accepted])
+}
+
+/// Writes the answer to `theirs`: the accepted streams, and port 0 for every other one.
+#[must_use]
+pub fn answer_all(theirs: &Description, local: &Local, accepted: &[Accepted<'_>]) -> String {
+    let mut text = head(local);
+    for (index, section) in theirs.sections().iter().enumerate() {
+        let Some(accepted) = accepted.iter().find(|one| one.agreed.stream == index) else {
             // RFC 3264 §6: same media and transport, port 0, at least one of its formats.
             let _ = write!(
                 text,
                 "m={} 0 {} {}\r\n",
-                stream.kind,
-                stream.protocol,
-                stream.formats.first().map_or("0", String::as_str)
+                section.kind,
+                section.protocol,
+                section.first_format()
             );
-        }
+            continue;
+        };
+        let Accepted {
+            agreed,
+            local,
+            crypto,
+        } = accepted;
+        let direction = Direction::from_ways(
+            agreed.direction.sends() && local.direction.sends(),
+            agreed.direction.receives() && local.direction.receives(),
+        );
+        let mut formats = vec![Format::sound(agreed.payload_type, agreed.codec)];
+        formats.extend(agreed.comfort_noise.map(|payload_type| Format {
+            payload_type,
+            content: Content::ComfortNoise,
+            clock: agreed.codec.clock(),
+        }));
+        formats.extend(agreed.telephone_event);
+        let media = Media {
+            protocol: &section.protocol,
+            formats: &formats,
+            ptime: agreed.ptime,
+            rtcp_mux: agreed.rtcp_mux,
+            cryptos: crypto.map_or(&[], std::slice::from_ref),
+        };
+        media.write(
+            &mut text,
+            &Local {
+                direction,
+                ..**local
+            },
+        );
     }
     text
 }
@@ -499,40 +519,51 @@ fn head(local: &Local) -> String {
     )
 }
 
-fn audio(
-    text: &mut String,
-    local: &Local,
-    formats: &[(u8, Codec)],
-    telephone_event: Option<u8>,
+/// One `m=` section that we write.
+struct Media<'a> {
+    protocol: &'a str,
+    formats: &'a [Format],
     ptime: u8,
     rtcp_mux: bool,
-) {
-    let _ = write!(text, "m=audio {} RTP/AVP", local.rtp.port());
-    for number in formats
-        .iter()
-        .map(|(number, _)| *number)
-        .chain(telephone_event)
-    {
-        let _ = write!(text, " {number}");
-    }
-    text.push_str("\r\n");
-    for (number, codec) in formats {
-        let (name, clock) = (codec.name(), codec.clock().hertz());
-        let _ = write!(text, "a=rtpmap:{number} {name}/{clock}\r\n");
-    }
-    if let Some(number) = telephone_event {
+    cryptos: &'a [Crypto],
+}
+
+impl Media<'_> {
+    fn write(&self, text: &mut String, local: &Local) {
+        let _ = write!(text, "m=audio {} {}", local.rtp.port(), self.protocol);
+        for format in self.formats {
+            let _ = write!(text, " {}", format.payload_type);
+        }
+        text.push_str("\r\n");
+        for format in self.formats {
+            let (number, clock) = (format.payload_type, format.clock.hertz());
+            let _ = match format.content {
+                Content::Sound(Codec::Opus) => write!(
+                    text,
+                    "a=rtpmap:{number} opus/{clock}/2\r\na=fmtp:{number} useinbandfec=1;maxplaybackrate=16000\r\n"
+                ),
+                Content::Sound(codec) => {
+                    write!(text, "a=rtpmap:{number} {}/{clock}\r\n", codec.name())
+                }
+                Content::Event => write!(
+                    text,
+                    "a=rtpmap:{number} telephone-event/{clock}\r\na=fmtp:{number} 0-15\r\n"
+                ),
+                Content::ComfortNoise => write!(text, "a=rtpmap:{number} CN/{clock}\r\n"),
+            };
+        }
+        for crypto in self.cryptos {
+            let _ = write!(text, "a=crypto:{crypto}\r\n");
+        }
         let _ = write!(
             text,
-            "a=rtpmap:{number} telephone-event/8000\r\na=fmtp:{number} 0-15\r\n"
+            "a=ptime:{}\r\na={}\r\n",
+            self.ptime,
+            local.direction.as_str()
         );
-    }
-    let _ = write!(
-        text,
-        "a=ptime:{ptime}\r\na={}\r\n",
-        local.direction.as_str()
-    );
-    if rtcp_mux {
-        text.push_str("a=rtcp-mux\r\n");
+        if self.rtcp_mux {
+            text.push_str("a=rtcp-mux\r\n");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, bool, &[&str])] = &[
     ("audio", true, &[]),
     ("rtp", true, &["audio"]),
-    ("sip", true, &["audio", "speech"]),
+    ("sip", true, &["audio", "rtp", "speech"]),
     ("speech", true, &["audio"]),
     ("text", true, &["audio"]),
     ("transcript", true, &["audio", "speech"]),

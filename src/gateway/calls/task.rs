@@ -108,6 +108,7 @@ impl Task {
             operator_media: named(&media[1]),
             wall: SystemTime::now(),
             seed: rand::random(),
+            travel: calls.travel_of(&new),
             ring: calls.ring,
             flush: calls.flush,
             recognised: calls.pool.is_some(),
@@ -167,6 +168,7 @@ impl Task {
         self.call.handle(now, input);
         while let Some(transmit) = self.call.transmit() {
             self.send(&transmit);
+            self.call.recycle(transmit.datagram);
         }
     }
 

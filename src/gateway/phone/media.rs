@@ -209,13 +209,17 @@ impl Listener {
             return;
         };
         let origin = *self.origin.get_or_insert(packet.timestamp);
-        let scale = self.codec.rate().hertz() / self.codec.clock().hertz();
-        let at = packet.timestamp.wrapping_sub(origin).wrapping_mul(scale);
+        let (rate, clock) = (
+            u64::from(self.codec.rate().hertz()),
+            u64::from(self.codec.clock().hertz()),
+        );
+        let at = (u64::from(packet.timestamp.wrapping_sub(origin)) * rate / clock) as u32;
         let hole = at.wrapping_sub(self.recorded);
         if hole as i32 >= 0 {
             let filled = hole.min(MAX_HOLE_SECONDS * self.codec.rate().hertz());
             if filled < hole {
-                self.origin = Some(packet.timestamp.wrapping_sub(self.recorded / scale));
+                let recorded = u64::from(self.recorded) * clock / rate;
+                self.origin = Some(packet.timestamp.wrapping_sub(recorded as u32));
             } else {
                 for _ in 0..filled {
                     let _ = recording.write_sample(0_i16);

@@ -1,5 +1,7 @@
 //! Descriptions as peers write them, sound and broken.
 
+use std::net::IpAddr;
+
 use super::*;
 
 const LOCAL: Local = Local {
@@ -9,6 +11,12 @@ const LOCAL: Local = Local {
     direction: Direction::SendRecv,
 };
 const OURS: [Codec; 2] = [Codec::Pcma, Codec::Pcmu];
+const EVENT: Format = Format {
+    payload_type: 101,
+    content: Content::Event,
+    clock: Frequency::HZ_8000,
+};
+const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
 
 fn parse(text: &str) -> Description {
     Description::parse(text).expect("a description")
@@ -36,9 +44,19 @@ fn an_offer_is_read_back_as_it_was_written() {
             rtcp_mux: false,
             codec: Codec::Pcma,
             payload_type: 8,
-            telephone_event: Some(101),
+            telephone_event: Some(EVENT),
+            comfort_noise: None,
+            receives: vec![
+                Format::sound(8, Codec::Pcma),
+                Format::sound(0, Codec::Pcmu),
+                EVENT
+            ],
             direction: Direction::SendRecv,
             ptime: 20,
+            ptime_is_wish: true,
+            max_ptime: None,
+            crypto: None,
+            label: None,
         }
     );
 }
@@ -95,7 +113,7 @@ fn no_common_codec_and_no_audio_are_488_and_nonsense_is_400() {
     let video = described("m=video 6000 RTP/AVP 96\r\n");
     assert_eq!(negotiate(&video, &OURS), Err(SdpError::NoAudio));
     let secure = described("m=audio 6000 RTP/SAVP 8\r\n");
-    assert_eq!(negotiate(&secure, &OURS), Err(SdpError::NoAudio));
+    assert_eq!(negotiate(&secure, &OURS), Err(SdpError::OnlySecured));
     assert_eq!(
         Description::parse("hello").expect_err("refused").status(),
         400
@@ -204,6 +222,202 @@ fn odd_packet_times_become_twenty_milliseconds() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn every_stream_of_a_recorded_session_is_taken_by_its_label() {
+    let theirs = described(
+        "m=audio 6000 RTP/AVP 8\r\na=sendonly\r\na=label:caller\r\na=ssrc:77 cname:x\r\nm=video 6050 RTP/AVP 96\r\nm=audio 6100 RTP/AVP 0 8\r\nc=IN IP6 2001:db8::7\r\na=label:2\r\na=inactive\r\n",
+    );
+    let seen: Vec<_> = theirs
+        .sections()
+        .iter()
+        .map(|section| {
+            (
+                section.label.as_deref(),
+                section.address,
+                section.port,
+                section.direction(),
+                section.sounds().next().map(|(codec, _)| codec),
+                section.ssrc,
+            )
+        })
+        .collect();
+    let v4 = LOCAL.rtp.ip().is_ipv4().then(|| at("198.51.100.7:1").ip());
+    assert_eq!(
+        seen,
+        [
+            (
+                Some("caller"),
+                v4,
+                6_000,
+                Direction::SendOnly,
+                Some(Codec::Pcma),
+                Some(77)
+            ),
+            (None, v4, 6_050, Direction::SendRecv, None, None),
+            (
+                Some("2"),
+                Some(at("[2001:db8::7]:1").ip()),
+                6_100,
+                Direction::Inactive,
+                Some(Codec::Pcmu),
+                None
+            ),
+        ]
+    );
+    let agreed: Vec<Negotiated> = [0, 2]
+        .into_iter()
+        .map(|index| negotiate_section(&theirs, index, &OURS, Protection::Off).expect("agreed"))
+        .collect();
+    let second = Local {
+        rtp: at("192.0.2.9:4002"),
+        ..LOCAL
+    };
+    let accepted: Vec<Accepted> = agreed
+        .iter()
+        .zip([&LOCAL, &second])
+        .map(|(agreed, local)| Accepted {
+            agreed,
+            local,
+            crypto: None,
+        })
+        .collect();
+    let ours = parse(&answer_all(&theirs, &LOCAL, &accepted));
+    let answered: Vec<_> = ours
+        .sections()
+        .iter()
+        .map(|section| (section.kind.as_str(), section.port, section.direction()))
+        .collect();
+    assert_eq!(
+        answered,
+        [
+            ("audio", 4_000, Direction::RecvOnly),
+            ("video", 0, Direction::SendRecv),
+            ("audio", 4_002, Direction::Inactive),
+        ]
+    );
+    assert_eq!(
+        negotiate_section(&theirs, 1, &OURS, Protection::Off),
+        Err(SdpError::NoAudio)
+    );
+}
+
+#[test]
+fn what_comes_under_our_own_numbers_is_taken_beside_the_peers() {
+    let theirs = described(
+        "m=audio 6000 RTP/AVP 96 100\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:100 telephone-event/48000\r\n",
+    );
+    let agreed = negotiate(&theirs, &[Codec::Opus]).expect("agreed");
+    assert_eq!((agreed.codec, agreed.payload_type), (Codec::Opus, 96));
+    let numbers: Vec<u8> = agreed
+        .receives
+        .iter()
+        .map(|format| format.payload_type)
+        .collect();
+    assert_eq!(numbers, [96, 100, 111, 110]);
+    assert_eq!(
+        agreed
+            .telephone_event
+            .map(|event| (event.payload_type, event.clock)),
+        Some((100, Frequency::HZ_48000))
+    );
+    // The peer means comfort noise by what we would offer for Opus: its meaning holds.
+    let theirs = described(
+        "m=audio 6000 RTP/AVP 96 111\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:111 CN/16000\r\n",
+    );
+    let agreed = negotiate(&theirs, &[Codec::Opus]).expect("agreed");
+    assert!(!agreed.receives.contains(&Format::sound(111, Codec::Opus)));
+}
+
+#[test]
+fn key_presses_follow_the_clock_of_the_codec() {
+    let theirs = described(
+        "m=audio 6000 RTP/AVP 111 8 101 110\r\na=rtpmap:111 opus/48000/2\r\na=rtpmap:101 telephone-event/8000\r\na=rtpmap:110 telephone-event/48000\r\n",
+    );
+    for (codec, event) in [(Codec::Opus, 110), (Codec::Pcma, 101)] {
+        let agreed = negotiate(&theirs, &[codec]).expect("agreed");
+        assert_eq!(
+            agreed.telephone_event.map(|event| event.payload_type),
+            Some(event)
+        );
+    }
+    let ours = offer(&LOCAL, &[Codec::Opus, Codec::Pcma]);
+    assert!(
+        ours.contains("m=audio 4000 RTP/AVP 111 8 101 110\r\n"),
+        "{ours}"
+    );
+    assert!(ours.contains("a=rtpmap:111 opus/48000/2\r\n"), "{ours}");
+}
+
+#[test]
+fn comfort_noise_is_answered_where_it_is_offered() {
+    let theirs = described("m=audio 6000 RTP/AVP 8 13\r\n");
+    let agreed = negotiate(&theirs, &OURS).expect("agreed");
+    assert_eq!(agreed.comfort_noise, Some(13));
+    assert!(answer(&theirs, &agreed, &LOCAL).contains("m=audio 4000 RTP/AVP 8 13\r\n"));
+}
+
+#[test]
+fn keys_are_taken_and_answered_as_the_policy_says() {
+    use Protection::{Impossible, Off, Optional, Required};
+    let line = format!("a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\r\n");
+    let unknown = "a=crypto:1 F8_128_HMAC_SHA1_80 inline:AAAA\r\n";
+    let plain = described("m=audio 6000 RTP/AVP 8\r\n");
+    let either = described(&format!("m=audio 6000 RTP/AVP 8\r\n{unknown}{line}"));
+    let only = described(&format!("m=audio 6000 RTP/SAVP 8\r\n{unknown}{line}"));
+    let keyless = described(&format!("m=audio 6000 RTP/SAVP 8\r\n{unknown}"));
+    let both = described(&format!(
+        "m=audio 6000 RTP/AVP 8\r\nm=audio 6100 RTP/SAVP 8\r\n{line}"
+    ));
+    for (theirs, protection, expected) in [
+        (&plain, Off, Ok(false)),
+        (&plain, Optional, Ok(false)),
+        (&plain, Required, Err(SdpError::NotSecured)),
+        (&either, Off, Ok(false)),
+        (&either, Optional, Ok(true)),
+        (&either, Required, Ok(true)),
+        (&only, Off, Err(SdpError::OnlySecured)),
+        (&only, Optional, Ok(true)),
+        (&keyless, Optional, Err(SdpError::OnlySecured)),
+        (&keyless, Required, Err(SdpError::NotSecured)),
+        (&only, Impossible, Err(SdpError::NotSecured)),
+        (&plain, Impossible, Err(SdpError::NotSecured)),
+        (&both, Off, Ok(false)),
+        (&both, Optional, Ok(true)),
+        (&both, Required, Ok(true)),
+    ] {
+        let found = negotiate_protected(theirs, &OURS, protection);
+        assert_eq!(found.map(|agreed| agreed.crypto.is_some()), expected);
+    }
+    let agreed = negotiate_protected(&only, &OURS, Optional).expect("agreed");
+    let own = Crypto {
+        tag: agreed.crypto.as_ref().expect("a key").tag,
+        ..Crypto::parse(&format!("9 AES_CM_128_HMAC_SHA1_80 inline:{KEY}")).expect("a line")
+    };
+    let accepted = Accepted {
+        agreed: &agreed,
+        local: &LOCAL,
+        crypto: Some(&own),
+    };
+    let ours = answer_all(&only, &LOCAL, &[accepted]);
+    assert!(ours.contains("m=audio 4000 RTP/SAVP 8\r\n"), "{ours}");
+    assert!(
+        ours.contains(&format!(
+            "a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\r\n"
+        )),
+        "{ours}"
+    );
+}
+
+#[test]
+fn the_most_that_a_packet_may_last_is_read() {
+    let theirs = described("m=audio 6000 RTP/AVP 8\r\na=maxptime:40\r\n");
+    let agreed = negotiate(&theirs, &OURS).expect("agreed");
+    assert_eq!(
+        (agreed.max_ptime, agreed.ptime, agreed.ptime_is_wish),
+        (Some(40), 20, false)
+    );
 }
 
 #[test]
