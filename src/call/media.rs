@@ -20,6 +20,7 @@ use crate::sip::sdp::{
 };
 use crate::speech::Leg;
 use crate::speech::segmenter::Event;
+use crate::transcript::LegMedia;
 
 /// One leg.
 pub struct Side {
@@ -211,6 +212,33 @@ impl Side {
     /// Sends what is due of the keys pressed towards this leg.
     pub fn dial(&mut self, now: Instant, out: &mut Out) {
         self.path.dial(now, out);
+    }
+
+    /// How its sound travelled, once it had the chance to.
+    pub fn quality(&self) -> Option<LegMedia> {
+        self.buffer.as_ref()?;
+        let micros = |span: Duration| span.as_micros() as u64;
+        let (stats, remote) = (self.stats(), self.reported());
+        let (sent, refused) = (self.path.sent(), self.path.refused());
+        Some(LegMedia {
+            leg: self.path.leg(),
+            received: stats.map_or(0, |stats| stats.received),
+            lost: stats.map_or(0, StreamStats::lost),
+            late: stats.map_or(0, |stats| stats.late),
+            jitter_us: stats.map_or(0, |stats| micros(stats.jitter())),
+            mos: stats.map_or(1.0, |stats| {
+                let round_trip = remote.and_then(|remote| remote.round_trip);
+                stats.mos(round_trip.unwrap_or_default() / 2)
+            }),
+            sent: u64::from(sent.packets),
+            reported_lost: remote.map(|remote| remote.lost),
+            reported_jitter_us: remote
+                .zip(sent.clock)
+                .map(|(remote, clock)| micros(clock.duration_of(u64::from(remote.jitter)))),
+            round_trip_us: remote.and_then(|remote| remote.round_trip).map(micros),
+            strays: refused.strays,
+            forged: refused.forged,
+        })
     }
 
     /// What this leg's port refused.

@@ -367,6 +367,13 @@ impl Call {
         if self.answered.is_some() {
             self.redraft(true);
         }
+        for side in &self.sides {
+            self.outputs.extend(
+                side.quality()
+                    .map(TranscriptEvent::Media)
+                    .map(Output::Transcript),
+            );
+        }
         let last = TranscriptEvent::CallFinal {
             duration,
             reason: reason.clone(),

@@ -224,6 +224,11 @@ impl Path {
         }
     }
 
+    /// Whose path it is.
+    pub const fn leg(&self) -> Leg {
+        self.leg
+    }
+
     /// Whether keys are wanted.
     pub const fn protection(&self) -> Protection {
         self.keys.protection

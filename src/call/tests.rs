@@ -31,6 +31,8 @@ fn described(address: &str, formats: &str) -> String {
     )
 }
 
+mod media;
+
 /// When a packet arrives, which one it is, whether the operator sent it, and its datagram.
 type Carried = (Instant, u64, bool, Vec<u8>);
 
@@ -56,6 +58,10 @@ struct World {
 
 impl World {
     fn offered(offer: Option<String>) -> Self {
+        Self::travelling(offer, [Travel::default(); 2])
+    }
+
+    fn travelling(offer: Option<String>, travel: [Travel; 2]) -> Self {
         let now = Instant::now();
         let setup = Setup {
             id: CallId::new("c1"),
@@ -72,7 +78,7 @@ impl World {
             operator_media: at("192.0.2.1:20002"),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             seed: [42; 32],
-            travel: Default::default(),
+            travel,
             ring: Duration::from_secs(30),
             flush: Duration::from_secs(5),
             recognised: true,

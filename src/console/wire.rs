@@ -12,7 +12,7 @@ use crate::speech::finish::Change;
 use crate::speech::words::Word;
 use crate::store::{Listed, unix_ms};
 use crate::ticket::{Evidence, FieldName, FieldValue, TicketDraft};
-use crate::transcript::{AlarmKind, TranscriptEvent};
+use crate::transcript::{AlarmKind, LegMedia, TranscriptEvent};
 
 /// A message on the WebSocket.
 #[derive(Debug, Serialize)]
@@ -117,6 +117,8 @@ pub enum Body<'a> {
         /// What is still to be asked, in that order.
         missing: &'a [FieldName],
     },
+    /// How a leg's sound travelled.
+    Media(LegMedia),
     /// The call is over; nothing follows.
     CallFinal {
         /// After the answer.
@@ -238,6 +240,7 @@ impl<'a> Body<'a> {
                 leg: *leg,
                 alarm: *alarm,
             },
+            TranscriptEvent::Media(media) => Self::Media(*media),
             TranscriptEvent::CallFinal { duration, reason } => Self::CallFinal {
                 duration_ms: duration.as_millis(),
                 reason,

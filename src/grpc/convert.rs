@@ -10,7 +10,7 @@ use crate::speech::words::Word;
 use crate::store::{CallRecord, unix_ms};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
-use crate::transcript::{AlarmKind, Line, TranscriptEvent};
+use crate::transcript::{AlarmKind, LegMedia, Line, TranscriptEvent};
 
 /// An event as the stream carries it.
 #[must_use]
@@ -69,10 +69,28 @@ fn transcript_body(call_id: &str, event: &TranscriptEvent) -> transcript::event:
                 kind: kind.into(),
             })
         }
+        TranscriptEvent::Media(media) => Body::Media(leg_media(media)),
         TranscriptEvent::CallFinal { duration, reason } => Body::CallFinal(transcript::CallFinal {
             duration_ms: duration.as_millis(),
             reason: reason.clone(),
         }),
+    }
+}
+
+fn leg_media(media: &LegMedia) -> transcript::LegMedia {
+    transcript::LegMedia {
+        leg: leg(media.leg).into(),
+        received: media.received,
+        lost: media.lost,
+        late: media.late,
+        jitter_us: media.jitter_us,
+        mos: media.mos,
+        sent: media.sent,
+        reported_lost: media.reported_lost,
+        reported_jitter_us: media.reported_jitter_us,
+        round_trip_us: media.round_trip_us,
+        strays: media.strays,
+        forged: media.forged,
     }
 }
 

@@ -162,6 +162,7 @@ impl TranscriptService for Transcripts {
                     gaps.insert(gap.id, gap);
                 }
                 Some(Body::Alarm(alarm)) => answer.alarms.push(alarm),
+                Some(Body::Media(media)) => answer.media.push(media),
                 _ => {}
             }
         }

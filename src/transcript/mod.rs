@@ -102,6 +102,35 @@ pub enum AlarmKind {
     RecognitionOff,
 }
 
+/// How a leg's sound travelled, told once when the call is over.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LegMedia {
+    /// Whose.
+    pub leg: Leg,
+    /// Packets that came from it.
+    pub received: u64,
+    /// Packets that it sent and that never came.
+    pub lost: u64,
+    /// Packets that came too late to be listened to.
+    pub late: u64,
+    /// How unevenly they came (RFC 3550), in microseconds.
+    pub jitter_us: u64,
+    /// What it would sound like, 1.0 to 4.5 (ITU-T G.107).
+    pub mos: f64,
+    /// Packets that went to it.
+    pub sent: u64,
+    /// How many of those never reached it, as it reported last (RTCP).
+    pub reported_lost: Option<u32>,
+    /// How unevenly they reached it, as it reported last, in microseconds.
+    pub reported_jitter_us: Option<u64>,
+    /// The way there and back, in microseconds, as its reports show it.
+    pub round_trip_us: Option<u64>,
+    /// Packets that its port refused, since they came from elsewhere.
+    pub strays: u64,
+    /// Packets that its port refused, since their tag was wrong or they were replayed.
+    pub forged: u64,
+}
+
 /// What happens to a call's transcript, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -135,6 +164,8 @@ pub enum TranscriptEvent {
         /// What is wrong.
         alarm: AlarmKind,
     },
+    /// How a leg's sound travelled; before the end of an answered call.
+    Media(LegMedia),
     /// The call is over and the last words have been flushed; nothing follows.
     CallFinal {
         /// How long the call lasted after the answer; zero when it was never answered.

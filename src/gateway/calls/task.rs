@@ -9,13 +9,13 @@ use std::time::{Instant, SystemTime};
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::super::ports::MediaSockets;
 use super::super::sip::NewCall;
 use super::Calls;
 use super::threads::Newcomer;
-use crate::call::{Call, DraftOutput, Input, Output, Setup, Summary, Transmit};
+use crate::call::{Call, DraftOutput, Input, Output, Refused, Setup, Summary, Transmit};
 use crate::events::Payload;
 use crate::recognition::Job;
 use crate::speech::{CallId, Leg, Outcome, UtteranceKey};
@@ -282,6 +282,13 @@ impl Task {
             }
             if let Some(reported) = &summary.reported[index] {
                 info!(call = %self.id, %leg, "reports of ours: {reported}");
+            }
+            let refused = summary.refused[index];
+            if refused != Refused::default() {
+                warn!(
+                    call = %self.id, %leg,
+                    "packets refused: {} from elsewhere, {} with a wrong tag", refused.strays, refused.forged
+                );
             }
         }
     }

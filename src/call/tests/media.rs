@@ -1,0 +1,513 @@
+//! A call's media: under keys, from attackers, between codecs, and what the record says of it.
+
+use super::*;
+use crate::rtp::dtmf;
+use crate::rtp::srtp::{Protector, Unprotector};
+use crate::sip::sdp::{Crypto, Protection};
+use crate::transcript::LegMedia;
+
+const KEY: &str = "1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+const OTHER_KEY: &str = "1 AES_CM_128_HMAC_SHA1_80 inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd";
+
+fn crypto(line: &str) -> Crypto {
+    Crypto::parse(line).expect("a key")
+}
+
+fn secured(address: &str, formats: &str, key: &str) -> String {
+    described(address, formats).replace("RTP/AVP", "RTP/SAVP") + &format!("a=crypto:{key}\r\n")
+}
+
+fn travel(protection: Protection) -> Travel {
+    Travel {
+        protection,
+        ..Travel::default()
+    }
+}
+
+fn voice(sequence: u16, payload_type: u8, ticks: u32, payload: &[u8]) -> Vec<u8> {
+    Packet {
+        payload_type,
+        marker: false,
+        sequence: WireSequence(sequence),
+        timestamp: u32::from(sequence) * ticks,
+        ssrc: 77,
+        payload,
+    }
+    .to_datagram()
+}
+
+impl World {
+    /// What the operator's phone was offered.
+    fn invited(&self) -> Description {
+        let offer = self.commands.iter().find_map(|command| match command {
+            SipCommand::InviteOperator { offer, .. } => Some(offer),
+            _ => None,
+        });
+        Description::parse(offer.expect("invited")).expect("a description")
+    }
+
+    /// What the caller was answered, or a leg's last offer.
+    fn said_last(&self) -> Description {
+        let text = self
+            .commands
+            .iter()
+            .rev()
+            .find_map(|command| match command {
+                SipCommand::AnswerCaller { answer }
+                | SipCommand::AnswerOffer {
+                    answer: Ok(answer), ..
+                } => Some(answer),
+                _ => None,
+            });
+        Description::parse(text.expect("answered")).expect("a description")
+    }
+
+    fn receive(&mut self, leg: Leg, source: &str, datagram: &[u8]) {
+        let source = at(source);
+        self.call.handle(
+            self.now,
+            Input::Rtp {
+                leg,
+                source,
+                datagram,
+            },
+        );
+        self.drain();
+    }
+
+    fn quality(&self) -> Vec<LegMedia> {
+        let media = self.told.iter().filter_map(|event| match event {
+            TranscriptEvent::Media(media) => Some(*media),
+            _ => None,
+        });
+        media.collect()
+    }
+
+    fn hang_up(&mut self) {
+        self.sip(SipEvent::HungUp {
+            leg: Leg::Caller,
+            cause: "BYE".to_owned(),
+        });
+        self.wait(1_000);
+        self.ended_properly();
+    }
+}
+
+/// A caller under keys and an operator in the clear, bridged.
+fn half_secured() -> World {
+    let offer = secured(CALLER, "8 101", KEY);
+    let travel = [travel(Protection::Required), travel(Protection::Off)];
+    let mut world = World::travelling(Some(offer), travel);
+    world.sip(SipEvent::OperatorAnswered {
+        answer: described(OPERATOR, "8"),
+    });
+    world
+}
+
+#[test]
+fn a_secured_leg_is_bridged_to_one_in_the_clear_and_what_is_forged_goes_nowhere() {
+    let mut world = half_secured();
+    let offered = world.invited();
+    assert!(offered.sections()[0].cryptos.is_empty());
+    assert_eq!(offered.sections()[0].protocol, "RTP/AVP");
+    let answered = world.said_last();
+    assert_eq!(answered.sections()[0].protocol, "RTP/SAVP");
+    let ours = answered.sections()[0].cryptos[0].clone();
+    assert_eq!(ours.tag, 1);
+    assert_ne!(ours.key.master(), crypto(KEY).key.master());
+
+    let mut protector = Protector::new(&crypto(KEY).key);
+    let mut wrong = Protector::new(&crypto(OTHER_KEY).key);
+    for sequence in 0..50 {
+        let plain = voice(sequence, 8, 160, &[0x55; 160]);
+        let mut sound = plain.clone();
+        protector.protect(&mut sound);
+        let mut flipped = sound.clone();
+        flipped[40] ^= 1;
+        let mut foreign = plain.clone();
+        wrong.protect(&mut foreign);
+        // In the clear, changed on the way, under another key, cut short; then the real one, and a replay of it.
+        for forged in [&plain, &flipped, &foreign, &sound[..30].to_vec()] {
+            world.receive(Leg::Caller, CALLER, forged);
+        }
+        assert_eq!(world.forwarded[1].len(), usize::from(sequence));
+        world.receive(Leg::Caller, CALLER, &sound);
+        world.receive(Leg::Caller, CALLER, &sound);
+        assert_eq!(world.forwarded[1].len(), usize::from(sequence) + 1);
+        world.wait(20);
+    }
+    let heard = Packet::parse(&world.forwarded[1][0]).expect("in the clear");
+    assert_eq!((heard.payload_type, heard.payload), (8, &[0x55; 160][..]));
+
+    // The other way: what reaches the caller opens with the key of our answer, and with no other.
+    world.receive(Leg::Operator, OPERATOR, &voice(1, 8, 160, &[0xd5; 160]));
+    let sent = world.forwarded[0][0].clone();
+    let mut clear = Vec::new();
+    assert!(Unprotector::new(ours.key, Vec::new()).unprotect(&sent, &mut clear));
+    assert_eq!(
+        Packet::parse(&clear).expect("a packet").payload,
+        [0xd5; 160]
+    );
+    assert!(!Unprotector::new(crypto(KEY).key, Vec::new()).unprotect(&sent, &mut clear));
+
+    assert!(world.summary.is_none(), "a forged packet never ends a call");
+    world.hang_up();
+    let quality = world.quality();
+    assert_eq!((quality[0].received, quality[0].forged), (50, 5 * 50));
+    assert_eq!((quality[0].lost, quality[1].strays), (0, 0));
+}
+
+#[test]
+fn a_new_offer_with_the_same_key_goes_on_and_with_another_one_changes_it() {
+    let mut world = half_secured();
+    let first = world.said_last().sections()[0].cryptos[0].clone();
+    let mut protector = Protector::new(&crypto(KEY).key);
+    let speak = |world: &mut World, protector: &mut Protector, sequence: u16| {
+        let before = world.forwarded[1].len();
+        let mut sound = voice(sequence, 8, 160, &[0x55; 160]);
+        protector.protect(&mut sound);
+        world.receive(Leg::Caller, CALLER, &sound);
+        world.wait(20);
+        world.forwarded[1].len() - before
+    };
+    // Over the wrap of the sequence numbers: the rollover count must survive the new offer.
+    assert_eq!(speak(&mut world, &mut protector, 65_534), 1);
+    assert_eq!(speak(&mut world, &mut protector, 65_535), 1);
+    assert_eq!(speak(&mut world, &mut protector, 0), 1);
+    let reoffer = |world: &mut World, key: &str| {
+        world.sip(SipEvent::Offered {
+            leg: Leg::Caller,
+            offer: Some(secured(CALLER, "8 101", key)),
+        });
+    };
+    reoffer(&mut world, KEY);
+    assert_eq!(speak(&mut world, &mut protector, 1), 1);
+    assert_eq!(
+        world.said_last().sections()[0].cryptos[0].key.master(),
+        first.key.master(),
+        "our own key goes on"
+    );
+    reoffer(&mut world, OTHER_KEY);
+    // What was on the way under the old key is still heard, until something comes under the new one.
+    assert_eq!(speak(&mut world, &mut protector, 2), 1);
+    let mut renewed = Protector::new(&crypto(OTHER_KEY).key);
+    assert_eq!(speak(&mut world, &mut renewed, 3), 1);
+    assert_eq!(speak(&mut world, &mut protector, 4), 0);
+    assert_eq!(speak(&mut world, &mut renewed, 5), 1);
+    // Without a key it is no offer for this leg.
+    world.sip(SipEvent::Offered {
+        leg: Leg::Caller,
+        offer: Some(described(CALLER, "8")),
+    });
+    assert!(matches!(
+        world.commands.last(),
+        Some(SipCommand::AnswerOffer {
+            answer: Err(488),
+            ..
+        })
+    ));
+    assert_eq!(speak(&mut world, &mut renewed, 6), 1);
+}
+
+#[test]
+fn keys_are_offered_to_the_operators_phone_as_the_policy_says() {
+    for (protection, protocol, keys) in [
+        (Protection::Off, "RTP/AVP", 0),
+        (Protection::Optional, "RTP/AVP", 4),
+        (Protection::Required, "RTP/SAVP", 4),
+    ] {
+        let travel = [Travel::default(), travel(protection)];
+        let mut world = World::travelling(Some(described(CALLER, "8")), travel);
+        let offered = world.invited();
+        let section = &offered.sections()[0];
+        assert_eq!(
+            (section.protocol.as_str(), section.cryptos.len()),
+            (protocol, keys)
+        );
+        let mut masters: Vec<_> = section
+            .cryptos
+            .iter()
+            .map(|crypto| crypto.key.master().to_vec())
+            .collect();
+        masters.dedup();
+        assert_eq!(masters.len(), keys);
+        // The phone takes the last of them.
+        let theirs = section.cryptos.last().cloned();
+        let answer = match &theirs {
+            Some(ours) => {
+                let tag = ours.tag;
+                let key = KEY.replacen('1', &tag.to_string(), 1);
+                described(OPERATOR, "8").replace("RTP/AVP", protocol)
+                    + &format!("a=crypto:{key}\r\n")
+            }
+            None => described(OPERATOR, "8"),
+        };
+        world.sip(SipEvent::OperatorAnswered { answer });
+        world.receive(Leg::Caller, CALLER, &voice(1, 8, 160, &[0x55; 160]));
+        let sent = world.forwarded[1].first().expect("forwarded").clone();
+        let mut clear = sent.clone();
+        if let Some(ours) = theirs {
+            assert!(Unprotector::new(ours.key, Vec::new()).unprotect(&sent, &mut clear));
+        }
+        assert_eq!(
+            Packet::parse(&clear).expect("a packet").payload,
+            [0x55; 160]
+        );
+    }
+    // A phone without keys where they are required is not bridged.
+    let required = [Travel::default(), travel(Protection::Required)];
+    let mut world = World::travelling(Some(described(CALLER, "8")), required);
+    world.sip(SipEvent::OperatorAnswered {
+        answer: described(OPERATOR, "8"),
+    });
+    assert_eq!(world.rejected(), Some(488));
+    let required = [travel(Protection::Required), Travel::default()];
+    let world = World::travelling(Some(described(CALLER, "8")), required);
+    assert_eq!(world.rejected(), Some(488));
+}
+
+#[test]
+fn rtp_bleed_gets_nothing_and_says_nothing_before_and_after_the_leg_is_heard() {
+    const SAME_ADDRESS: &str = "198.51.100.7:31337";
+    const ELSEWHERE: &str = "198.51.100.66:6000";
+    let mut world = World::answered();
+    let attack = |world: &mut World, count: u16| {
+        for sequence in 0..count {
+            for attacker in [SAME_ADDRESS, ELSEWHERE] {
+                world.receive(Leg::Caller, attacker, &voice(sequence, 8, 160, &[0; 160]));
+            }
+            world.wait(10);
+        }
+    };
+    attack(&mut world, 12);
+    assert!(
+        world.forwarded[1].is_empty(),
+        "nothing of theirs is passed on"
+    );
+    // The operator speaks: it goes where the caller's description says, whoever has knocked.
+    let spoken = voice(1, 8, 160, &[0xd5; 160]);
+    world.call.handle(
+        world.now,
+        Input::Rtp {
+            leg: Leg::Operator,
+            source: at(OPERATOR),
+            datagram: &spoken,
+        },
+    );
+    assert_eq!(world.call.transmit().expect("forwarded").to, at(CALLER));
+    world.receive(Leg::Caller, CALLER, &voice(9, 8, 160, &[0x55; 160]));
+    assert_eq!(world.forwarded[1].len(), 1);
+    attack(&mut world, 100);
+    assert_eq!(world.forwarded[1].len(), 1);
+    let spoken = voice(2, 8, 160, &[0xd5; 160]);
+    world.call.handle(
+        world.now,
+        Input::Rtp {
+            leg: Leg::Operator,
+            source: at(OPERATOR),
+            datagram: &spoken,
+        },
+    );
+    assert_eq!(world.call.transmit().expect("forwarded").to, at(CALLER));
+    world.hang_up();
+    assert!(world.quality()[0].strays >= 200);
+}
+
+#[test]
+fn legs_without_a_common_codec_hear_each_other_and_are_heard() {
+    let offer = described(CALLER, "111\r\na=rtpmap:111 opus/48000/2");
+    let mut world = World::offered(Some(offer));
+    let offered = world.invited().codecs();
+    assert_eq!(offered[0], Codec::Opus, "what the caller has comes first");
+    assert!(offered.contains(&Codec::Pcma));
+    world.sip(SipEvent::OperatorAnswered {
+        answer: described(OPERATOR, "8"),
+    });
+    assert_eq!(world.said_last().codecs(), [Codec::Opus]);
+    let mut encoder = Encoder::new(Codec::Opus);
+    for sequence in 0..150_u16 {
+        let samples: Vec<i16> = (0..320)
+            .map(|i| {
+                let at = f32::from(sequence) * 320.0 + i as f32;
+                let aloud = if sequence < 100 { 8_000.0 } else { 0.0 };
+                (aloud * (at * 440.0 * std::f32::consts::TAU / 16_000.0).sin()) as i16
+            })
+            .collect();
+        let payload = encoder.encode(&samples);
+        world.receive(Leg::Caller, CALLER, &voice(sequence, 111, 960, &payload));
+        world.wait(20);
+    }
+    assert_eq!(world.forwarded[1].len(), 150);
+    let packet = Packet::parse(&world.forwarded[1][50]).expect("a packet");
+    assert_eq!((packet.payload_type, packet.payload.len()), (8, 160));
+    assert_eq!(world.final_lines().len(), 1, "and recognition heard it");
+    let line = world.final_lines()[0];
+    assert!((1_800..2_300).contains(&line.end.as_millis()), "{line:?}");
+}
+
+#[test]
+fn a_codec_that_both_have_is_taken_even_where_the_phone_likes_another_one_best() {
+    let mut world = World::offered(Some(described(CALLER, "0 8")));
+    assert_eq!(world.invited().codecs()[..2], [Codec::Pcmu, Codec::Pcma]);
+    world.sip(SipEvent::OperatorAnswered {
+        answer: described(OPERATOR, "9 8"),
+    });
+    assert_eq!(world.said_last().codecs(), [Codec::Pcma]);
+    world.receive(Leg::Caller, CALLER, &voice(1, 8, 160, &[0x12; 160]));
+    let packet = world.forwarded[1][0].clone();
+    assert_eq!(
+        Packet::parse(&packet).expect("a packet").payload,
+        [0x12; 160]
+    );
+}
+
+#[test]
+fn silence_suppression_keeps_the_timeline_and_comfort_noise_goes_where_it_is_known() {
+    let mut world = World::offered(Some(described(CALLER, "8 13")));
+    assert!(world.invited().sections()[0].has_comfort_noise());
+    world.sip(SipEvent::OperatorAnswered {
+        answer: described(OPERATOR, "8"),
+    });
+    let mut encoder = Encoder::new(Codec::Pcma);
+    let mut sequence = 0;
+    for step in 0..400_u32 {
+        // Two seconds of tone, four of silence that is described once, two of tone.
+        let aloud = !(100..300).contains(&step);
+        let samples: Vec<i16> = (0..160)
+            .map(|i| {
+                let at = (step * 160 + i) as f32;
+                (8_000.0 * (at * 440.0 * std::f32::consts::TAU / 8_000.0).sin()) as i16
+            })
+            .collect();
+        let payload = encoder.encode(&samples);
+        let (payload_type, payload) = if aloud {
+            (8, &payload[..])
+        } else {
+            (13, &[40][..])
+        };
+        if aloud || step == 100 {
+            let packet = Packet {
+                payload_type,
+                marker: step == 300,
+                sequence: WireSequence(sequence),
+                timestamp: step * 160,
+                ssrc: 77,
+                payload,
+            };
+            sequence += 1;
+            world.receive(Leg::Caller, CALLER, &packet.to_datagram());
+        }
+        world.wait(20);
+    }
+    world.wait(1_500);
+    let spans: Vec<_> = world
+        .final_lines()
+        .iter()
+        .map(|line| (line.start.as_millis(), line.end.as_millis()))
+        .collect();
+    assert_eq!(spans.len(), 2, "{spans:?}");
+    assert!(spans[0].1 < 2_400 && spans[1].0 > 5_500, "{spans:?}");
+    // The operator's phone has no comfort noise: to it, nothing was lost and the clock went on.
+    let forwarded: Vec<_> = world.forwarded[1]
+        .iter()
+        .map(|datagram| Packet::parse(datagram).expect("a packet"))
+        .collect();
+    assert!(forwarded.iter().all(|packet| packet.payload_type == 8));
+    assert!(
+        forwarded
+            .windows(2)
+            .all(|pair| { pair[1].sequence.0 == pair[0].sequence.0.wrapping_add(1) })
+    );
+    let pause = forwarded[100]
+        .timestamp
+        .wrapping_sub(forwarded[99].timestamp);
+    assert_eq!(pause, 201 * 160);
+}
+
+#[test]
+fn packet_times_that_a_leg_wishes_are_made_for_it() {
+    let mut world = World::offered(Some(described(CALLER, "8")));
+    world.sip(SipEvent::OperatorAnswered {
+        answer: described(OPERATOR, "8\r\na=ptime:40"),
+    });
+    for sequence in 0..100 {
+        world.receive(Leg::Caller, CALLER, &voice(sequence, 8, 160, &[0x55; 160]));
+        world.wait(20);
+    }
+    let lengths: Vec<usize> = world.forwarded[1]
+        .iter()
+        .map(|datagram| Packet::parse(datagram).expect("a packet").payload.len())
+        .collect();
+    assert!(
+        lengths[2..].iter().all(|length| *length == 320),
+        "{lengths:?}"
+    );
+    assert!((50..=52).contains(&lengths.len()), "{}", lengths.len());
+}
+
+#[test]
+fn a_key_that_is_pressed_reaches_the_other_leg_under_its_number() {
+    let offer = described(CALLER, "8 101\r\na=rtpmap:101 telephone-event/8000");
+    let mut world = World::offered(Some(offer));
+    world.sip(SipEvent::OperatorAnswered {
+        answer: described(OPERATOR, "8 96\r\na=rtpmap:96 telephone-event/8000"),
+    });
+    world.receive(Leg::Caller, CALLER, &voice(0, 8, 160, &[0x55; 160]));
+    for (sequence, end) in [(1, false), (2, false), (3, true), (4, true)] {
+        let event = dtmf::Event {
+            event: 7,
+            end,
+            volume: 10,
+            duration: 480,
+        };
+        let packet = Packet {
+            payload_type: 101,
+            marker: sequence == 1,
+            sequence: WireSequence(sequence),
+            timestamp: 160,
+            ssrc: 77,
+            payload: &event.to_payload(),
+        };
+        world.receive(Leg::Caller, CALLER, &packet.to_datagram());
+        world.wait(20);
+    }
+    let events: Vec<_> = world.forwarded[1]
+        .iter()
+        .map(|datagram| Packet::parse(datagram).expect("a packet"))
+        .filter(|packet| packet.payload_type == 96)
+        .collect();
+    assert_eq!(events.len(), 4);
+    assert!(
+        events
+            .iter()
+            .all(|packet| packet.timestamp == events[0].timestamp)
+    );
+}
+
+#[test]
+fn the_record_says_how_each_legs_sound_travelled() {
+    let mut world = World::answered();
+    world.network = LossyNetwork::new(5, 0.1, 5 * MS);
+    world.pass(4_000, true, true);
+    world.wait(100);
+    world.hang_up();
+    let quality = world.quality();
+    assert_eq!(quality.len(), 2);
+    for (media, leg) in quality.iter().zip(LEGS) {
+        assert_eq!(media.leg, leg);
+        assert!(media.lost > 5 && media.lost < 40, "{media:?}");
+        assert_eq!(media.received + media.lost, 200);
+        assert!(
+            media.jitter_us > 200 && media.jitter_us < 20_000,
+            "{media:?}"
+        );
+        assert!(media.mos > 1.0 && media.mos < 4.3, "{media:?}");
+        assert!(media.sent > 150, "{media:?}");
+        assert_eq!((media.reported_lost, media.round_trip_us), (None, None));
+    }
+    // The sound that travelled is told before the call is over.
+    assert!(matches!(
+        world.told.last(),
+        Some(TranscriptEvent::CallFinal { .. })
+    ));
+}
