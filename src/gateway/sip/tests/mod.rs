@@ -1,6 +1,7 @@
 //! The edge against a real peer, `SIPp`; `malformed` has what no peer should send.
 
 mod malformed;
+mod torture;
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
