@@ -19,7 +19,7 @@ use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc;
 
 use super::wire::{self, Message, Start};
-use super::{Arrival, InviteKey, NewCall, Shared, Transport, call, locked};
+use super::{Arrival, InviteKey, NewCall, Shared, Transport, call, grammar, locked};
 
 /// The extensions that a request may demand of us (RFC 3261 §8.2.2.3).
 const UNDERSTOOD: [&str; 1] = ["siprec"];
@@ -159,6 +159,15 @@ fn screen(message: &Message) -> Option<Answer> {
         "ACK" | "CANCEL" => return None,
         "INVITE" | "BYE" | "UPDATE" | "OPTIONS" => {}
         _ => return Some((405, vec![allow])),
+    }
+    if grammar::is_broken(message) {
+        return Some((400, vec![]));
+    }
+    if grammar::is_foreign(message) {
+        return Some((416, vec![]));
+    }
+    if method == "INVITE" && grammar::refuses_descriptions(message) {
+        return Some((406, vec![accept]));
     }
     let unknown: Vec<_> = message
         .tokens("Require")

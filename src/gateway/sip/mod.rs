@@ -11,6 +11,7 @@
 //!   edge has to say goes to the log of the program explicitly, and never holds a number or a name.
 
 mod call;
+mod grammar;
 mod ingress;
 mod invite;
 mod side;

@@ -142,7 +142,7 @@ impl Message {
         let (number, name) = self
             .cseq()
             .ok_or_else(|| self.refused("has a broken CSeq", source))?;
-        if number > i32::MAX as u32 || name != method {
+        if number > i32::MAX as u32 || !name.eq_ignore_ascii_case(method) {
             return Err(self.refused("has a CSeq of another method or too large a number", source));
         }
         if tag(self.header("From").unwrap_or_default()).is_none() {
@@ -493,7 +493,9 @@ fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         415 => "Unsupported Media Type",
+        416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
         481 => "Call/Transaction Does Not Exist",
         482 => "Loop Detected",

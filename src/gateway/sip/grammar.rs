@@ -1,0 +1,88 @@
+//! What a request's grammar forbids and the stack would let pass (RFC 3261 §25, RFC 4475 §3.1.2).
+//!
+//! Only what would be misread is refused; odd spaces and names without quotes do no harm.
+
+use super::wire::{Message, Start};
+
+/// Whether the request must be answered with 400.
+pub(super) fn is_broken(message: &Message) -> bool {
+    let Start::Request { uri, .. } = &message.start else {
+        return false;
+    };
+    is_broken_uri(uri)
+        || ["From", "To", "Contact", "Via", "Route", "Record-Route"]
+            .iter()
+            .any(|name| message.all(name).any(is_broken_value))
+}
+
+/// Whether the request is for an address of a kind that nobody reaches here (§8.2.2.1).
+pub(super) fn is_foreign(message: &Message) -> bool {
+    let Start::Request { uri, .. } = &message.start else {
+        return false;
+    };
+    let scheme = uri.split(':').next().unwrap_or_default();
+    !["sip", "sips", "tel"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known))
+}
+
+/// Whether the INVITE's sender takes no session description (RFC 3261 §20.1), so that no answer could please it.
+pub(super) fn refuses_descriptions(message: &Message) -> bool {
+    let mut ranges = message
+        .all("Accept")
+        .flat_map(|value| value.split(','))
+        .map(|range| range.split(';').next().unwrap_or_default().trim())
+        .peekable();
+    ranges.peek().is_some()
+        && !ranges.any(|range| {
+            [
+                "application/sdp",
+                "application/*",
+                "*/*",
+                "multipart/mixed",
+                "multipart/*",
+            ]
+            .iter()
+            .any(|taken| range.eq_ignore_ascii_case(taken))
+        })
+}
+
+/// A Request-URI in brackets, with spaces, or with headers, which only other headers may have (§19.1.1).
+fn is_broken_uri(uri: &str) -> bool {
+    let is_sip = ["sip:", "sips:"].iter().any(|scheme| {
+        uri.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    });
+    let after_user = uri.rsplit('@').next().unwrap_or_default();
+    uri.contains(['<', '>', '"', ' ', '\t']) || (is_sip && after_user.contains('?'))
+}
+
+/// A value with an open quote or bracket, or with a parameter that is nothing (`;;`, `,,`).
+fn is_broken_value(value: &str) -> bool {
+    let (mut quoted, mut bracketed, mut escaped) = (false, false, false);
+    // Whether something stands since the last separator.
+    let mut something = false;
+    for letter in value.chars() {
+        if quoted {
+            quoted = escaped || letter != '"';
+            escaped = letter == '\\' && !escaped;
+            continue;
+        }
+        match letter {
+            '"' => quoted = true,
+            '<' if bracketed => return true,
+            '<' => bracketed = true,
+            '>' if !bracketed => return true,
+            '>' => bracketed = false,
+            ';' | ',' if !bracketed => {
+                if !std::mem::take(&mut something) {
+                    return true;
+                }
+                continue;
+            }
+            _ => {}
+        }
+        something |= !letter.is_whitespace();
+    }
+    quoted || bracketed || !something
+}
