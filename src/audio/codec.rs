@@ -269,6 +269,7 @@ fn opus_encoder() -> opus::Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audio::resample::Resampler;
 
     fn tone(hertz: f32, rate: Frequency, samples: usize) -> Vec<i16> {
         let step = hertz * std::f32::consts::TAU / rate.hertz() as f32;
@@ -323,5 +324,76 @@ mod tests {
         assert_eq!(Codec::from_name("pcma"), Some(Codec::Pcma));
         assert_eq!(Codec::from_name("OPUS"), Some(Codec::Opus));
         assert_eq!(Codec::from_name("g729"), None);
+    }
+
+    /// How much of `hertz` is in `samples`, in dB of a tone of 12,000.
+    fn level(samples: &[i16], rate: Frequency, hertz: f64) -> f64 {
+        let step = hertz * std::f64::consts::TAU / f64::from(rate.hertz());
+        let (re, im) = samples
+            .iter()
+            .enumerate()
+            .fold((0.0, 0.0), |(re, im), (at, sample)| {
+                let (sample, turn) = (f64::from(*sample), at as f64 * step);
+                (re + sample * turn.cos(), im + sample * turn.sin())
+            });
+        20.0 * (2.0 * f64::hypot(re, im) / samples.len() as f64 / 12_000.0).log10()
+    }
+
+    #[test]
+    fn what_is_said_at_any_rate_in_any_codec_is_heard_at_its_pitch_and_level_by_recognition() {
+        let heard_at = Frequency::HZ_16000;
+        for said_at in [8_000, 16_000, 44_100, 48_000] {
+            let said_at = Frequency::new(said_at).expect("not zero");
+            for codec in Codec::ALL {
+                for hertz in [300.0, 1_000.0, 2_500.0] {
+                    let said = tone(hertz, said_at, said_at.hertz() as usize);
+                    let mut wire = Vec::new();
+                    let mut down = Resampler::new(said_at, codec.rate());
+                    down.push(&said, |samples| wire.extend_from_slice(samples));
+                    let (mut encoder, mut decoder) = (Encoder::new(codec), Decoder::new(codec));
+                    let mut up = Resampler::new(codec.rate(), heard_at);
+                    let mut heard = Vec::new();
+                    let frame = codec.rate().hertz() as usize / 50;
+                    for frame in wire.chunks_exact(frame) {
+                        let mut samples = Vec::new();
+                        decoder.decode(&encoder.encode(frame), &mut samples);
+                        up.push(&samples, |samples| heard.extend_from_slice(samples));
+                    }
+                    let name = format!("{hertz} Hz at {said_at:?} in {codec:?}");
+                    // A rate taken for another one would halve or double both length and pitch.
+                    assert!((15_000..=16_000).contains(&heard.len()), "{name}");
+                    let settled = &heard[heard.len() - 8_000..];
+                    let loud = level(settled, heard_at, f64::from(hertz));
+                    // The steepest way down, from 48 to 8 kHz, takes 2 dB at 2.5 kHz.
+                    assert!(loud.abs() < 2.5, "{name}: {loud} dB");
+                    for wrong in [0.5, 2.0, 3.0] {
+                        let noise = level(settled, heard_at, f64::from(hertz) * wrong);
+                        assert!(
+                            noise < -22.0,
+                            "{name}: {noise} dB at {wrong} times its pitch"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn broken_payloads_are_no_sound_and_never_panic() {
+        use rand::{RngExt, SeedableRng, rngs::StdRng};
+        let mut random = StdRng::seed_from_u64(2);
+        for codec in Codec::ALL {
+            let mut decoder = Decoder::new(codec);
+            let mut samples = Vec::new();
+            for _ in 0..2_000 {
+                let payload: Vec<u8> = (0..random.random_range(0..400))
+                    .map(|_| random.random())
+                    .collect();
+                samples.clear();
+                decoder.decode(&payload, &mut samples);
+                assert!(samples.len() <= codec.samples_in(&payload));
+            }
+            decoder.decode(&[], &mut samples);
+        }
     }
 }

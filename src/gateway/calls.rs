@@ -102,9 +102,7 @@ impl Calls {
             });
         }
     }
-}
 
-impl Calls {
     /// How the packets of a new call's caller and of its operator may travel.
     fn travel_of(&self, new: &NewCall) -> [Travel; 2] {
         let latching = match self.media.sources {
@@ -144,3 +142,6 @@ fn reject(new: &NewCall, status: u16, reason: &str) {
         reason: reason.to_owned(),
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! Calls with real sockets: who may send to an open port, and what comes out of it.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use super::*;
+use crate::rtp::srtp::{Protector, Unprotector};
+use crate::rtp::{Packet, WireSequence};
+use crate::sip::sdp::{Crypto, Description};
+use crate::sip::{IncomingCall, SipEvent};
+use crate::speech::finish::AsHeard;
+use crate::ticket::Taxonomy;
+
+const KEY: &str = "1 AEAD_AES_128_GCM inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw==";
+/// How long a packet takes over the loopback at most, on a busy machine.
+const SOON: Duration = Duration::from_millis(1_500);
+/// How long is waited for what must not come.
+const NEVER: Duration = Duration::from_millis(150);
+
+/// A call that is up: its phones' sockets, and where the gateway wants their media.
+struct Bridged {
+    phones: [UdpSocket; 2],
+    ports: [SocketAddr; 2],
+    answer: Description,
+    events: mpsc::Sender<SipEvent>,
+    _commands: mpsc::Receiver<SipCommand>,
+}
+
+impl Bridged {
+    async fn new(first_port: u16, media: config::Media, key: Option<&str>) -> Self {
+        let ports = PortPool::new([127, 0, 0, 1].into(), first_port, first_port + 7, NEVER);
+        let calls = Arc::new(Calls {
+            ports,
+            media_address: [127, 0, 0, 1].into(),
+            operator: "sip:op@127.0.0.1:5080".to_owned(),
+            media,
+            ring: Duration::from_mins(1),
+            flush: Duration::ZERO,
+            most: 1,
+            threads: MediaThreads::start(1).expect("a thread"),
+            pool: None,
+            bus: Bus::new(1),
+            keeper: Arc::default(),
+            drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
+            finish: Arc::new(AsHeard),
+            listening: Settings::default(),
+            end: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let phones = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port"));
+        let (accept, incoming) = mpsc::channel(1);
+        tokio::spawn(calls.run(incoming));
+        let (event, events) = mpsc::channel(8);
+        let (commands, mut command) = mpsc::channel(8);
+        let new = NewCall {
+            incoming: IncomingCall {
+                called: "12345".to_owned(),
+                offer: Some(describe(&phones[0], key)),
+                ..IncomingCall::default()
+            },
+            source: phones[0].local_addr().expect("bound"),
+            transport: Transport::Udp,
+            events,
+            commands,
+        };
+        accept.send(new).await.expect("taken");
+        let (mut invited, mut answered) = (None, None);
+        while answered.is_none() {
+            match command.recv().await.expect("the call goes on") {
+                SipCommand::InviteOperator { offer, .. } => {
+                    invited = Some(Description::parse(&offer).expect("a description"));
+                    let answer = describe(&phones[1], None);
+                    let answered = SipEvent::OperatorAnswered { answer };
+                    event.send(answered).await.expect("taken");
+                }
+                SipCommand::AnswerCaller { answer } => {
+                    answered = Some(Description::parse(&answer).expect("a description"));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let (invited, answer) = (invited.expect("invited"), answered.expect("answered"));
+        let port = |description: &Description| {
+            SocketAddr::from(([127, 0, 0, 1], description.sections()[0].port))
+        };
+        Self {
+            ports: [port(&answer), port(&invited)],
+            phones,
+            answer,
+            events: event,
+            _commands: command,
+        }
+    }
+
+    /// What arrives at a phone, if anything does.
+    fn heard(&self, phone: usize, patience: Duration) -> Option<Vec<u8>> {
+        heard(&self.phones[phone], patience)
+    }
+}
+
+fn heard(socket: &UdpSocket, patience: Duration) -> Option<Vec<u8>> {
+    let mut buffer = [0; 2_048];
+    socket.set_read_timeout(Some(patience)).expect("settable");
+    let (length, _) = socket.recv_from(&mut buffer).ok()?;
+    Some(buffer[..length].to_vec())
+}
+
+fn describe(phone: &UdpSocket, key: Option<&str>) -> String {
+    let port = phone.local_addr().expect("bound").port();
+    let key = key.map_or_else(String::new, |key| format!("a=crypto:{key}\r\n"));
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 8\r\n{key}"
+    )
+}
+
+fn voice(sequence: u16, said: u8) -> Vec<u8> {
+    Packet {
+        payload_type: 8,
+        marker: false,
+        sequence: WireSequence(sequence),
+        timestamp: u32::from(sequence) * 160,
+        ssrc: u32::from(said),
+        payload: &[said; 160],
+    }
+    .to_datagram()
+}
+
+fn said(datagram: &[u8]) -> u8 {
+    Packet::parse(datagram).expect("a packet").payload[0]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rtp_bleed_fails_over_real_sockets_before_and_after_the_leg_is_heard() {
+    let call = Bridged::new(47_400, config::Media::default(), None).await;
+    let attackers = ["127.0.0.66:0", "127.0.0.1:0"].map(|at| UdpSocket::bind(at).expect("a port"));
+    let attack = |count: u16| {
+        for sequence in 0..count {
+            for attacker in &attackers {
+                let sent = attacker.send_to(&voice(sequence, 0xee), call.ports[0]);
+                sent.expect("sent");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    // Before: the caller's phone has not sent anything yet.
+    attack(20);
+    assert_eq!(call.heard(1, NEVER), None, "injected");
+    let speak = |phone: usize, sequence, said| {
+        let sent = call.phones[phone].send_to(&voice(sequence, said), call.ports[phone]);
+        sent.expect("sent");
+    };
+    speak(1, 1, 0x22);
+    assert_eq!(call.heard(0, SOON).as_deref().map(said), Some(0x22));
+    speak(0, 1, 0x11);
+    assert_eq!(call.heard(1, SOON).as_deref().map(said), Some(0x11));
+    // After.
+    attack(120);
+    assert_eq!(call.heard(1, NEVER), None, "injected");
+    for sequence in 2..10 {
+        speak(1, sequence, 0x22);
+        assert_eq!(call.heard(0, SOON).as_deref().map(said), Some(0x22));
+    }
+    for attacker in &attackers {
+        assert_eq!(heard(attacker, NEVER), None, "the operator's voice leaked");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forged_packets_of_a_secured_leg_are_not_relayed_over_real_sockets() {
+    let media = config::Media {
+        keys_without_tls: true,
+        ..config::Media::default()
+    };
+    let call = Bridged::new(47_420, media, Some(KEY)).await;
+    let ours = call.answer.sections()[0].cryptos[0].key.clone();
+    let theirs = Crypto::parse(KEY).expect("a key").key;
+    let mut protector = Protector::new(&theirs);
+    for sequence in 0..20 {
+        let mut sound = voice(sequence, 0x11);
+        protector.protect(&mut sound);
+        let mut forged = sound.clone();
+        *forged.last_mut().expect("not empty") ^= 1;
+        for datagram in [&voice(sequence, 0xee), &forged, &sound, &sound] {
+            let sent = call.phones[0].send_to(datagram, call.ports[0]);
+            sent.expect("sent");
+        }
+        assert_eq!(call.heard(1, SOON).as_deref().map(said), Some(0x11));
+    }
+    assert_eq!(call.heard(1, NEVER), None);
+    let sent = call.phones[1].send_to(&voice(1, 0x22), call.ports[1]);
+    sent.expect("sent");
+    let secret = call.heard(0, SOON).expect("forwarded");
+    assert_ne!(said(&secret), 0x22, "in the clear");
+    let mut clear = Vec::new();
+    assert!(Unprotector::new(ours, Vec::new()).unprotect(&secret, &mut clear));
+    assert_eq!(said(&clear), 0x22);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_in_signalling_that_everybody_can_read_are_passed_over() {
+    let call = Bridged::new(47_440, config::Media::default(), Some(KEY)).await;
+    assert!(call.answer.sections()[0].cryptos.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_calls_port_takes_stale_media_in_silence() {
+    let call = Bridged::new(47_460, config::Media::default(), None).await;
+    let sent = call.phones[0].send_to(&voice(1, 0x11), call.ports[0]);
+    sent.expect("sent");
+    assert!(call.heard(1, SOON).is_some());
+    let ended = SipEvent::HungUp {
+        leg: crate::speech::Leg::Caller,
+        cause: "BYE".to_owned(),
+    };
+    call.events.send(ended).await.expect("taken");
+    // The last report of the call is RTCP, on ports of its own.
+    std::thread::sleep(Duration::from_millis(50));
+    for sequence in 2..20 {
+        let sent = call.phones[0].send_to(&voice(sequence, 0x11), call.ports[0]);
+        // Bound and quiet: nobody else can have it, and nothing comes back.
+        sent.expect("sent");
+    }
+    assert_eq!(call.heard(1, NEVER), None);
+    assert_eq!(call.heard(0, Duration::from_millis(20)), None);
+}
