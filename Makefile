@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 WAV ?= $(firstword $(wildcard ../shared/audio/d01*.wav))
 DEMO = ./target/release/xinqiao demo $(if $(WAV),--wav $(WAV))
 
-.PHONY: run demo build model test lint deny bench bench-recognition bench-bridge bench-latency bench-micro needs test-needs
+.PHONY: run demo build model test test-chaos test-peers lint deny bench bench-recognition bench-bridge bench-latency bench-micro needs test-needs
 
 # Starts everything, places one call through it, and stays up until Ctrl-C.
 run: model
@@ -25,6 +25,10 @@ model: build
 
 test: needs test-needs
 	cargo test
+
+# Only the tests that kill -9 both sides of the delivery; a part of `make test`.
+test-chaos: needs test-needs
+	cargo test --test integration chaos
 
 lint: needs
 	cargo fmt --check
@@ -56,6 +60,17 @@ target/bench/venv/ready: benches/recognition/requirements.txt
 	python3 -c 'import venv, ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }
 	python3 -m venv target/bench/venv
 	target/bench/venv/bin/pip install -q -r $<
+	touch $@
+
+# Checks against other implementations of gRPC and vCon, in Python.
+test-peers: needs target/peers/ready
+	XINQIAO_PYTHON=$(CURDIR)/target/peers/bin/python cargo test --test integration foreign
+	XINQIAO_PYTHON=$(CURDIR)/target/peers/bin/python cargo test --lib vcon
+
+target/peers/ready: tests/peers/requirements.txt
+	python3 -c 'import venv, ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }
+	python3 -m venv target/peers
+	target/peers/bin/pip install -q -r $<
 	touch $@
 
 needs:

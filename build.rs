@@ -14,6 +14,7 @@ const FILES: [&str; 2] = [
 const ENUMS: [&str; 7] = [
     ".xinqiao.ticket.v1.Outcome",
     ".xinqiao.ticket.v1.FieldName",
+    ".xinqiao.ticket.v1.Likeness",
     ".xinqiao.ticket.v1.Speaker",
     ".xinqiao.transcript.v1.Leg",
     ".xinqiao.transcript.v1.AlarmKind",

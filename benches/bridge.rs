@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use xinqiao::audio::codec::{Codec, Encoder};
 use xinqiao::audio::resample::Resampler;
 use xinqiao::events::Bus;
+use xinqiao::gateway::advice::Advisor;
 use xinqiao::gateway::calls::{Calls, MediaThreads};
 use xinqiao::gateway::keeper::Keeper;
 use xinqiao::gateway::ports::PortPool;
@@ -78,6 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
         finish: Arc::new(AsHeard),
         listening: Settings::default(),
+        advisor: Advisor::default(),
         end: CancellationToken::new(),
         tasks: TaskTracker::new(),
     });

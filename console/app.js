@@ -21,6 +21,10 @@ const REASONS = {
   "the gateway is shutting down": "系统关闭", "Busy Here": "话务员忙", "Decline": "话务员拒接",
   "Temporarily Unavailable": "话务员暂不可用",
 };
+const LIKENESS = {
+  same_caller: "同一来电人", same_category: "同类事项", same_subject: "同一被诉对象", same_address: "同一地址",
+  similar_text: "内容相似",
+};
 const UNSURE = 0.6; // A line below this should be checked by ear.
 const SILENT_MS = 40_000; // The server says something every 15 s; after this the connection counts as dead.
 const OPERATOR = new URLSearchParams(location.search).get("operator") ?? "";
@@ -224,7 +228,7 @@ class View {
     Object.assign(this, { position: 0, revision: 0, call: {}, rows: new Map(), fields: {}, missing: [], alarms: new Map(), cards: new Map(), pinned: true });
     $("lines").replaceChildren();
     $("ticket").replaceChildren();
-    $("missing").hidden = $("ended").hidden = $("latest").hidden = true;
+    $("missing").hidden = $("resembles").hidden = $("ended").hidden = $("latest").hidden = true;
     $("no-lines").hidden = $("no-ticket").hidden = false;
     $("copy-all").disabled = true;
     this.showAlarms();
@@ -382,7 +386,21 @@ class View {
     $("copy-all").disabled = !cards.length;
     $("missing").hidden = !this.missing.length;
     $("missing").querySelector("ol").replaceChildren(...this.missing.map((name) => make("li", "", LABELS.get(name) ?? name)));
+    this.showResembles(message.resembles ?? []);
     for (const row of this.rows.values()) this.showText(row);
+  }
+
+  /** Earlier tickets on what may be the same matter; each opens its call. */
+  showResembles(found) {
+    $("resembles").hidden = !found.length;
+    $("resembles").querySelector("ol").replaceChildren(...found.map(({ call, ticket, score, because, started_unix_ms }) => {
+      const why = because.map((reason) => LIKENESS[reason] ?? reason).join("、");
+      const button = make("button", "", `${ticket ?? "草稿"} · ${wall(started_unix_ms)} · ${why}`);
+      button.type = "button";
+      button.title = `相似度 ${percent(score)}，点击查看那通电话`;
+      button.onclick = () => { $("follow").checked = false; select(call); showCalls(); };
+      return make("li", "", button);
+    }));
   }
 
   card(name) {

@@ -3,6 +3,7 @@
 //! A key that does not exist, a value of the wrong kind and values that contradict each other are refused with the
 //! key, the value, where it came from and a remedy, before anything starts.
 
+pub mod delivery;
 mod media;
 mod recognition;
 
@@ -15,6 +16,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use delivery::{Grpc, LanguageModel, Webhook};
 pub use media::{Media, Sources, Srtp};
 pub use recognition::{Listening, Recognition};
 
@@ -40,9 +42,13 @@ pub struct Config {
     /// The operator's page.
     pub console: Listener<8080>,
     /// The gRPC services.
-    pub grpc: Listener<50051>,
+    pub grpc: Grpc,
     /// Where drafts go.
     pub ticketing: Ticketing,
+    /// Where they go besides.
+    pub webhook: Webhook,
+    /// What reads the conversation beside the rules.
+    pub language_model: LanguageModel,
     /// Where calls are kept.
     pub store: Store,
 }
@@ -91,6 +97,16 @@ pub struct Listener<const PORT: u16> {
 pub struct Ticketing {
     /// The backend's gRPC address; without one, the reference backend in this process.
     pub endpoint: Option<String>,
+    /// The authority that signed the backend's certificate, PEM; for an https endpoint.
+    pub ca: Option<PathBuf>,
+    /// The certificate that the backend is shown, PEM.
+    pub cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key: Option<PathBuf>,
+    /// The name in the backend's certificate, where it is not the endpoint's host.
+    pub domain: Option<String>,
+    /// How long one request to the backend may take.
+    pub deadline_s: u64,
     /// The reference backend's file.
     pub database: PathBuf,
     /// The folder of the hotline's categories, departments, places and phrases; without one, the embedded example's.
@@ -146,6 +162,11 @@ impl Default for Ticketing {
     fn default() -> Self {
         Self {
             endpoint: None,
+            ca: None,
+            cert: None,
+            key: None,
+            domain: None,
+            deadline_s: 5,
             database: "data/ticketing.db".into(),
             taxonomy: None,
         }
@@ -237,7 +258,10 @@ impl Config {
             }
         }
         self.recognition.validate()?;
-        self.listening.validate()
+        self.listening.validate()?;
+        self.ticketing.validate()?;
+        self.webhook.validate()?;
+        self.language_model.validate()
     }
 
     /// The address that session descriptions name.
@@ -375,6 +399,9 @@ impl std::error::Error for ConfigError {
 
 /// What to write instead.
 fn remedy(key: &str) -> &'static str {
+    if let Some(remedy) = delivery::remedy(key) {
+        return remedy;
+    }
     match key {
         "sip.listen" | "console.listen" | "grpc.listen" => {
             "write ADDRESS:PORT, e.g. 127.0.0.1:5060"
@@ -388,7 +415,6 @@ fn remedy(key: &str) -> &'static str {
         "operators.default" => "write e.g. sip:1001@192.0.2.20:5060",
         "recognition.model" => "`xinqiao models list` names the models",
         "recognition.language" => "write e.g. zh, yue, en or auto",
-        "ticketing.endpoint" => "write e.g. http://192.0.2.30:50051",
         _ => "deploy/xinqiao.toml shows every key with its default",
     }
 }

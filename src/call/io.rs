@@ -12,6 +12,7 @@ use crate::sip::{IncomingCall, SipCommand, SipEvent};
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
+use crate::ticket::advice::Advice;
 use crate::ticket::{Drafter, TicketDraft};
 use crate::transcript::{Line, TranscriptEvent};
 
@@ -71,6 +72,8 @@ pub enum Input<'a> {
     },
     /// What became of a recognition.
     Heard(UtteranceKey, Outcome),
+    /// Something was found out beside the call.
+    Advice(Advice),
     /// The gateway ends the call, e.g. when it drains.
     End(&'a str),
 }

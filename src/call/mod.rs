@@ -31,6 +31,7 @@ use crate::rtp::rtcp;
 use crate::sip::SipCommand;
 use crate::sip::sdp::{Description, Direction, SdpError};
 use crate::speech::Leg;
+use crate::ticket::advice::Advised;
 use crate::ticket::{CallFacts, TicketDraft};
 use crate::transcript::{AlarmKind, CallInfo, TranscriptEvent};
 
@@ -67,6 +68,7 @@ pub struct Call {
     scribe: Scribe,
     facts: CallFacts,
     draft: Arc<TicketDraft>,
+    advised: Advised,
     revision: u64,
     transmits: Out,
     /// What a protected packet says in clear.
@@ -134,6 +136,7 @@ impl Call {
             scribe: Scribe::new(setup.id.clone(), setup.finish.clone()),
             facts,
             draft: Arc::default(),
+            advised: Advised::default(),
             revision: 0,
             transmits: Out::default(),
             clear: Vec::new(),
@@ -199,6 +202,12 @@ impl Call {
                 self.scribe.heard(now, &key, outcome, voiced);
             }
             Input::Sip(event) => self.signal(now, event),
+            Input::Advice(advice) => {
+                self.advised.take(advice);
+                if matches!(self.state, State::Up | State::Flushing { .. }) {
+                    self.redraft(false);
+                }
+            }
             Input::End(reason) => match self.state {
                 State::Ringing { .. } => {
                     self.outputs
@@ -339,10 +348,11 @@ impl Call {
 
     /// Draws up the draft anew; it is handed out when it has changed or is the last.
     fn redraft(&mut self, closes: bool) {
-        let draft = self
+        let mut draft = self
             .setup
             .drafter
             .draft(self.scribe.transcript(), &self.facts);
+        self.advised.amend(&mut draft);
         if closes || draft != *self.draft {
             self.draft = Arc::new(draft);
             self.revision += 1;

@@ -112,6 +112,10 @@ impl Call {
                 let at = self.wall(now);
                 self.outputs
                     .push_back(Output::Transcript(TranscriptEvent::Answered { at }));
+                if !self.advised.is_empty() {
+                    // The operator should see at once that this caller has called before.
+                    self.redraft(false);
+                }
             }
             Err(error) => {
                 // The phone has accepted: its dialog is ended properly.

@@ -11,7 +11,9 @@ use crate::sip::{IncomingCall, SipEvent};
 use crate::speech::finish::AsHeard;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Hypothesis, Outcome, Pass, UtteranceKey};
-use crate::ticket::{Drafter, Taxonomy};
+use crate::ticket::advice::Advice;
+use crate::ticket::resemble::{Likeness, Resemblance};
+use crate::ticket::{Drafter, Field, FieldName, FieldValue, Taxonomy};
 use crate::transcript::Line;
 
 const MS: Duration = Duration::from_millis(1);
@@ -517,6 +519,47 @@ fn a_leg_on_hold_gets_no_packets_and_gets_them_again_after_it() {
     assert!(reoffer(&mut world, "sendrecv").contains("a=sendrecv"));
     world.pass(200, true, false);
     assert!(world.forwarded[1].len() > before);
+}
+
+#[test]
+fn what_is_found_out_beside_the_call_is_on_the_draft_from_the_answer_on_and_again_when_it_changes()
+{
+    let resembles = |score| {
+        vec![Resemblance {
+            call: CallId::new("earlier"),
+            ticket: None,
+            score,
+            because: vec![Likeness::SameCaller],
+            started_unix_ms: 1,
+        }]
+    };
+    let advise = |world: &mut World, advice| {
+        world.call.handle(world.now, Input::Advice(advice));
+        world.drain();
+    };
+    let mut world = World::ringing();
+    advise(&mut world, Advice::Resembles(resembles(0.5)));
+    assert!(world.drafts.is_empty(), "nobody has answered");
+    world.sip(SipEvent::OperatorAnswered {
+        answer: described(OPERATOR, "8"),
+    });
+    assert_eq!(world.drafts.len(), 1, "before a word is said");
+    assert_eq!(world.drafts[0].draft.resembles, resembles(0.5));
+    advise(&mut world, Advice::Resembles(resembles(0.5)));
+    assert_eq!(world.drafts.len(), 1, "nothing new");
+    let read = Field {
+        value: FieldValue::Text("王先生".into()),
+        confidence: 0.6,
+        evidence: Vec::new(),
+    };
+    advise(
+        &mut world,
+        Advice::Read([(FieldName::CallerName, read)].into()),
+    );
+    let last = world.drafts.last().expect("a draft");
+    assert_eq!(last.revision, 2);
+    assert!(last.draft.fields.contains_key(&FieldName::CallerName));
+    assert_eq!(last.draft.resembles.len(), 1);
 }
 
 #[test]

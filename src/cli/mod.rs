@@ -3,12 +3,15 @@
 mod demo;
 mod draft;
 mod eval_ticket;
+mod export_call;
 mod log;
 mod models;
+mod outbox;
 mod phone;
 mod progress;
 mod serve;
 mod taxonomy;
+mod ticketing;
 mod transcribe;
 
 use std::fmt;
@@ -52,6 +55,12 @@ enum Command {
     /// A test phone that answers calls and plays a recording
     Answer(phone::AnswerArguments),
 
+    /// Drafts that the ticketing backend or the webhook does not have yet
+    Outbox(outbox::Arguments),
+    /// Write a finished call as a vCon: parties, lines, transcript, draft ticket
+    ExportCall(export_call::Arguments),
+    /// The reference ticketing backend as a process of its own
+    Ticketing(ticketing::Arguments),
     /// Check a configuration file
     CheckConfig(serve::CheckArguments),
     /// Print name and version
@@ -87,7 +96,10 @@ impl Failure {
 #[must_use]
 pub fn run() -> ExitCode {
     let command = Arguments::parse().command;
-    if !matches!(command, Command::Serve(_) | Command::Demo(_)) {
+    if !matches!(
+        command,
+        Command::Serve(_) | Command::Demo(_) | Command::Ticketing(_)
+    ) {
         // A reader that has seen enough (`| head`) ends a command quietly, as it ends any other tool.
         sigpipe::reset();
     }
@@ -103,6 +115,9 @@ pub fn run() -> ExitCode {
         Command::Call(arguments) => phone::call(arguments),
         Command::Answer(arguments) => phone::answer(arguments),
 
+        Command::Outbox(arguments) => outbox::run(&arguments),
+        Command::ExportCall(arguments) => export_call::run(&arguments),
+        Command::Ticketing(arguments) => ticketing::run(arguments),
         Command::CheckConfig(arguments) => serve::check(&arguments),
         Command::Version => {
             println!("xinqiao {}", env!("CARGO_PKG_VERSION"));

@@ -22,6 +22,7 @@ use crate::events::{Bus, Payload, WATCHER_LAG};
 use crate::speech::{CallId, Leg};
 use crate::store::{Store, writer};
 use crate::ticket::desk::{DraftKey, Submission};
+use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
 use crate::transcript::{CallInfo, Line, TranscriptEvent};
 
@@ -166,6 +167,13 @@ fn a_draft() -> TicketDraft {
         ]
         .into(),
         missing: vec![FieldName::CallerName],
+        resembles: vec![Resemblance {
+            call: CallId::new("earlier"),
+            ticket: Some("T00000001".into()),
+            score: 0.75,
+            because: vec![Likeness::SameCaller],
+            started_unix_ms: 1_700_000_000_000,
+        }],
     }
 }
 
@@ -256,6 +264,11 @@ async fn a_viewer_sees_every_kind_of_event_while_it_happens() {
     assert_eq!(seen["fields"]["address"], address);
     assert_eq!(seen["fields"]["amount_yuan"]["value"], 860.0);
     assert_eq!(seen["missing"], serde_json::json!(["caller_name"]));
+    let earlier = &seen["resembles"][0];
+    assert_eq!(
+        (&earlier["call"], &earlier["because"][0]),
+        (&"earlier".into(), &"same_caller".into())
+    );
     house.say(
         "a",
         TranscriptEvent::Gap {

@@ -11,6 +11,7 @@ use crate::speech::Leg;
 use crate::speech::finish::Change;
 use crate::speech::words::Word;
 use crate::store::{Listed, unix_ms};
+use crate::ticket::resemble::Resemblance;
 use crate::ticket::{Evidence, FieldName, FieldValue, TicketDraft};
 use crate::transcript::{AlarmKind, LegMedia, TranscriptEvent};
 
@@ -116,6 +117,8 @@ pub enum Body<'a> {
         fields: BTreeMap<FieldName, Field<'a>>,
         /// What is still to be asked, in that order.
         missing: &'a [FieldName],
+        /// Earlier tickets that may be about the same matter.
+        resembles: &'a [Resemblance],
     },
     /// How a leg's sound travelled.
     Media(LegMedia),
@@ -197,6 +200,7 @@ impl<'a> Body<'a> {
             revision,
             fields: fields.collect(),
             missing: &draft.missing,
+            resembles: &draft.resembles,
         }
     }
 

@@ -25,6 +25,7 @@ use tracing::warn;
 
 pub use self::threads::MediaThreads;
 use self::threads::Newcomer;
+use super::advice::Advisor;
 use super::keeper::Keeper;
 use super::ports::PortPool;
 use super::sip::{NewCall, Transport};
@@ -68,6 +69,8 @@ pub struct Calls {
     pub finish: Arc<dyn Finish>,
     /// When an utterance begins, is passed on and ends.
     pub listening: Settings,
+    /// Looks things up beside the calls.
+    pub advisor: Advisor,
     /// Ends every call when cancelled.
     pub end: CancellationToken,
     /// Counts the running calls.

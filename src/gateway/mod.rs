@@ -1,7 +1,9 @@
 //! Where the rooms are wired together: sockets, the SIP stack, the call table, the servers, the test phone.
 
+pub mod advice;
 pub mod calls;
 pub mod keeper;
+mod outgoing;
 pub mod phone;
 pub mod ports;
 pub mod serve;

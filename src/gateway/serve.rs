@@ -13,24 +13,29 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use super::advice::Advisor;
 use super::calls::{Calls, MediaThreads};
 use super::keeper::Keeper;
+use super::outgoing::{delivery, desk, grpc_tls, language_model, webhook};
 use super::ports::PortPool;
 use super::server::{self, ServeError, Services};
 use super::sip::{BindError, SipConfig, SipEdge};
 use crate::config::{Config, Listening, Recognition};
 use crate::console::{self, Console};
 use crate::events::Bus;
-use crate::grpc::{EndpointError, GrpcDesk, Transcripts};
+use crate::grpc::tls::TlsError;
+use crate::grpc::{EndpointError, Transcripts};
+use crate::language_model::KeyError;
 use crate::recognition::models::{ModelError, ModelStore};
 use crate::recognition::{self, Engine, LoadError, RecognitionPool, WhisperModel};
 use crate::speech::RecognizerError;
 use crate::speech::finish::AsHeard;
 use crate::speech::segmenter::Settings;
-use crate::store::{Delivery, Store, StoreError, writer};
+use crate::store::{Lane, Store, StoreError, writer};
 use crate::telemetry::{self, Readiness, State};
 use crate::ticket::{Drafter, Sources, Taxonomy, TaxonomyError};
 use crate::ticketing::{Backend, Book, BookError};
+use crate::webhook::WebhookError;
 
 /// Why the gateway does not start; every sentence names the thing and the remedy.
 #[derive(Debug)]
@@ -65,6 +70,12 @@ pub enum StartError {
     Taxonomy(TaxonomyError),
     /// The backend's address cannot be used.
     Endpoint(EndpointError),
+    /// A certificate or key of gRPC cannot be used.
+    Tls(TlsError),
+    /// The webhook cannot be set up.
+    Webhook(WebhookError),
+    /// The language model's key cannot be read.
+    ModelKey(KeyError),
     /// The SIP address cannot be taken.
     Sip(BindError),
     /// The gRPC or console address cannot be taken.
@@ -102,6 +113,9 @@ impl fmt::Display for StartError {
             }
             Self::Taxonomy(error) => error.fmt(f),
             Self::Endpoint(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
+            Self::Webhook(error) => error.fmt(f),
+            Self::ModelKey(error) => error.fmt(f),
             Self::Sip(error) => error.fmt(f),
             Self::Listen { key, source } => write!(f, "{key}: {source}"),
         }
@@ -121,6 +135,9 @@ impl std::error::Error for StartError {
             Self::Book(error) => error,
             Self::Taxonomy(error) => error,
             Self::Endpoint(error) => error,
+            Self::Tls(error) => error,
+            Self::Webhook(error) => error,
+            Self::ModelKey(error) => error,
             Self::Sip(error) => error,
             Self::Listen { source, .. } => source,
         })
@@ -166,6 +183,9 @@ impl Gateway {
             .transpose()
             .map_err(StartError::Model)?;
         let taxonomy = taxonomy(config.ticketing.taxonomy.as_deref())?;
+        let tls = grpc_tls(config).map_err(StartError::Tls)?;
+        let webhook = webhook(config).map_err(StartError::Webhook)?;
+        let reads_along = language_model(config, &taxonomy).map_err(StartError::ModelKey)?;
         // Addresses first: they are the likeliest to be taken, and nothing is written until they are ours.
         let listen = |key, address| async move {
             server::bind(address)
@@ -213,9 +233,16 @@ impl Gateway {
                 })?;
             }
         }
-        let store = Store::open(&config.store.database)
+        let mut lanes = vec![Lane::Ticketing];
+        lanes.extend(webhook.is_some().then_some(Lane::Webhook));
+        let store = Store::open_with(&config.store.database, &lanes)
             .await
             .map_err(StartError::Store)?;
+        let abandoned = store.outbox().close_abandoned().await;
+        match abandoned.map_err(StartError::Store)? {
+            0 => {}
+            calls => warn!("the drafts of {calls} calls that were broken off are closed"),
+        }
         let book = match reference {
             Some(file) => Some(Book::open(file).await.map_err(StartError::Book)?),
             None => None,
@@ -223,18 +250,22 @@ impl Gateway {
         let bus = Bus::new(store.begin_run().await.map_err(StartError::Store)?);
 
         let grpc = address(&grpc_listener, config.grpc.listen);
-        let endpoint = config
-            .ticketing
-            .endpoint
-            .clone()
-            .unwrap_or_else(|| format!("http://{}", reached_at(grpc)));
-        let desk = Arc::new(GrpcDesk::connect_lazy(&endpoint).map_err(StartError::Endpoint)?);
-
         let (servers, writers) = (CancellationToken::new(), CancellationToken::new());
         let services = Services {
             transcripts: Some(Transcripts::new(bus.clone(), store.clone())),
             ticketing: book.clone().map(Backend::new),
         };
+        // Where clients must show a certificate, the gateway reaches its own reference backend by a door of its own.
+        let inner_door = match (&tls, &book) {
+            (Some(_), Some(_)) => {
+                Some(listen("grpc.listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?)
+            }
+            _ => None,
+        };
+        let reached = inner_door
+            .as_ref()
+            .map_or_else(|| reached_at(grpc), |door| address(door, grpc));
+        let desk = desk(config, reached)?;
         let console = address(&console_listener, config.console.listen);
         let readiness = Arc::<Readiness>::default();
         let page = Console::new(bus.clone(), store.clone()).telling(readiness.clone());
@@ -259,14 +290,15 @@ impl Gateway {
             drafter: Arc::new(Drafter::new(taxonomy)),
             finish: Arc::new(AsHeard),
             listening: listening(&config.listening),
+            advisor: Advisor::new(store.clone(), reads_along),
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
 
-        let server_tasks = vec![
+        let mut server_tasks = vec![
             tokio::spawn(ends(
                 "gRPC",
-                server::serve(grpc_listener, services, servers.clone()),
+                server::serve(grpc_listener, services, tls, servers.clone()),
             )),
             tokio::spawn(ends(
                 "console",
@@ -274,11 +306,30 @@ impl Gateway {
             )),
             tokio::spawn(calls.clone().run(accept)),
             tokio::spawn(store.outbox().deliver(
-                desk,
-                Delivery::with_seed(rand::random()),
+                Lane::Ticketing,
+                Arc::new(desk),
+                delivery(config.ticketing.deadline_s),
                 writers.clone(),
             )),
         ];
+        if let Some(webhook) = webhook {
+            server_tasks.push(tokio::spawn(store.outbox().deliver(
+                Lane::Webhook,
+                Arc::new(webhook),
+                delivery(config.webhook.timeout_s),
+                writers.clone(),
+            )));
+        }
+        if let Some(door) = inner_door {
+            let services = Services {
+                transcripts: None,
+                ticketing: book.clone().map(Backend::new),
+            };
+            server_tasks.push(tokio::spawn(ends(
+                "gRPC",
+                server::serve(door, services, None, servers.clone()),
+            )));
+        }
         let writer_tasks = vec![
             tokio::spawn({
                 let (outbox, stop) = (store.outbox(), writers.clone());

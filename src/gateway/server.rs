@@ -5,16 +5,23 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use futures_util::StreamExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::grpc::Transcripts;
 use crate::grpc::proto::DESCRIPTORS;
 use crate::grpc::proto::ticket::v1::ticket_book_server::TicketBookServer;
 use crate::grpc::proto::ticket::v1::ticket_intake_server::TicketIntakeServer;
 use crate::grpc::proto::transcript::v1::transcript_service_server::TranscriptServiceServer;
+use crate::grpc::tls::Acceptor;
 use crate::ticketing::Backend;
 
 /// A silent client is probed this often; a stream whose client is gone is given up.
@@ -23,6 +30,11 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
 /// How long clients have after `shutdown` to finish; then connections are cut.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How long a client may take to prove who it is.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Handshakes at a time; past it, further connections wait in the kernel's queue.
+const HANDSHAKES: usize = 64;
 
 /// Why the server does not run.
 #[derive(Debug)]
@@ -94,8 +106,63 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 pub async fn serve(
     listener: TcpListener,
     services: Services,
+    tls: Option<Acceptor>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    match tls {
+        None => {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            serve_on(incoming, services, shutdown).await
+        }
+        Some(tls) => {
+            let (sender, secured) = mpsc::channel(HANDSHAKES);
+            let accepting = tokio::spawn(secure(listener, tls, sender));
+            let served = serve_on(ReceiverStream::new(secured).map(Ok), services, shutdown).await;
+            accepting.abort();
+            served
+        }
+    }
+}
+
+/// Accepts connections and has each prove who it is, beside the others.
+async fn secure(listener: TcpListener, tls: Acceptor, secured: mpsc::Sender<TlsStream<TcpStream>>) {
+    let handshakes = TaskTracker::new();
+    loop {
+        // Its place in the queue is taken first, so there are never more of them than places.
+        let Ok(place) = secured.clone().reserve_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!("a grpc connection cannot be taken: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let handshake = tls.current().accept(stream);
+        handshakes.spawn(async move {
+            match tokio::time::timeout(HANDSHAKE, handshake).await {
+                Ok(Ok(stream)) => drop(place.send(stream)),
+                Ok(Err(error)) => tracing::info!("a grpc client is refused: {error}"),
+                Err(_) => {
+                    tracing::info!("a grpc client is refused: it did not finish the handshake");
+                }
+            }
+        });
+    }
+}
+
+async fn serve_on<S, I>(
+    incoming: S,
+    services: Services,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError>
+where
+    S: futures_util::Stream<Item = io::Result<I>>,
+    I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let (health, health_service) = tonic_health::server::health_reporter();
     if services.transcripts.is_some() {
         health
@@ -134,7 +201,6 @@ pub async fn serve(
                 .ticketing
                 .map(|service| TicketBookServer::new(service.until(shutdown.clone()))),
         );
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let stop = async move {
         going_down.cancelled().await;
         health

@@ -4,11 +4,12 @@ use super::proto::ticket::v1 as ticket;
 use super::proto::transcript::v1 as transcript;
 use crate::events::{Event, Payload};
 use crate::private::Private;
-use crate::speech::Leg;
 use crate::speech::finish::{Change, ChangeKind};
 use crate::speech::words::Word;
+use crate::speech::{CallId, Leg};
 use crate::store::{CallRecord, unix_ms};
 use crate::ticket::desk::{DraftKey, Submission};
+use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
 use crate::transcript::{AlarmKind, LegMedia, Line, TranscriptEvent};
 
@@ -211,6 +212,24 @@ pub fn draft(draft: &TicketDraft, lines: &[Line]) -> ticket::Draft {
             .map(|name| field_name(*name).into())
             .collect(),
         transcript: Vec::new(),
+        resembles: draft.resembles.iter().map(resemblance).collect(),
+    }
+}
+
+fn resemblance(found: &Resemblance) -> ticket::Resemblance {
+    let because = found.because.iter().map(|why| match why {
+        Likeness::SameCaller => ticket::Likeness::SameCaller.into(),
+        Likeness::SameCategory => ticket::Likeness::SameCategory.into(),
+        Likeness::SameSubject => ticket::Likeness::SameSubject.into(),
+        Likeness::SameAddress => ticket::Likeness::SameAddress.into(),
+        Likeness::SimilarText => ticket::Likeness::SimilarText.into(),
+    });
+    ticket::Resemblance {
+        call_id: found.call.as_str().to_owned(),
+        ticket_id: found.ticket.clone().unwrap_or_default(),
+        score: found.score,
+        because: because.collect(),
+        started_unix_ms: found.started_unix_ms,
     }
 }
 
@@ -341,5 +360,24 @@ pub fn draft_back(draft: &ticket::Draft) -> TicketDraft {
             .iter()
             .filter_map(|name| field_name_back(*name))
             .collect(),
+        resembles: draft.resembles.iter().map(resemblance_back).collect(),
+    }
+}
+
+fn resemblance_back(found: &ticket::Resemblance) -> Resemblance {
+    let because = found.because().filter_map(|why| match why {
+        ticket::Likeness::Unspecified => None,
+        ticket::Likeness::SameCaller => Some(Likeness::SameCaller),
+        ticket::Likeness::SameCategory => Some(Likeness::SameCategory),
+        ticket::Likeness::SameSubject => Some(Likeness::SameSubject),
+        ticket::Likeness::SameAddress => Some(Likeness::SameAddress),
+        ticket::Likeness::SimilarText => Some(Likeness::SimilarText),
+    });
+    Resemblance {
+        call: CallId::new(&found.call_id),
+        ticket: Some(found.ticket_id.clone()).filter(|ticket| !ticket.is_empty()),
+        score: found.score,
+        because: because.collect(),
+        started_unix_ms: found.started_unix_ms,
     }
 }

@@ -3,19 +3,21 @@
 use std::fmt;
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use hyper_util::rt::TokioIo;
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
 
 use super::convert;
 use super::proto::ticket::v1::ticket_intake_client::TicketIntakeClient;
 use super::proto::ticket::v1::{CloseDraftRequest, Outcome, UpsertDraftRequest};
+use super::tls::Connector;
 use crate::private::Private;
 use crate::ticket::desk::{DeskError, Receipt, Submission, TicketDesk};
 
 /// How long establishing a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
-/// How long one request may take, sent along as its gRPC deadline.
-const REQUEST: Duration = Duration::from_secs(5);
+/// How long one request may take when nothing else is said.
+const DEADLINE: Duration = Duration::from_secs(5);
 /// A silent connection is probed this often, so that a dead backend is noticed between calls.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How long a probe may stay unanswered.
@@ -48,34 +50,68 @@ impl std::error::Error for EndpointError {
 #[derive(Clone, Debug)]
 pub struct GrpcDesk {
     client: TicketIntakeClient<Channel>,
+    /// How long one request may take, sent along as its gRPC deadline.
+    deadline: Duration,
 }
 
 impl GrpcDesk {
-    /// For the backend at `endpoint`, e.g. `http://127.0.0.1:50051`; needs a running tokio runtime.
+    /// For the backend at `endpoint`, e.g. `http://127.0.0.1:50051`, without TLS; needs a running tokio runtime.
     ///
     /// # Errors
     /// [`EndpointError`] when it is no such address. Whether anybody listens there shows at the first request.
     pub fn connect_lazy(endpoint: &str) -> Result<Self, EndpointError> {
+        Self::new(endpoint, None, DEADLINE)
+    }
+
+    /// For the backend at `endpoint`: `https` with `tls`, `http` without; each request may take `deadline`.
+    ///
+    /// # Errors
+    /// As [`GrpcDesk::connect_lazy`].
+    pub fn new(
+        endpoint: &str,
+        tls: Option<Connector>,
+        deadline: Duration,
+    ) -> Result<Self, EndpointError> {
         let fault = |source| EndpointError {
             endpoint: endpoint.to_owned(),
             source,
         };
         let parsed =
             Endpoint::from_shared(endpoint.to_owned()).map_err(|source| fault(Some(source)))?;
-        if parsed.uri().scheme_str() != Some("http") || parsed.uri().host().is_none() {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        if parsed.uri().scheme_str() != Some(scheme) || parsed.uri().host().is_none() {
             return Err(fault(None));
         }
-        let channel = parsed
+        let parsed = parsed
             .connect_timeout(CONNECT)
-            .timeout(REQUEST)
+            .timeout(deadline)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_ANSWER)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
+            .keep_alive_while_idle(true);
+        let channel = match tls {
+            None => parsed.connect_lazy(),
+            Some(tls) => parsed.connect_with_connector_lazy(tower::service_fn(move |uri: Uri| {
+                let tls = tls.clone();
+                async move {
+                    let host = uri.host().unwrap_or_default();
+                    let port = uri.port_u16().unwrap_or(443);
+                    tls.connect(host, port).await.map(TokioIo::new)
+                }
+            })),
+        };
         Ok(Self {
             client: TicketIntakeClient::new(channel),
+            deadline,
         })
+    }
+}
+
+impl GrpcDesk {
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.deadline);
+        request
     }
 }
 
@@ -88,7 +124,7 @@ impl TicketDesk for GrpcDesk {
         let answer = self
             .client
             .clone()
-            .upsert_draft(with_deadline(request))
+            .upsert_draft(self.request(request))
             .await
             .map_err(|status| verdict(&status))?;
         let answer = answer.into_inner();
@@ -103,18 +139,12 @@ impl TicketDesk for GrpcDesk {
         let answer = self
             .client
             .clone()
-            .close_draft(with_deadline(request))
+            .close_draft(self.request(request))
             .await
             .map_err(|status| verdict(&status))?;
         let answer = answer.into_inner();
         Ok(receipt(answer.outcome(), answer.ticket_id))
     }
-}
-
-fn with_deadline<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(REQUEST);
-    request
 }
 
 /// An outcome that this version does not know was at any rate an acknowledgement.

@@ -5,6 +5,7 @@ mod desk;
 pub mod proto;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod transcript;
 
 pub use desk::{EndpointError, GrpcDesk};

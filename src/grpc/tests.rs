@@ -47,7 +47,7 @@ impl House {
             transcripts: Some(Transcripts::new(bus.clone(), store.clone())),
             ticketing: None,
         };
-        let serving = serve(listener, services, stop.clone());
+        let serving = serve(listener, services, None, stop.clone());
         let server = tokio::spawn(async move { serving.await.unwrap() });
         let writer = tokio::spawn(writer(store.clone(), bus.clone(), stop.clone()));
         Self {

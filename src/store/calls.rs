@@ -11,7 +11,7 @@ use crate::audio::MediaTime;
 use crate::events::{Event, Filter, Payload};
 use crate::private::Private;
 use crate::speech::CallId;
-use crate::transcript::{CallInfo, TranscriptEvent};
+use crate::transcript::{CallInfo, Transcript, TranscriptEvent};
 
 /// A call as the records show it.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,6 +139,31 @@ impl Store {
             .await
             .doing(DOING)?;
         rows.iter().map(event_of).collect()
+    }
+
+    /// What was said in a call, as far as it is saved.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn transcript(&self, call: &CallId) -> Result<Transcript, StoreError> {
+        const PAGE: u32 = 1_000;
+        let filter = Filter {
+            call: Some(call.clone()),
+            operator: None,
+        };
+        let (mut transcript, mut after) = (Transcript::default(), 0);
+        loop {
+            let events = self.events(&filter, after, u64::MAX, PAGE).await?;
+            let Some(last) = events.last() else {
+                return Ok(transcript);
+            };
+            after = last.position;
+            for event in &events {
+                if let Payload::Transcript(TranscriptEvent::Line(line)) = &event.payload {
+                    transcript.apply(line.clone());
+                }
+            }
+        }
     }
 
     /// Calls that began before `before` (all when `None`), the most recent first, at most `limit`.

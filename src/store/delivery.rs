@@ -1,4 +1,4 @@
-//! The task that hands the outbox's drafts to the ticketing backend.
+//! The task that hands a lane's drafts to their receiver.
 //!
 //! | queue | bound | when full |
 //! |---|---|---|
@@ -14,7 +14,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
-use super::outbox::{EntryKind, Outbox, Ready};
+use super::outbox::{EntryKind, Lane, Outbox, Ready};
 use crate::speech::CallId;
 use crate::ticket::desk::{DeskError, DraftKey, Receipt, TicketDesk};
 
@@ -72,6 +72,7 @@ struct Outcome {
 
 /// The hand-overs under way and what is known of the backend's health.
 struct Deliveries {
+    lane: Lane,
     options: Delivery,
     random: StdRng,
     under_way: JoinSet<Result<Option<Outcome>, StoreError>>,
@@ -84,21 +85,23 @@ struct Deliveries {
 impl Outbox {
     /// Delivers until `shutdown`, then lets the hand-overs under way finish. What is left stays on disk.
     ///
-    /// One such task a store: two would send everything twice.
+    /// One such task a lane and store: two would send everything twice.
     pub async fn deliver<D: TicketDesk + 'static>(
         self,
+        lane: Lane,
         desk: Arc<D>,
         options: Delivery,
         shutdown: CancellationToken,
     ) {
         let mut deliveries = Deliveries {
+            lane,
             random: StdRng::seed_from_u64(options.seed),
             options,
             under_way: JoinSet::new(),
             busy: HashMap::new(),
             failures: 0,
         };
-        if let Err(error) = self.release().await {
+        if let Err(error) = self.release(lane).await {
             tracing::warn!(%error, "drafts that failed before the start wait for their old pauses");
         }
         while !shutdown.is_cancelled() {
@@ -111,7 +114,7 @@ impl Outbox {
             };
             tokio::select! {
                 Some(done) = deliveries.under_way.join_next_with_id() => self.finish(done, &mut deliveries).await,
-                () = self.changed() => {}
+                () = self.changed(lane) => {}
                 () = tokio::time::sleep(sleep) => {}
                 () = shutdown.cancelled() => {}
             }
@@ -130,7 +133,7 @@ impl Outbox {
         let room = deliveries.options.concurrency.max(1);
         if deliveries.busy.len() < room {
             // Those under way may still be among the ready ones: ask for enough to fill the room all the same.
-            for ready in self.ready(2 * room).await? {
+            for ready in self.ready(deliveries.lane, 2 * room).await? {
                 if deliveries.busy.len() == room {
                     break;
                 }
@@ -148,7 +151,7 @@ impl Outbox {
             }
         }
         Ok(self
-            .next_due()
+            .next_due(deliveries.lane)
             .await?
             .unwrap_or(LOOK_AGAIN)
             .clamp(Duration::from_millis(1), LOOK_AGAIN))
@@ -190,19 +193,21 @@ impl Outbox {
             attempts,
             result,
         } = outcome;
+        let lane = deliveries.lane;
+        let to = lane.name();
         let error = match result {
             Ok(receipt) => {
-                tracing::debug!(call = %key.call, revision = key.revision, ?kind, applied = receipt.applied, "draft delivered");
-                self.delivered(&key, kind, &receipt).await?;
+                tracing::debug!(call = %key.call, revision = key.revision, ?kind, to, applied = receipt.applied, "draft delivered");
+                self.delivered(lane, &key, kind, &receipt).await?;
                 if std::mem::take(&mut deliveries.failures) >= OUTAGE {
-                    tracing::info!("the ticketing backend is back; waiting drafts are sent now");
-                    self.release().await?;
+                    tracing::info!(to, "the receiver is back; waiting drafts are sent now");
+                    self.release(lane).await?;
                 }
                 return Ok(());
             }
             Err(error) => error,
         };
-        tracing::warn!(call = %key.call, revision = key.revision, ?kind, attempts, %error, "draft not delivered");
+        tracing::warn!(call = %key.call, revision = key.revision, ?kind, to, attempts, %error, "draft not delivered");
         match error {
             DeskError::Unavailable { .. } => {
                 deliveries.failures = deliveries.failures.saturating_add(1);
@@ -211,7 +216,7 @@ impl Outbox {
             DeskError::Rejected { .. } => deliveries.failures = 0,
         }
         let pause = deliveries.options.pause(attempts, &mut deliveries.random);
-        self.failed(&key, kind, &error, pause).await
+        self.failed(lane, &key, kind, &error, pause).await
     }
 }
 

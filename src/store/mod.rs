@@ -5,26 +5,25 @@
 
 mod calls;
 mod delivery;
+mod gists;
 mod outbox;
 mod replay;
 pub mod sqlite;
 mod writer;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
-use tokio::time::Instant;
-
 pub use calls::{CallRecord, PageKey};
 pub use delivery::Delivery;
-pub use outbox::{Entry, EntryKind, EntryState, HeldDraft, Outbox, Put};
+pub use outbox::{Entry, EntryKind, EntryState, HeldDraft, Lane, Outbox, Put};
 pub use replay::{Listed, Replay, recent_calls};
 pub use sqlite::OpenError;
 pub use writer::writer;
 
+use outbox::Lanes;
 use sqlite::{Database, Schema};
 
 /// How far positions jump at every start: more than the unsaved ones (partial lines, drafts) that a run can have
@@ -75,6 +74,38 @@ const SCHEMA: Schema = Schema {
             PRIMARY KEY (call_id, kind)
         );
         CREATE INDEX outbox_due ON outbox (parked, due_ms, since_ms);
+    ", "
+        CREATE TABLE outbox_lanes (
+            lane     INTEGER NOT NULL,
+            call_id  TEXT NOT NULL REFERENCES drafts ON DELETE CASCADE,
+            kind     INTEGER NOT NULL,
+            revision INTEGER NOT NULL,
+            parked   INTEGER NOT NULL DEFAULT 0,
+            due_ms   INTEGER NOT NULL DEFAULT 0,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            code     TEXT,
+            reason   TEXT,
+            since_ms INTEGER NOT NULL,
+            PRIMARY KEY (lane, call_id, kind)
+        );
+        INSERT INTO outbox_lanes
+            SELECT 0, call_id, kind, revision, parked, due_ms, attempts, code, reason, since_ms FROM outbox;
+        DROP TABLE outbox;
+        ALTER TABLE outbox_lanes RENAME TO outbox;
+        CREATE INDEX outbox_due ON outbox (lane, parked, due_ms, since_ms);
+        CREATE INDEX drafts_open ON drafts (call_id) WHERE closed = 0;
+        CREATE TABLE gists (
+            call_id  TEXT PRIMARY KEY REFERENCES drafts ON DELETE CASCADE,
+            at_ms    INTEGER NOT NULL,
+            phone    TEXT,
+            category TEXT,
+            subject  TEXT,
+            address  TEXT,
+            pairs    BLOB NOT NULL
+        );
+        CREATE INDEX gists_of_phone ON gists (phone, at_ms) WHERE phone IS NOT NULL;
+        CREATE INDEX gists_of_subject ON gists (subject, at_ms) WHERE subject IS NOT NULL;
+        CREATE INDEX gists_of_category ON gists (category, at_ms) WHERE category IS NOT NULL;
     "],
 };
 
@@ -83,6 +114,8 @@ const SCHEMA: Schema = Schema {
 pub enum StoreError {
     /// The file cannot be opened.
     Open(OpenError),
+    /// There is no such file.
+    Absent(PathBuf),
     /// `SQLite` refused, for instance because the disk is full.
     Sqlite {
         /// What was being done, e.g. `saving transcript events`.
@@ -103,6 +136,11 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(error) => error.fmt(f),
+            Self::Absent(path) => write!(
+                f,
+                "there are no gateway's records at '{}'; name them with --set store.database=FILE",
+                path.display()
+            ),
             Self::Sqlite { doing, source } => write!(f, "{doing} failed: {source}"),
             Self::Unreadable { what, key } => write!(f, "the stored {what} {key} cannot be read"),
         }
@@ -114,7 +152,7 @@ impl std::error::Error for StoreError {
         match self {
             Self::Open(error) => Some(error),
             Self::Sqlite { source, .. } => Some(source),
-            Self::Unreadable { .. } => None,
+            Self::Absent(_) | Self::Unreadable { .. } => None,
         }
     }
 }
@@ -134,26 +172,41 @@ impl<T> Doing<T> for Result<T, sqlx::Error> {
 #[derive(Clone, Debug)]
 pub struct Store {
     db: Database,
-    /// Wakes the delivery when something was put into the outbox.
-    fresh: Arc<Notify>,
-    /// Where the outbox's due times count from.
-    epoch: Instant,
+    lanes: Arc<Lanes>,
 }
 
 impl Store {
-    /// Opens the file, creating it and its folder where missing.
+    /// Opens the file, creating it and its folder where missing; drafts go to the ticketing backend.
     ///
     /// # Errors
     /// [`StoreError::Open`] with a sentence that names the file and the remedy.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, &[Lane::Ticketing]).await
+    }
+
+    /// The same, with the receivers that new drafts are put in for.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with(path: &Path, lanes: &[Lane]) -> Result<Self, StoreError> {
         let db = sqlite::open(path, &SCHEMA)
             .await
             .map_err(StoreError::Open)?;
         Ok(Self {
             db,
-            fresh: Arc::new(Notify::new()),
-            epoch: Instant::now(),
+            lanes: Lanes::new(lanes),
         })
+    }
+
+    /// Opens a file that a gateway has written, also beside a running one; never makes a new one.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`], or as [`Store::open`].
+    pub async fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        if !path.exists() {
+            return Err(StoreError::Absent(path.to_owned()));
+        }
+        Self::open(path).await
     }
 
     /// The first event position of this run: higher than any that an earlier run can have given out. For
@@ -196,7 +249,7 @@ impl Store {
     /// The drafts on their way to the ticketing backend.
     #[must_use]
     pub fn outbox(&self) -> Outbox {
-        Outbox::new(self.db.clone(), self.fresh.clone(), self.epoch)
+        Outbox::new(self.db.clone(), self.lanes.clone())
     }
 
     /// Waits for running statements and closes the file.

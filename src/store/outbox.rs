@@ -1,7 +1,8 @@
 //! Drafts on their way to the ticketing backend: on disk before they count as accepted.
 //!
-//! A call has at most two entries, its newest draft and its closing, delivered in this order. A newer revision
-//! replaces a waiting or parked older one, so the outbox is bounded by the number of calls, not of revisions.
+//! There is a lane for each receiver, and none waits for another. On a lane, a call has at most two entries, its
+//! newest draft and its closing, delivered in this order. A newer revision replaces a waiting or parked older one, so
+//! the outbox is bounded by the number of calls, not of revisions.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,10 +13,46 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::sqlite::Database;
-use super::{Doing, Store, StoreError, from_unix_ms, unix_ms};
+use super::{Doing, Store, StoreError, from_unix_ms, gists, unix_ms};
 use crate::private::Private;
 use crate::speech::CallId;
 use crate::ticket::desk::{DeskError, DraftKey, Receipt, Submission};
+use crate::ticket::resemble::Gist;
+
+/// A receiver of drafts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// The ticketing backend.
+    Ticketing,
+    /// The webhook.
+    Webhook,
+}
+
+impl Lane {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ticketing, Self::Webhook];
+
+    /// As the command line calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ticketing => "ticketing",
+            Self::Webhook => "webhook",
+        }
+    }
+
+    const fn number(self) -> i64 {
+        self as i64
+    }
+
+    const fn from_number(number: i64) -> Self {
+        if number == 0 {
+            Self::Ticketing
+        } else {
+            Self::Webhook
+        }
+    }
+}
 
 /// What became of a draft that was put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +111,8 @@ pub enum EntryState {
 /// What is still to be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// To whom.
+    pub lane: Lane,
     /// Which draft.
     pub key: DraftKey,
     /// Which of the two hand-overs.
@@ -103,12 +142,32 @@ pub(super) struct Ready {
     pub attempts: u32,
 }
 
+/// What wakes the deliveries, and where drafts go.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    /// The lanes that new drafts are put on.
+    open: Vec<Lane>,
+    /// One for each of [`Lane::ALL`].
+    fresh: [Notify; 2],
+    /// Where due times count from.
+    epoch: Instant,
+}
+
+impl Lanes {
+    pub(super) fn new(open: &[Lane]) -> Arc<Self> {
+        Arc::new(Self {
+            open: open.to_vec(),
+            fresh: [Notify::new(), Notify::new()],
+            epoch: Instant::now(),
+        })
+    }
+}
+
 /// The drafts on their way; clones share them.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     db: Database,
-    fresh: Arc<Notify>,
-    epoch: Instant,
+    lanes: Arc<Lanes>,
 }
 
 impl Store {
@@ -122,8 +181,8 @@ impl Store {
 }
 
 impl Outbox {
-    pub(super) const fn new(db: Database, fresh: Arc<Notify>, epoch: Instant) -> Self {
-        Self { db, fresh, epoch }
+    pub(super) const fn new(db: Database, lanes: Arc<Lanes>) -> Self {
+        Self { db, lanes }
     }
 
     /// Keeps a draft; when this returns `Ok` it is on disk, and delivery starts at once.
@@ -176,6 +235,10 @@ impl Outbox {
             .execute(&mut *transaction)
             .await
             .doing(DOING)?;
+            let gist = Gist::of(&submission.draft);
+            gists::keep(&mut transaction, call, &gist, unix_ms(SystemTime::now()))
+                .await
+                .doing(DOING)?;
         }
         if kind == EntryKind::Close {
             sqlx::query("UPDATE drafts SET closed = 1 WHERE call_id = ?")
@@ -184,10 +247,55 @@ impl Outbox {
                 .await
                 .doing(DOING)?;
         }
-        enqueue(&mut transaction, call, kind).await.doing(DOING)?;
+        for lane in &self.lanes.open {
+            enqueue(&mut transaction, *lane, call, kind)
+                .await
+                .doing(DOING)?;
+        }
         transaction.commit().await.doing(DOING)?;
-        self.fresh.notify_one();
+        self.wake();
         Ok(Put::Accepted)
+    }
+
+    /// Closes the drafts of calls that an earlier run broke off in: nothing will be said in them any more. For a start,
+    /// before there are calls; returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be written.
+    pub async fn close_abandoned(&self) -> Result<usize, StoreError> {
+        const DOING: &str = "closing the drafts of broken calls";
+        let mut transaction = self
+            .db
+            .write
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .doing(DOING)?;
+        let calls: Vec<String> =
+            sqlx::query_scalar("UPDATE drafts SET closed = 1 WHERE closed = 0 RETURNING call_id")
+                .fetch_all(&mut *transaction)
+                .await
+                .doing(DOING)?;
+        for call in &calls {
+            for lane in &self.lanes.open {
+                enqueue(
+                    &mut transaction,
+                    *lane,
+                    &CallId::new(call),
+                    EntryKind::Close,
+                )
+                .await
+                .doing(DOING)?;
+            }
+        }
+        transaction.commit().await.doing(DOING)?;
+        self.wake();
+        Ok(calls.len())
+    }
+
+    fn wake(&self) {
+        for fresh in &self.lanes.fresh {
+            fresh.notify_one();
+        }
     }
 
     /// All entries, the longest waiting first.
@@ -195,7 +303,7 @@ impl Outbox {
     /// # Errors
     /// [`StoreError`] when the file cannot be read.
     pub async fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM outbox ORDER BY since_ms, call_id, kind")
+        let rows = sqlx::query("SELECT * FROM outbox ORDER BY since_ms, call_id, lane, kind")
             .fetch_all(&self.db.read)
             .await
             .doing("listing the outbox")?;
@@ -212,21 +320,42 @@ impl Outbox {
         Ok(entries)
     }
 
-    /// Tries parked entries again, of one call or of all; returns how many. Also works from another process:
-    /// the running gateway notices within two seconds.
+    /// Tries parked entries again, of one call or of all, on one lane or on both; returns how many. Also works from
+    /// another process: the running gateway notices within two seconds.
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be written.
-    pub async fn resend(&self, call: Option<&CallId>) -> Result<u64, StoreError> {
+    pub async fn resend(
+        &self,
+        call: Option<&CallId>,
+        lane: Option<Lane>,
+    ) -> Result<u64, StoreError> {
         let done = sqlx::query(
             "UPDATE outbox SET parked = 0, due_ms = 0, attempts = 0, code = NULL, reason = NULL
-             WHERE parked = 1 AND (?1 IS NULL OR call_id = ?1)",
+             WHERE parked = 1 AND (?1 IS NULL OR call_id = ?1) AND (?2 IS NULL OR lane = ?2)",
         )
         .bind(call.map(CallId::as_str))
+        .bind(lane.map(Lane::number))
         .execute(&self.db.write)
         .await
         .doing("resending parked drafts")?;
-        self.fresh.notify_one();
+        self.wake();
+        Ok(done.rows_affected())
+    }
+
+    /// Gives a call's entries up, on one lane or on both: they are not delivered. The draft itself stays in the records.
+    /// Returns how many entries there were.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be written.
+    pub async fn drop_call(&self, call: &CallId, lane: Option<Lane>) -> Result<u64, StoreError> {
+        let done =
+            sqlx::query("DELETE FROM outbox WHERE call_id = ?1 AND (?2 IS NULL OR lane = ?2)")
+                .bind(call.as_str())
+                .bind(lane.map(Lane::number))
+                .execute(&self.db.write)
+                .await
+                .doing("dropping a draft from the outbox")?;
         Ok(done.rows_affected())
     }
 
@@ -251,13 +380,14 @@ impl Outbox {
     // What the delivery task needs.
 
     /// Waits until something was put in.
-    pub(super) async fn changed(&self) {
-        self.fresh.notified().await;
+    pub(super) async fn changed(&self, lane: Lane) {
+        self.lanes.fresh[lane as usize].notified().await;
     }
 
-    /// Makes everything that waits due, as at a start or when the backend is back.
-    pub(super) async fn release(&self) -> Result<(), StoreError> {
-        sqlx::query("UPDATE outbox SET due_ms = 0 WHERE parked = 0 AND due_ms > 0")
+    /// Makes everything that waits due, as at a start or when the receiver is back.
+    pub(super) async fn release(&self, lane: Lane) -> Result<(), StoreError> {
+        sqlx::query("UPDATE outbox SET due_ms = 0 WHERE lane = ? AND parked = 0 AND due_ms > 0")
+            .bind(lane.number())
             .execute(&self.db.write)
             .await
             .doing("waking the outbox")?;
@@ -265,13 +395,14 @@ impl Outbox {
     }
 
     /// Entries that are due and first of their call, at most `limit`.
-    pub(super) async fn ready(&self, limit: usize) -> Result<Vec<Ready>, StoreError> {
+    pub(super) async fn ready(&self, lane: Lane, limit: usize) -> Result<Vec<Ready>, StoreError> {
         let rows = sqlx::query(
             "SELECT call_id, kind, attempts FROM outbox o
-             WHERE parked = 0 AND due_ms <= ? AND (kind = 0 OR NOT EXISTS
-                 (SELECT 1 FROM outbox u WHERE u.call_id = o.call_id AND u.kind = 0))
-             ORDER BY due_ms, since_ms LIMIT ?",
+             WHERE lane = ?1 AND parked = 0 AND due_ms <= ?2 AND (kind = 0 OR NOT EXISTS
+                 (SELECT 1 FROM outbox u WHERE u.lane = ?1 AND u.call_id = o.call_id AND u.kind = 0))
+             ORDER BY due_ms, since_ms LIMIT ?3",
         )
+        .bind(lane.number())
         .bind(self.now_ms())
         .bind(limit as i64)
         .fetch_all(&self.db.read)
@@ -286,20 +417,23 @@ impl Outbox {
     }
 
     /// How long until the next entry that has failed before is due.
-    pub(super) async fn next_due(&self) -> Result<Option<Duration>, StoreError> {
+    pub(super) async fn next_due(&self, lane: Lane) -> Result<Option<Duration>, StoreError> {
         let now = self.now_ms();
-        let due: Option<i64> =
-            sqlx::query_scalar("SELECT min(due_ms) FROM outbox WHERE parked = 0 AND due_ms > ?")
-                .bind(now)
-                .fetch_one(&self.db.read)
-                .await
-                .doing("reading the outbox")?;
+        let due: Option<i64> = sqlx::query_scalar(
+            "SELECT min(due_ms) FROM outbox WHERE lane = ? AND parked = 0 AND due_ms > ?",
+        )
+        .bind(lane.number())
+        .bind(now)
+        .fetch_one(&self.db.read)
+        .await
+        .doing("reading the outbox")?;
         Ok(due.map(|due| Duration::from_millis((due - now).unsigned_abs())))
     }
 
-    /// The backend has it: the entry goes, unless a newer revision has taken its place meanwhile.
+    /// The receiver has it: the entry goes, unless a newer revision has taken its place meanwhile.
     pub(super) async fn delivered(
         &self,
+        lane: Lane,
         key: &DraftKey,
         kind: EntryKind,
         receipt: &Receipt,
@@ -311,25 +445,31 @@ impl Outbox {
             .begin_with("BEGIN IMMEDIATE")
             .await
             .doing(DOING)?;
-        sqlx::query("UPDATE drafts SET ticket_id = ? WHERE call_id = ?")
-            .bind(&receipt.ticket)
-            .bind(key.call.as_str())
-            .execute(&mut *transaction)
-            .await
-            .doing(DOING)?;
-        sqlx::query("DELETE FROM outbox WHERE call_id = ? AND kind = ? AND revision = ?")
-            .bind(key.call.as_str())
-            .bind(kind.number())
-            .bind(key.revision as i64)
-            .execute(&mut *transaction)
-            .await
-            .doing(DOING)?;
+        if !receipt.ticket.is_empty() {
+            sqlx::query("UPDATE drafts SET ticket_id = ? WHERE call_id = ?")
+                .bind(&receipt.ticket)
+                .bind(key.call.as_str())
+                .execute(&mut *transaction)
+                .await
+                .doing(DOING)?;
+        }
+        sqlx::query(
+            "DELETE FROM outbox WHERE lane = ? AND call_id = ? AND kind = ? AND revision = ?",
+        )
+        .bind(lane.number())
+        .bind(key.call.as_str())
+        .bind(kind.number())
+        .bind(key.revision as i64)
+        .execute(&mut *transaction)
+        .await
+        .doing(DOING)?;
         transaction.commit().await.doing(DOING)
     }
 
     /// The hand-over failed: tried again after `pause`, or parked.
     pub(super) async fn failed(
         &self,
+        lane: Lane,
         key: &DraftKey,
         kind: EntryKind,
         error: &DeskError,
@@ -337,17 +477,18 @@ impl Outbox {
     ) -> Result<(), StoreError> {
         let query = match error {
             DeskError::Unavailable { code } => {
-                sqlx::query("UPDATE outbox SET attempts = attempts + 1, due_ms = ?, code = ? WHERE call_id = ? AND kind = ? AND revision = ?")
+                sqlx::query("UPDATE outbox SET attempts = attempts + 1, due_ms = ?, code = ? WHERE lane = ? AND call_id = ? AND kind = ? AND revision = ?")
                     .bind(self.now_ms() + pause.as_millis() as i64)
                     .bind(*code)
             }
             DeskError::Rejected { code, reason } => {
-                sqlx::query("UPDATE outbox SET parked = 1, reason = ?, code = ? WHERE call_id = ? AND kind = ? AND revision = ?")
+                sqlx::query("UPDATE outbox SET parked = 1, reason = ?, code = ? WHERE lane = ? AND call_id = ? AND kind = ? AND revision = ?")
                     .bind(reason.reveal().as_str())
                     .bind(*code)
             }
         };
         query
+            .bind(lane.number())
             .bind(key.call.as_str())
             .bind(kind.number())
             .bind(key.revision as i64)
@@ -358,24 +499,26 @@ impl Outbox {
     }
 
     fn now_ms(&self) -> i64 {
-        self.epoch.elapsed().as_millis() as i64
+        self.lanes.epoch.elapsed().as_millis() as i64
     }
 }
 
 async fn enqueue(
     connection: &mut SqliteConnection,
+    lane: Lane,
     call: &CallId,
     kind: EntryKind,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO outbox (call_id, kind, revision, since_ms)
-         SELECT call_id, ?2, revision, ?3 FROM drafts WHERE call_id = ?1
-         ON CONFLICT (call_id, kind) DO UPDATE SET revision = excluded.revision, parked = 0, due_ms = 0,
+        "INSERT INTO outbox (lane, call_id, kind, revision, since_ms)
+         SELECT ?4, call_id, ?2, revision, ?3 FROM drafts WHERE call_id = ?1
+         ON CONFLICT (lane, call_id, kind) DO UPDATE SET revision = excluded.revision, parked = 0, due_ms = 0,
              attempts = 0, code = NULL, reason = NULL",
     )
     .bind(call.as_str())
     .bind(kind.number())
     .bind(unix_ms(SystemTime::now()))
+    .bind(lane.number())
     .execute(&mut *connection)
     .await?;
     if kind == EntryKind::Close {
@@ -383,10 +526,11 @@ async fn enqueue(
         sqlx::query(
             "UPDATE outbox SET parked = 0, due_ms = 0, attempts = 0, code = NULL, reason = NULL,
                  revision = (SELECT revision FROM drafts WHERE call_id = ?1)
-             WHERE call_id = ?1 AND kind = 0
+             WHERE lane = ?2 AND call_id = ?1 AND kind = 0
                  AND revision < (SELECT revision FROM drafts WHERE call_id = ?1)",
         )
         .bind(call.as_str())
+        .bind(lane.number())
         .execute(connection)
         .await?;
     }
@@ -408,6 +552,7 @@ fn entry_of(row: &SqliteRow) -> Entry {
         }
     };
     Entry {
+        lane: Lane::from_number(row.get("lane")),
         key: DraftKey {
             call: CallId::new(row.get("call_id")),
             revision: row.get::<i64, _>("revision").unsigned_abs(),

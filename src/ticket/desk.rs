@@ -1,4 +1,4 @@
-//! The seam to the ticketing backend: what is handed over, and what the backend may say to it.
+//! The seam to the ticketing backend, or another receiver of drafts: what is handed over, and what the backend may say to it.
 
 use std::fmt;
 use std::future::Future;
@@ -60,12 +60,12 @@ impl fmt::Display for DeskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable { code } => {
-                write!(f, "the ticketing backend cannot be reached ({code})")
+                write!(f, "the receiver cannot take it now ({code})")
             }
             Self::Rejected { code, reason } => {
                 write!(
                     f,
-                    "the ticketing backend refused the draft ({code}, reason of {reason})"
+                    "the receiver refused the draft ({code}, reason of {reason})"
                 )
             }
         }

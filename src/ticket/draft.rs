@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::resemble::Resemblance;
 use crate::private::Private;
 use crate::speech::CallId;
 
@@ -98,4 +99,7 @@ pub struct TicketDraft {
     pub fields: BTreeMap<FieldName, Field>,
     /// What this kind of matter still needs, in the order in which to ask.
     pub missing: Vec<FieldName>,
+    /// Earlier tickets that may be about the same matter, the likest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resembles: Vec<Resemblance>,
 }

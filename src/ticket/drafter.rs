@@ -20,6 +20,19 @@ impl Drafter {
         Self { taxonomy }
     }
 
+    /// What the network alone says of a call, before a word is spoken.
+    pub fn draft_of_number(&self, caller_number: Option<&Private<String>>) -> TicketDraft {
+        let number = caller_number.map(|number| number.reveal().as_str());
+        let phone = phone::find(&[], number, &self.taxonomy.area_code);
+        TicketDraft {
+            fields: phone
+                .map(|phone| (FieldName::ContactPhone, phone))
+                .into_iter()
+                .collect(),
+            ..TicketDraft::default()
+        }
+    }
+
     /// The ticket as far as the final lines fill it. Cheap enough to be made anew for every line.
     pub fn draft(&self, transcript: &Transcript, facts: &CallFacts) -> TicketDraft {
         let talk = said::read(transcript);

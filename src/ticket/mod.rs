@@ -4,11 +4,13 @@
 //! field has its own file. [`jsonl`] reads written dialogues and writes drafts, [`eval`] scores them, [`noise`] spoils
 //! them first. [`classifier`] learns from labelled texts what a matter is about.
 
+pub mod advice;
 pub mod classifier;
 pub mod desk;
 mod draft;
 mod drafter;
 pub mod eval;
+pub mod handover;
 pub mod jsonl;
 mod matter;
 mod money;
@@ -17,6 +19,8 @@ mod numbers;
 mod person;
 mod phone;
 mod place;
+pub mod reading;
+pub mod resemble;
 mod said;
 mod subject;
 mod taxonomy;

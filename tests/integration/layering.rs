@@ -49,6 +49,18 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
         &["audio", "speech", "transcript", "ticket", "events", "store"],
     ),
     ("ticketing", false, &["grpc", "store"]),
+    ("outbound", false, &["config"]),
+    ("webhook", false, &["ticket", "outbound"]),
+    (
+        "vcon",
+        false,
+        &["audio", "speech", "transcript", "ticket", "store"],
+    ),
+    (
+        "language_model",
+        false,
+        &["ticket", "transcript", "outbound"],
+    ),
     ("gateway", false, &["*"]),
     ("cli", false, &["*"]),
     ("private", true, &[]),

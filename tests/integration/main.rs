@@ -2,6 +2,9 @@
 
 mod bad_input;
 mod call;
+mod chaos;
+mod delivery;
+mod foreign;
 mod layering;
 mod models;
 mod product;

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Instant, SystemTime};
 
+use tokio::sync::watch;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{info, warn};
 
+use super::super::advice::Considered;
 use super::super::ports::MediaSockets;
 use super::super::sip::NewCall;
 use super::Calls;
@@ -19,26 +21,34 @@ use crate::call::{Call, DraftOutput, Input, Output, Refused, Setup, Summary, Tra
 use crate::events::Payload;
 use crate::recognition::Job;
 use crate::speech::{CallId, Leg, Outcome, UtteranceKey};
+use crate::ticket::TicketDraft;
+use crate::ticket::advice::Advice;
 use crate::ticket::desk::{DraftKey, Submission};
 
-/// Hypotheses on their way to a call; as many as it has passes under way.
+/// What comes back to a call from elsewhere.
+enum Reply {
+    Heard(UtteranceKey, Outcome),
+    Advice(Advice),
+}
+
+/// Replies on their way to a call: as many hypotheses as it has passes under way, and what its two advisors found.
 struct Inbox {
-    heard: Mutex<VecDeque<(UtteranceKey, Outcome)>>,
+    replies: Mutex<VecDeque<Reply>>,
     waker: Waker,
 }
 
 impl Inbox {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(UtteranceKey, Outcome)>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Reply>> {
         // Nothing panics under the lock.
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, key: UtteranceKey, outcome: Outcome) {
-        self.lock().push_back((key, outcome));
+    fn put(&self, reply: Reply) {
+        self.lock().push_back(reply);
         self.waker.wake_by_ref();
     }
 
-    fn take(&self) -> Option<(UtteranceKey, Outcome)> {
+    fn take(&self) -> Option<Reply> {
         self.lock().pop_front()
     }
 }
@@ -79,6 +89,8 @@ pub(super) struct Task {
     new: NewCall,
     media: [MediaSockets; 2],
     inbox: Arc<Inbox>,
+    /// Where the advisors look; they end with it.
+    considered: watch::Sender<Considered>,
     /// Rings when the gateway ends its calls; gone once it has.
     end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// When the call wants to be drained even if nothing happens.
@@ -117,16 +129,28 @@ impl Task {
             listening: calls.listening.clone(),
         };
         info!(call = %id, sip = %new.incoming.sip_call_id, "call from {}", new.source);
-        let inbox = Inbox {
-            heard: Mutex::default(),
+        let inbox = Arc::new(Inbox {
+            replies: Mutex::default(),
             waker,
+        });
+        let known = calls
+            .drafter
+            .draft_of_number(new.incoming.caller_number.as_ref());
+        let first = Considered {
+            draft: Arc::new(known),
+            lines: Vec::new(),
         };
+        let advised = inbox.clone();
+        let considered = calls.advisor.attend(id.clone(), first, move |advice| {
+            advised.put(Reply::Advice(advice));
+        });
         Self {
             call: Call::new(Instant::now(), setup),
             id,
             new,
             media,
-            inbox: Arc::new(inbox),
+            inbox,
+            considered,
             end: Some(Box::pin(calls.end.clone().cancelled_owned())),
             wake: None,
             silent: false,
@@ -196,8 +220,12 @@ impl Task {
                 Poll::Pending => break,
             }
         }
-        while let Some((key, outcome)) = inbox.take() {
-            self.call.handle(now, Input::Heard(key, outcome));
+        while let Some(reply) = inbox.take() {
+            let input = match reply {
+                Reply::Heard(key, outcome) => Input::Heard(key, outcome),
+                Reply::Advice(advice) => Input::Advice(advice),
+            };
+            self.call.handle(now, input);
         }
         if let Some(end) = &mut self.end
             && end.as_mut().poll(&mut context).is_ready()
@@ -217,7 +245,7 @@ impl Task {
                 Output::Sip(command) => drop(self.new.commands.try_send(command)),
                 Output::Recognize(utterance, due) => {
                     let inbox = self.inbox.clone();
-                    let reply = Box::new(move |key, outcome| inbox.put(key, outcome));
+                    let reply = Box::new(move |key, outcome| inbox.put(Reply::Heard(key, outcome)));
                     // Without workers a call has no ears, and asks for nothing.
                     if let Some(pool) = &self.calls.pool {
                         pool.submit(Job {
@@ -262,13 +290,17 @@ impl Task {
                 draft: draft.clone(),
             },
         );
+        self.considered.send_replace(Considered {
+            draft: draft.clone(),
+            lines: lines.clone(),
+        });
         let key = DraftKey {
             call: self.id.clone(),
             revision,
         };
         let submission = Submission {
             key,
-            draft: Arc::unwrap_or_clone(draft),
+            draft: TicketDraft::clone(&draft),
             lines,
         };
         self.calls.keeper.hold(submission, closes);

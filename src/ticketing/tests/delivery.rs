@@ -160,8 +160,14 @@ async fn a_refused_draft_is_parked_with_its_reason_holds_its_closing_back_and_le
     assert!(reason.reveal().contains("FIELD_NAME_AMOUNT_YUAN"));
 
     // Resending without a change brings the same refusal.
-    assert_eq!(outbox.resend(Some(&CallId::new("other"))).await.unwrap(), 0);
-    assert_eq!(outbox.resend(None).await.unwrap(), 1);
+    assert_eq!(
+        outbox
+            .resend(Some(&CallId::new("other")), None)
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(outbox.resend(None, None).await.unwrap(), 1);
     let begun = Instant::now();
     while outbox.parked().await.unwrap().is_empty() {
         assert!(begun.elapsed() < PATIENCE);
@@ -227,7 +233,7 @@ async fn resending_parked_drafts_delivers_them_and_their_closings_and_a_newer_re
     gateway
         .until("the newer revision is not delivered", |left| left == 2)
         .await;
-    assert_eq!(outbox.resend(None).await.unwrap(), 1);
+    assert_eq!(outbox.resend(None, None).await.unwrap(), 1);
     gateway.until_empty().await;
     assert_eq!(revision(&held(&office, "a").await), 2);
     assert!(held(&office, "b").await.closed);

@@ -3,6 +3,7 @@
 
 mod delivery;
 mod intake;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,8 +30,9 @@ use crate::grpc::proto::ticket::v1::{
 use crate::grpc::{GrpcDesk, convert};
 use crate::private::Private;
 use crate::speech::{CallId, Leg};
-use crate::store::{Delivery, EntryKind, EntryState, Outbox, Put, Store};
+use crate::store::{Delivery, EntryKind, EntryState, Lane, Outbox, Put, Store};
 use crate::ticket::desk::{DeskError, DraftKey, Receipt, Submission, TicketDesk};
+use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
 use crate::transcript::Line;
 
@@ -56,7 +58,7 @@ impl Office {
             transcripts: None,
             ticketing: Some(Backend::new(book.clone())),
         };
-        let serving = serve(listener, services, stop.clone());
+        let serving = serve(listener, services, None, stop.clone());
         let server = tokio::spawn(async move { serving.await.unwrap() });
         Self {
             address,
@@ -101,11 +103,12 @@ impl Gateway {
             longest_pause: Duration::from_millis(200),
             ..Delivery::with_seed(7)
         };
-        let delivery = tokio::spawn(
-            store
-                .outbox()
-                .deliver(Arc::new(desk), options, stop.clone()),
-        );
+        let delivery = tokio::spawn(store.outbox().deliver(
+            Lane::Ticketing,
+            Arc::new(desk),
+            options,
+            stop.clone(),
+        ));
         Self {
             store,
             stop,
@@ -155,6 +158,13 @@ fn submission(call: &str, revision: u64) -> Submission {
         draft: TicketDraft {
             fields: [(FieldName::ContactPhone, phone)].into(),
             missing: vec![FieldName::Address],
+            resembles: vec![Resemblance {
+                call: CallId::new("earlier"),
+                ticket: Some("T00000001".into()),
+                score: 0.75,
+                because: vec![Likeness::SameCaller, Likeness::SimilarText],
+                started_unix_ms: 1_700_000_000_000,
+            }],
         },
         lines: vec![Line {
             revision: 2,

@@ -1,0 +1,270 @@
+//! What drafts are about, kept beside them and indexed, so that a call on a matter already known is noticed.
+
+use std::time::{Duration, SystemTime};
+
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::{Doing, Store, StoreError, unix_ms};
+use crate::speech::CallId;
+use crate::ticket::resemble::{Gist, Resemblance, likest};
+
+/// A matter counts as open for so long after its last call: the longest time limit of a work order, with its extension.
+const OPEN_FOR: Duration = Duration::from_hours(24 * 30);
+/// Tickets of one caller, of one subject and of one category that are compared at most, the latest first.
+const OF_CALLER: i64 = 50;
+const OF_SUBJECT: i64 = 200;
+const OF_CATEGORY: i64 = 1_000;
+
+/// Keeps what `call` is about.
+pub(super) async fn keep(
+    connection: &mut SqliteConnection,
+    call: &CallId,
+    gist: &Gist,
+    at_ms: i64,
+) -> Result<(), sqlx::Error> {
+    let pairs: Vec<u8> = gist
+        .pairs
+        .iter()
+        .flat_map(|pair| pair.to_le_bytes())
+        .collect();
+    sqlx::query(
+        "INSERT INTO gists (call_id, at_ms, phone, category, subject, address, pairs) VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (call_id) DO UPDATE SET phone = excluded.phone, category = excluded.category,
+             subject = excluded.subject, address = excluded.address, pairs = excluded.pairs",
+    )
+    .bind(call.as_str())
+    .bind(at_ms)
+    .bind(&gist.phone)
+    .bind(&gist.category)
+    .bind(&gist.subject)
+    .bind(&gist.address)
+    .bind(pairs)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+impl Store {
+    /// The earlier tickets of the last thirty days that `gist` of `call` resembles most.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn resembling(
+        &self,
+        call: &CallId,
+        gist: &Gist,
+    ) -> Result<Vec<Resemblance>, StoreError> {
+        if gist.is_empty() {
+            return Ok(Vec::new());
+        }
+        let since = unix_ms(SystemTime::now() - OPEN_FOR);
+        let rows = sqlx::query(
+            "SELECT g.*, d.ticket_id FROM gists g JOIN drafts d USING (call_id) WHERE g.call_id <> ?1 AND g.call_id IN (
+                 SELECT call_id FROM (SELECT call_id FROM gists WHERE phone = ?2 AND at_ms > ?5
+                     ORDER BY at_ms DESC LIMIT ?6)
+                 UNION SELECT call_id FROM (SELECT call_id FROM gists WHERE subject = ?3 AND at_ms > ?5
+                     ORDER BY at_ms DESC LIMIT ?7)
+                 UNION SELECT call_id FROM (SELECT call_id FROM gists WHERE category = ?4 AND at_ms > ?5
+                     ORDER BY at_ms DESC LIMIT ?8))",
+        )
+        .bind(call.as_str())
+        .bind(&gist.phone)
+        .bind(&gist.subject)
+        .bind(&gist.category)
+        .bind(since)
+        .bind(OF_CALLER)
+        .bind(OF_SUBJECT)
+        .bind(OF_CATEGORY)
+        .fetch_all(&self.db.read)
+        .await
+        .doing("looking for similar tickets")?;
+        let found = rows.iter().filter_map(|row| {
+            let (score, because) = gist.compare(&gist_of(row))?;
+            Some(Resemblance {
+                call: CallId::new(row.get("call_id")),
+                ticket: row.get("ticket_id"),
+                score,
+                because,
+                started_unix_ms: row.get("at_ms"),
+            })
+        });
+        Ok(likest(found.collect()))
+    }
+}
+
+fn gist_of(row: &SqliteRow) -> Gist {
+    let bytes: &[u8] = row.get("pairs");
+    let (pairs, _) = bytes.as_chunks::<4>();
+    Gist {
+        phone: row.get("phone"),
+        category: row.get("category"),
+        subject: row.get("subject"),
+        address: row.get("address"),
+        pairs: pairs.iter().map(|pair| u32::from_le_bytes(*pair)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Instant;
+
+    use super::*;
+    use crate::ticket::desk::{DraftKey, Submission};
+    use crate::ticket::{Field, FieldName, FieldValue, TicketDraft};
+
+    fn draft(values: &[(FieldName, FieldValue)]) -> TicketDraft {
+        let fields = values.iter().map(|(name, value)| {
+            let field = Field {
+                value: value.clone(),
+                confidence: 0.9,
+                evidence: Vec::new(),
+            };
+            (*name, field)
+        });
+        TicketDraft {
+            fields: fields.collect(),
+            ..TicketDraft::default()
+        }
+    }
+
+    fn ticket(phone: &str, category: &str, subject: &str, summary: &str) -> TicketDraft {
+        let text = |text: &str| FieldValue::Text(text.into());
+        draft(&[
+            (FieldName::ContactPhone, text(phone)),
+            (
+                FieldName::Category,
+                FieldValue::List(vec!["类".into(), category.into()]),
+            ),
+            (FieldName::Subject, text(subject)),
+            (FieldName::Summary, text(summary)),
+        ])
+    }
+
+    fn submission(call: &str, draft: TicketDraft) -> Submission {
+        Submission {
+            key: DraftKey {
+                call: CallId::new(call),
+                revision: 1,
+            },
+            draft,
+            lines: Vec::new(),
+        }
+    }
+
+    const SAID: &str = "市民在力健健身房办理三千元年卡，上月店铺关门，老板失联，要求退还余额。";
+
+    #[tokio::test]
+    async fn a_second_call_on_a_matter_finds_the_first_ticket_and_not_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("x.db")).await.unwrap();
+        let first = ticket("13800000001", "预付卡", "力健健身房", SAID);
+        store
+            .outbox()
+            .put(&submission("first", first))
+            .await
+            .unwrap();
+        let other = ticket(
+            "13700000009",
+            "供水",
+            "自来水公司",
+            "小区停水两天，要求尽快恢复供水。",
+        );
+        store
+            .outbox()
+            .put(&submission("other", other))
+            .await
+            .unwrap();
+
+        let second = ticket("13900000002", "预付卡", "力健健身房", SAID);
+        store
+            .outbox()
+            .put(&submission("second", second.clone()))
+            .await
+            .unwrap();
+        let found = store
+            .resembling(&CallId::new("second"), &Gist::of(&second))
+            .await
+            .unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].call.as_str(), "first");
+
+        let caller = draft(&[(
+            FieldName::ContactPhone,
+            FieldValue::Text("13700000009".into()),
+        )]);
+        let found = store
+            .resembling(&CallId::new("third"), &Gist::of(&caller))
+            .await
+            .unwrap();
+        assert_eq!(found[0].call.as_str(), "other", "before a word is said");
+        let nobody = store
+            .resembling(&CallId::new("x"), &Gist::default())
+            .await
+            .unwrap();
+        assert!(nobody.is_empty());
+        store.close().await;
+    }
+
+    /// Among as many tickets as a large hotline takes in a month; `cargo test --release … -- --ignored --nocapture` prints
+    /// the times.
+    #[tokio::test]
+    #[ignore = "a measurement: writes 100,000 tickets"]
+    async fn a_look_among_a_hundred_thousand_tickets_takes_milliseconds() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("x.db")).await.unwrap();
+        let now = unix_ms(SystemTime::now());
+        let mut transaction = store.db.write.begin().await.unwrap();
+        let made = |number: u32| {
+            let words: String = (0..120)
+                .map(|at| {
+                    char::from_u32(0x4e00 + (number * 31 + at * at * 7 + at * number) % 4_000)
+                        .unwrap()
+                })
+                .collect();
+            ticket(
+                &format!("139{number:08}"),
+                &format!("第{}类", number % 60),
+                &format!("第{}号商户", number % 9_000),
+                &words,
+            )
+        };
+        for number in 0..100_000 {
+            let call = CallId::new(&format!("call-{number}"));
+            sqlx::query("INSERT INTO drafts (call_id, revision, body) VALUES (?, 1, '{}')")
+                .bind(call.as_str())
+                .execute(&mut *transaction)
+                .await
+                .unwrap();
+            keep(
+                &mut transaction,
+                &call,
+                &Gist::of(&made(number)),
+                now - i64::from(number) * 20_000,
+            )
+            .await
+            .unwrap();
+        }
+        transaction.commit().await.unwrap();
+        let mut took = Vec::new();
+        for number in (0..100_000).step_by(500) {
+            let (gist, begun) = (Gist::of(&made(number)), Instant::now());
+            let found = store.resembling(&CallId::new("new"), &gist).await.unwrap();
+            took.push(begun.elapsed());
+            assert_eq!(found[0].call.as_str(), format!("call-{number}"));
+        }
+        took.sort();
+        println!(
+            "a look among 100,000 tickets: median {:?}, p95 {:?}, worst {:?}",
+            took[took.len() / 2],
+            took[took.len() * 95 / 100],
+            took[took.len() - 1]
+        );
+        assert!(
+            took[took.len() * 95 / 100] < Duration::from_millis(200),
+            "{took:?}"
+        );
+        store.close().await;
+    }
+}

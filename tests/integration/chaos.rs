@@ -1,0 +1,462 @@
+//! Both sides are killed with -9 at random, as real processes on real files: every draft arrives, once, and the last
+//! revision wins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use xinqiao::grpc::GrpcDesk;
+use xinqiao::grpc::proto::ticket::v1::ticket_book_client::TicketBookClient;
+use xinqiao::grpc::proto::ticket::v1::{
+    DraftRecord, FieldName as WireName, ListDraftsRequest, field,
+};
+use xinqiao::speech::CallId;
+use xinqiao::store::{Delivery, Lane, Store};
+use xinqiao::ticket::desk::{DraftKey, Submission};
+use xinqiao::ticket::{Field, FieldName, FieldValue, TicketDraft};
+
+use crate::product::{Process, models};
+
+const CALLS: usize = 200;
+/// Drafts of a call before its closing.
+const REVISIONS: u64 = 5;
+/// A whole test, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(55);
+/// Where the producer finds its files and the backend: FOLDER;ENDPOINT.
+const PRODUCER: &str = "XINQIAO_CHAOS_PRODUCER";
+const SIPP: &str = "/usr/bin/sipp";
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// The seed of this run; it is printed, so that a failure can be had again.
+fn random() -> StdRng {
+    let seed = rand::random();
+    println!("seed {seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+/// A child that dies with the test.
+struct Mortal(Child);
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        // This is kill -9.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The reference backend; dropping it is kill -9.
+fn backend(port: u16, folder: &Path) -> Process {
+    let process = Process::start(&[
+        "ticketing",
+        "--listen",
+        &format!("127.0.0.1:{port}"),
+        "--database",
+        folder.join("ticketing.db").to_str().expect("a plain path"),
+    ]);
+    assert!(process.line().contains("taking drafts"));
+    process
+}
+
+/// Everything that has arrived, by call.
+async fn arrived(port: u16) -> BTreeMap<String, DraftRecord> {
+    let channel = Channel::from_shared(format!("http://127.0.0.1:{port}")).expect("an address");
+    let mut book = TicketBookClient::new(channel.connect().await.expect("it serves"));
+    let request = ListDraftsRequest {
+        page_size: 500,
+        page_token: String::new(),
+    };
+    let answer = book
+        .list_drafts(request)
+        .await
+        .expect("listed")
+        .into_inner();
+    assert_eq!(answer.next_page_token, "", "all on one page");
+    let tickets: BTreeSet<_> = answer
+        .records
+        .iter()
+        .map(|record| &record.ticket_id)
+        .collect();
+    assert_eq!(tickets.len(), answer.records.len(), "a ticket each");
+    let keyed = answer.records.into_iter().map(|record| {
+        let call = record.key.as_ref().expect("a key").call_id.clone();
+        (call, record)
+    });
+    keyed.collect()
+}
+
+fn phone(record: &DraftRecord) -> String {
+    let fields = &record.draft.as_ref().expect("a draft").fields;
+    let field = fields
+        .iter()
+        .find(|field| field.name() == WireName::ContactPhone)
+        .expect("a phone");
+    match &field.value {
+        Some(field::Value::Text(text)) => text.clone(),
+        _ => panic!("a phone is text"),
+    }
+}
+
+fn revision(record: &DraftRecord) -> u64 {
+    record.key.as_ref().expect("a key").revision
+}
+
+fn submission(call: &CallId, revision: u64) -> Submission {
+    let phone = Field {
+        value: FieldValue::Text(format!("1380000{revision:04}").into()),
+        confidence: 1.0,
+        evidence: Vec::new(),
+    };
+    Submission {
+        key: DraftKey {
+            call: call.clone(),
+            revision,
+        },
+        draft: TicketDraft {
+            fields: [(FieldName::ContactPhone, phone)].into(),
+            ..TicketDraft::default()
+        },
+        lines: Vec::new(),
+    }
+}
+
+/// The gateway's half of the test below, as a process: puts drafts into the outbox and delivers them, and goes on where
+/// it was killed. Notes each draft that the outbox has accepted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a part of the test below, which starts it as a process of its own"]
+async fn producer() {
+    let Ok(setting) = std::env::var(PRODUCER) else {
+        return;
+    };
+    let (folder, endpoint) = setting.split_once(';').expect("FOLDER;ENDPOINT");
+    let folder = Path::new(folder);
+    let store = Store::open(&folder.join("gateway.db"))
+        .await
+        .expect("opened");
+    let noted = std::fs::read_to_string(folder.join("accepted")).unwrap_or_default();
+    for line in noted.lines() {
+        let (call, revision) = line.split_once(' ').expect("CALL REVISION");
+        let held = store.draft(&CallId::new(call)).await.expect("read");
+        let held = held
+            .expect("what was accepted is kept")
+            .submission
+            .key
+            .revision;
+        assert!(
+            held >= revision.parse().expect("a number"),
+            "{line}: {held}"
+        );
+    }
+    let desk = Arc::new(GrpcDesk::connect_lazy(endpoint).expect("an address"));
+    let options = Delivery {
+        first_pause: Duration::from_millis(20),
+        longest_pause: Duration::from_millis(200),
+        ..Delivery::with_seed(rand::random())
+    };
+    let (outbox, stop) = (store.outbox(), CancellationToken::new());
+    let delivery = tokio::spawn(outbox.clone().deliver(
+        Lane::Ticketing,
+        desk,
+        options,
+        stop.clone(),
+    ));
+    let mut accepted = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("accepted"))
+        .expect("a file");
+    for round in 1..=REVISIONS {
+        for number in 0..CALLS {
+            let call = CallId::new(&format!("call-{number}"));
+            let held = store.draft(&call).await.expect("read");
+            if held.is_some_and(|held| held.closed || held.submission.key.revision >= round) {
+                continue;
+            }
+            let submission = submission(&call, round);
+            if round == REVISIONS {
+                outbox.close(&submission).await.expect("on disk");
+            } else {
+                outbox.put(&submission).await.expect("on disk");
+            }
+            // In one piece: half a line would be taken for another draft.
+            let note = format!("{} {round}\n", call.as_str());
+            accepted.write_all(note.as_bytes()).expect("noted");
+        }
+    }
+    while !outbox.entries().await.expect("read").is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.cancel();
+    delivery.await.expect("it ends");
+    store.close().await;
+    std::fs::write(folder.join("done"), "").expect("written");
+}
+
+fn start_producer(folder: &Path, port: u16) -> Mortal {
+    let child = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "chaos::producer", "--ignored", "--nocapture"])
+        .env(
+            PRODUCER,
+            format!("{};http://127.0.0.1:{port}", folder.display()),
+        )
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    Mortal(child)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_accepted_draft_arrives_once_though_both_sides_are_killed_again_and_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut random, port) = (random(), free_port());
+    let mut ticketing = Some(backend(port, folder.path()));
+    let mut producer = start_producer(folder.path(), port);
+    let begun = Instant::now();
+    let mut kills = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(random.random_range(150..900))).await;
+        if let Some(status) = producer.0.try_wait().expect("a child") {
+            assert!(
+                status.success(),
+                "the producer found a draft lost: {status}"
+            );
+            assert!(folder.path().join("done").exists());
+            break;
+        }
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "it does not come to an end; {kills} kills"
+        );
+        // Bounded, so that a slow machine makes progress too.
+        if kills == 16 {
+            continue;
+        }
+        kills += 1;
+        if random.random_bool(0.5) {
+            drop(ticketing.take());
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
+            ticketing = Some(backend(port, folder.path()));
+        } else {
+            drop(producer);
+            producer = start_producer(folder.path(), port);
+        }
+    }
+    let records = arrived(port).await;
+    println!(
+        "{} drafts arrived after {kills} kills in {:?}",
+        records.len(),
+        begun.elapsed()
+    );
+    assert!(kills >= 2, "it was over before anything was killed");
+    assert_eq!(records.len(), CALLS);
+    for (call, record) in &records {
+        assert!(record.closed, "{call} is open");
+        assert_eq!(revision(record), REVISIONS, "{call}");
+        assert_eq!(phone(record), format!("1380000{REVISIONS:04}"), "{call}");
+        assert!(
+            u64::from(record.applied) <= 2 * REVISIONS,
+            "{call}: {}",
+            record.applied
+        );
+    }
+}
+
+/// What the caller's `SIPp` says of calls that it has ended in good order.
+fn completed(log: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    // The last line may be half written.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole
+        .lines()
+        .filter_map(|line| {
+            line.rsplit_once("done ")
+                .map(|(_, number)| number.trim().to_owned())
+        })
+        .collect()
+}
+
+fn sipp(
+    folder: &Path,
+    scenario: &str,
+    rewrite: impl Fn(String) -> String,
+    arguments: &[&str],
+) -> Mortal {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/peers")
+        .join(scenario);
+    let text = std::fs::read_to_string(path).expect("the scenario");
+    std::fs::write(folder.join(scenario), rewrite(text)).expect("written");
+    let child = Command::new(SIPP)
+        .args(["-sf", scenario, "-i", "127.0.0.1", "-nostdin"])
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sipp starts");
+    Mortal(child)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_calls_through_a_gateway_that_dies_again_and_again_leave_each_ticket_once() {
+    if !Path::new(SIPP).exists() {
+        println!("skipped: {SIPP} is not installed (apt-get install sip-tester)");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let mut random = random();
+    let (desk, sip, operator, caller) = (free_port(), free_port(), free_port(), free_port());
+    let sets = [
+        format!("sip.listen=127.0.0.1:{sip}"),
+        "console.listen=127.0.0.1:0".to_owned(),
+        "grpc.listen=127.0.0.1:0".to_owned(),
+        "calls.max=300".to_owned(),
+        "media.quiet_s=0".to_owned(),
+        format!("operators.default=sip:op@127.0.0.1:{operator}"),
+        format!("ticketing.endpoint=http://127.0.0.1:{desk}"),
+        format!("recognition.models_dir={}", models().display()),
+        "recognition.workers=1".to_owned(),
+        format!("store.database={}", path("gateway.db").display()),
+    ];
+    let gateway = || {
+        let mut arguments = vec!["serve"];
+        for set in &sets {
+            arguments.extend(["--set", set]);
+        }
+        let process = Process::start(&arguments);
+        assert!(process.line().starts_with("SIP "));
+        process
+    };
+    let numbers: Vec<String> = (0..CALLS).map(|number| format!("138{number:08}")).collect();
+    std::fs::write(
+        path("numbers.csv"),
+        format!("SEQUENTIAL\n{}\n", numbers.join("\n")),
+    )
+    .expect("written");
+
+    let mut ticketing = Some(backend(desk, folder.path()));
+    let mut serving = Some(gateway());
+    let phone_port = operator.to_string();
+    let _phone = sipp(
+        folder.path(),
+        "operator-answers.xml",
+        |text| text,
+        &["-p", &phone_port],
+    );
+    let note = r#"<nop><action><log message="done [field0]"/></action></nop></scenario>"#;
+    let rewrite = |text: String| {
+        text.replace("13800138000", "[field0]")
+            .replace("</scenario>", note)
+    };
+    let (to, from, calls) = (
+        format!("127.0.0.1:{sip}"),
+        caller.to_string(),
+        CALLS.to_string(),
+    );
+    let mut callers = sipp(
+        folder.path(),
+        "caller-hangs-up.xml",
+        rewrite,
+        &[
+            &to,
+            "-p",
+            &from,
+            "-m",
+            &calls,
+            "-r",
+            "15",
+            "-d",
+            "300",
+            "-inf",
+            "numbers.csv",
+            "-trace_logs",
+            "-log_file",
+            "done.log",
+            "-timeout",
+            "40s",
+        ],
+    );
+    let begun = Instant::now();
+    // Calls that were over for long enough before a death: their drafts must have been on disk.
+    let mut certain = BTreeSet::new();
+    let mut kills = 0;
+    while callers.0.try_wait().expect("a child").is_none() {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the callers do not come to an end"
+        );
+        tokio::time::sleep(Duration::from_millis(random.random_range(200..1_200))).await;
+        if kills == 10 {
+            continue;
+        }
+        kills += 1;
+        if random.random_bool(0.4) {
+            drop(ticketing.take());
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..500))).await;
+            ticketing = Some(backend(desk, folder.path()));
+        } else {
+            let over = completed(&path("done.log"));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            certain.extend(over);
+            drop(serving.take());
+            serving = Some(gateway());
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    certain.extend(completed(&path("done.log")));
+    // One death more: what was still open is closed by the next start.
+    drop(serving.take());
+    let _serving = gateway();
+
+    let store = Store::open_existing(&path("gateway.db"))
+        .await
+        .expect("the records");
+    while !store.outbox().entries().await.expect("read").is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "drafts are left in the outbox");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let records = arrived(desk).await;
+    println!(
+        "{} calls ended in good order, {} tickets, {kills} kills, {:?}",
+        certain.len(),
+        records.len(),
+        begun.elapsed()
+    );
+    assert!(
+        kills >= 3 && certain.len() >= CALLS / 2,
+        "{kills} kills, {} calls",
+        certain.len()
+    );
+    let mut drafts = 0;
+    for call in store.calls(None, None, 1_000).await.expect("read") {
+        let call = call.info.call;
+        let Some(held) = store.draft(&call).await.expect("read") else {
+            continue;
+        };
+        drafts += 1;
+        let record = records.get(call.as_str()).expect("every draft has arrived");
+        assert!(record.closed && held.closed, "{}", call.as_str());
+        assert_eq!(revision(record), held.submission.key.revision);
+        assert_eq!(held.ticket.as_deref(), Some(record.ticket_id.as_str()));
+    }
+    assert!(drafts <= records.len() && records.len() <= 2 * CALLS);
+    let phones: BTreeSet<String> = records.values().map(phone).collect();
+    let lost: Vec<&String> = certain.difference(&phones).collect();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+    store.close().await;
+}
