@@ -11,7 +11,7 @@ const FILES: [&str; 2] = [
 ];
 
 /// Enumerations, whose values are no personal data.
-const ENUMS: [&str; 7] = [
+const ENUMS: &[&str] = &[
     ".xinqiao.ticket.v1.Outcome",
     ".xinqiao.ticket.v1.FieldName",
     ".xinqiao.ticket.v1.Likeness",
