@@ -40,6 +40,7 @@ impl Bridged {
             pool: None,
             bus: Bus::new(1),
             keeper: Arc::default(),
+            advisor: Advisor::default(),
             drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
             finish: Arc::new(AsHeard),
             listening: Settings::default(),
