@@ -22,9 +22,9 @@ pub struct CallArguments {
     /// The caller's number
     #[arg(long, default_value = "13800138000")]
     from: String,
-    /// Speak PCMU instead of PCMA
-    #[arg(long)]
-    pcmu: bool,
+    /// What to speak: PCMA, PCMU, G722, opus or L16
+    #[arg(long, value_name = "NAME", default_value = "PCMA", value_parser = codec)]
+    codec: Codec,
     /// How long to listen after the last word, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 1_000)]
     tail: u64,
@@ -47,6 +47,13 @@ pub struct AnswerArguments {
     /// Write what is heard to this WAV file
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Take nothing but this: PCMA, PCMU, G722, opus or L16
+    #[arg(long, value_name = "NAME", value_parser = codec)]
+    codec: Option<Codec>,
+}
+
+fn codec(name: &str) -> Result<Codec, String> {
+    Codec::from_name(name).ok_or_else(|| "not one of PCMA, PCMU, G722, opus and L16".to_owned())
 }
 
 /// Calls, says the file, hangs up.
@@ -54,11 +61,7 @@ pub fn call(arguments: CallArguments) -> Result<(), Failure> {
     log::start();
     let mut plan = CallPlan::new(&arguments.to, arguments.wav);
     plan.from = arguments.from.into();
-    plan.codec = if arguments.pcmu {
-        Codec::Pcmu
-    } else {
-        Codec::Pcma
-    };
+    plan.codec = arguments.codec;
     plan.tail = Duration::from_millis(arguments.tail);
     plan.record = arguments.record;
     super::runtime()?.block_on(async {
@@ -87,6 +90,9 @@ pub fn answer(arguments: AnswerArguments) -> Result<(), Failure> {
     log::start();
     let mut plan = AnswerPlan::new(arguments.listen, arguments.wav);
     plan.ring = Duration::from_millis(arguments.ring);
+    if let Some(codec) = arguments.codec {
+        plan.codecs = vec![codec];
+    }
     plan.record = arguments.record;
     super::runtime()?.block_on(async {
         let phone = Answering::bind(plan)

@@ -140,12 +140,12 @@ async fn broken_signalling_is_refused_or_dropped_and_the_gateway_goes_on() {
         }
         panic!("no answer to {wanted}");
     };
-    let opus = format!(
+    let unknown = format!(
         "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {} RTP/AVP 111\r\n\
-         a=rtpmap:111 opus/48000/2\r\n",
+         a=rtpmap:111 G729/8000\r\n",
         own.port()
     );
-    send(request("INVITE", 71, &opus).as_bytes());
+    send(request("INVITE", 71, &unknown).as_bytes());
     let refusal = answer("71@test");
     assert!(refusal.starts_with("SIP/2.0 488"), "{refusal}");
     send(request("OPTIONS", 72, "").as_bytes());

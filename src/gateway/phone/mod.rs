@@ -40,7 +40,7 @@ const LEFT: usize = 0;
 /// The channel of a stereo file that an answering phone says.
 const RIGHT: usize = 1;
 /// What an answering phone takes, in its order of preference.
-const ANSWERED_CODECS: [Codec; 2] = [Codec::Pcma, Codec::Pcmu];
+const ANSWERED_CODECS: [Codec; 4] = [Codec::Pcma, Codec::Pcmu, Codec::G722, Codec::Opus];
 
 /// A call to place.
 #[derive(Clone, Debug)]
@@ -86,6 +86,8 @@ pub struct AnswerPlan {
     pub wav: PathBuf,
     /// How long it rings.
     pub ring: Duration,
+    /// What it takes, in order of preference.
+    pub codecs: Vec<Codec>,
     /// Where to write what is heard; the second call's file has `-2` in its name, and so on.
     pub record: Option<PathBuf>,
 }
@@ -98,6 +100,7 @@ impl AnswerPlan {
             listen,
             wav: wav.into(),
             ring: Duration::from_millis(500),
+            codecs: ANSWERED_CODECS.to_vec(),
             record: None,
         }
     }
@@ -275,7 +278,11 @@ impl Answering {
     /// [`PhoneError`] when either does not work.
     pub async fn bind(plan: AnswerPlan) -> Result<Self, PhoneError> {
         let wav = Wav::read(&plan.wav).map_err(PhoneError::Wav)?;
-        let speech = ANSWERED_CODECS.map(|codec| Arc::new(Speech::new(&wav, RIGHT, codec)));
+        let speech: Vec<_> = plan
+            .codecs
+            .iter()
+            .map(|codec| Arc::new(Speech::new(&wav, RIGHT, *codec)))
+            .collect();
         let (edge, calls) = SipEdge::bind(SipConfig::new(plan.listen))
             .await
             .map_err(PhoneError::Bind)?;
@@ -283,7 +290,7 @@ impl Answering {
             edge,
             calls,
             plan,
-            speech: speech.into(),
+            speech,
         })
     }
 

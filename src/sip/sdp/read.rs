@@ -218,9 +218,8 @@ impl Description {
                     let (name, value) = value.split_once(':').unwrap_or((value, ""));
                     let said = Direction::from_attribute(name);
                     if let Some(section) = sections.last_mut() {
-                        section
-                            .attribute(name, value, said)
-                            .ok_or_else(|| broken("is a broken attribute"))?;
+                        // What is broken is as good as not said: perhaps it is about what we have no use for.
+                        let _ = section.attribute(name, value, said);
                     } else {
                         session.direction = said.or(session.direction);
                     }
@@ -263,7 +262,7 @@ impl Description {
 }
 
 impl Section {
-    /// Takes one attribute; `None` when it is one that we need and is broken.
+    /// Takes one attribute; `None` when it is broken.
     fn attribute(&mut self, name: &str, value: &str, said: Option<Direction>) -> Option<()> {
         if said.is_some() {
             self.said = said;

@@ -411,6 +411,28 @@ fn keys_are_taken_and_answered_as_the_policy_says() {
 }
 
 #[test]
+fn broken_attributes_are_as_good_as_not_there() {
+    let theirs = described(
+        "m=video 5000 RTP/AVP 96\r\na=rtpmap:96 H264/90000/\r\na=rtcp:x\r\nm=audio 6000 RTP/AVP 8 0\r\na=rtpmap:8\r\na=rtcp:99999\r\na=ssrc:\r\na=crypto:\r\na=maxptime:-1\r\na=label\r\n",
+    );
+    let agreed = negotiate(&theirs, &OURS).expect("agreed");
+    assert_eq!((agreed.codec, agreed.stream), (Codec::Pcma, 1));
+    assert_eq!(agreed.remote_rtcp, at("198.51.100.7:6001"));
+}
+
+#[test]
+fn addresses_of_the_newer_kind_are_written_as_they_are_read() {
+    let local = Local {
+        rtp: at("[2001:db8::9]:4000"),
+        ..LOCAL
+    };
+    let text = offer(&local, &OURS);
+    assert!(text.contains("c=IN IP6 2001:db8::9\r\n"), "{text}");
+    let agreed = negotiate(&parse(&text), &OURS).expect("agreed");
+    assert_eq!(agreed.remote, local.rtp);
+}
+
+#[test]
 fn the_most_that_a_packet_may_last_is_read() {
     let theirs = described("m=audio 6000 RTP/AVP 8\r\na=maxptime:40\r\n");
     let agreed = negotiate(&theirs, &OURS).expect("agreed");
