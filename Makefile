@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 WAV ?= $(firstword $(wildcard ../shared/audio/d01*.wav))
 DEMO = ./target/release/xinqiao demo $(if $(WAV),--wav $(WAV))
 
-.PHONY: run demo build model test test-chaos test-peers lint deny bench bench-recognition bench-bridge bench-latency bench-micro needs test-needs
+.PHONY: run demo build model test test-chaos test-peers lint deny bench bench-recognition bench-asr bench-bridge bench-latency bench-micro needs test-needs
 
 # Starts everything, places one call through it, and stays up until Ctrl-C.
 run: model
@@ -55,6 +55,11 @@ bench-latency: model
 bench-recognition: model target/bench/venv/ready
 	target/bench/venv/bin/python benches/recognition/prepare_model.py target/bench/model
 	cargo bench --bench recognition
+
+# Live calls beside faster-whisper: latency, calls at once, character errors. Some eight minutes.
+bench-asr: model target/bench/venv/ready
+	target/bench/venv/bin/python benches/recognition/prepare_model.py target/bench/model
+	cargo bench --bench asr
 
 target/bench/venv/ready: benches/recognition/requirements.txt
 	python3 -c 'import venv, ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }

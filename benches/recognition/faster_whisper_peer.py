@@ -1,6 +1,6 @@
 """faster-whisper as a long-running process: a JSON line in, a JSON line out.
 
-Usage: faster_whisper_peer.py MODEL_FOLDER PROMPT
+Usage: faster_whisper_peer.py MODEL_FOLDER PROMPT BEAM
 The first line out is {"ready": VERSION}. Then each line in is the path of a 16 kHz mono WAV file, and each line out
 {"text": TEXT, "seconds": TIME}: the time of the recognition alone, reading the file is not counted.
 """
@@ -21,23 +21,19 @@ def samples(path):
 
 
 def main():
-    folder, prompt = sys.argv[1:3]
+    folder, prompt, beam = sys.argv[1:4]
     model = WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=2, local_files_only=True)
     print(json.dumps({"ready": __version__}), flush=True)
     for line in sys.stdin:
         audio = samples(line.rstrip("\n"))
         began = time.perf_counter()
-        # No timestamps, one temperature, no carried context: the same work as the other side does.
-        segments, _ = model.transcribe(
-            audio,
-            language="zh",
-            beam_size=1,
-            temperature=0.0,
-            initial_prompt=prompt,
-            condition_on_previous_text=False,
-            without_timestamps=True,
-            vad_filter=False,
-        )
+        if beam == "1":
+            # No timestamps, one temperature, no carried context: the same work as the other side does.
+            how = {"beam_size": 1, "temperature": 0.0, "initial_prompt": prompt, "without_timestamps": True}
+        else:
+            # As its users run it.
+            how = {"beam_size": int(beam), "initial_prompt": prompt or None, "vad_filter": True}
+        segments, _ = model.transcribe(audio, language="zh", condition_on_previous_text=False, **how)
         text = "".join(segment.text for segment in segments)
         print(json.dumps({"text": text, "seconds": time.perf_counter() - began}), flush=True)
 

@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = WhisperModel::load(Path::new(MODEL))?;
     let mut recognizer = model.recognizer()?;
     let pool = RecognitionPool::start(WORKERS, clips.len(), move || model.recognizer())?;
-    let mut peer = Peer::start(Path::new(PYTHON), Path::new(PEER_MODEL), PROMPT)?;
+    let mut peer = Peer::start(Path::new(PYTHON), Path::new(PEER_MODEL), PROMPT, 1)?;
 
     recognizer.transcribe(&utterances[0])?;
     together(&pool, &utterances[..WORKERS])?;

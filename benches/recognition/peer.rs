@@ -35,12 +35,19 @@ pub struct Answer {
 }
 
 impl Peer {
-    /// Starts it and waits until its model is loaded.
-    pub fn start(python: &Path, model: &Path, prompt: &str) -> Result<Self, Box<dyn Error>> {
+    /// Starts it and waits until its model is loaded. A beam of 1 does the same work as our side; a wider one is as
+    /// its users run it, with its voice-activity filter and its own ways out of a loop.
+    pub fn start(
+        python: &Path,
+        model: &Path,
+        prompt: &str,
+        beam: usize,
+    ) -> Result<Self, Box<dyn Error>> {
         let mut process = Command::new(python)
             .arg("benches/recognition/faster_whisper_peer.py")
             .arg(model)
             .arg(prompt)
+            .arg(beam.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

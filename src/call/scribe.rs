@@ -1,6 +1,9 @@
 //! Keeps one call's transcript: numbers its utterances over both legs, sends passes to the recogniser, and turns what
 //! comes back into lines, honest gaps and alarms.
 //!
+//! Tentative passes behind a pause hear only what follows it: what was said before is known by then, told to the decoder
+//! as its prompt, and put before what it hears.
+//!
 //! An end-point pass has the extent of the final that follows if the pause lasts, so its hypothesis is promoted to
 //! the final line without recognising again. Whatever happens to a pass, an utterance that has ended leaves exactly
 //! one trace: a final line, a gap, or nothing when no words were in it.
@@ -10,8 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::audio::MediaTime;
+use crate::private::Private;
 use crate::speech::finish::{Finish, Spoken};
-use crate::speech::segmenter::{Event, Segment};
+use crate::speech::passage::{joined, told, without_overlap};
+use crate::speech::segmenter::{Event, RATE, Segment};
 use crate::speech::{CallId, Hypothesis, Leg, Outcome, Pass, Prompt, Utterance, UtteranceKey};
 use crate::transcript::agree::Agreement;
 use crate::transcript::{AlarmKind, Line, Transcript, TranscriptEvent};
@@ -25,6 +30,12 @@ const PARTIAL_DUE: Duration = Duration::from_millis(900);
 
 /// By when an end-point pass is wanted: when the end-pointer will be sure.
 const ENDPOINT_DUE: Duration = Duration::from_millis(400);
+
+/// A passage before a pause that is worth not hearing again.
+const LONG_PASSAGE: Duration = Duration::from_secs(3);
+
+/// Less than this behind a passage says nothing yet.
+const LEAST_REST: Duration = Duration::from_millis(600);
 
 /// What the scribe wants done.
 #[derive(Debug)]
@@ -52,6 +63,15 @@ struct Open {
     agreement: Agreement,
     /// The end-point pass of the current pause.
     endpoint: Option<Endpoint>,
+    /// The newest end-point pass and its samples, also when the speaker has gone on since.
+    pause: Option<(u32, usize)>,
+    /// What was heard up to a pause behind which the speaker went on.
+    passage: Option<Passage>,
+    /// The tentative pass that hears only what follows a passage, and that passage.
+    behind: Option<(u32, Passage)>,
+    /// The leg's utterance before, and where that one was cut in a word.
+    before: Option<u32>,
+    cut: Option<MediaTime>,
     /// Set when the utterance has ended: its samples, for a final pass of its own should it need one.
     ended: Option<Arc<[f32]>>,
     /// The pass that will be final once it comes back.
@@ -64,9 +84,41 @@ struct Endpoint {
     heard: Option<Hypothesis>,
 }
 
+/// The beginning of an utterance, and what was heard in it.
+#[derive(Clone)]
+struct Passage {
+    samples: usize,
+    heard: Hypothesis,
+}
+
+impl Open {
+    /// What pass `revision` heard, in its place in the sentence; `before` is the leg's line before.
+    fn placed(&mut self, revision: u32, heard: Hypothesis, before: Option<&Line>) -> Hypothesis {
+        let behind = self.behind.take_if(|(pass, _)| *pass == revision);
+        if let Some((_, passage)) = behind {
+            return joined(&passage.heard, &heard);
+        }
+        let heard = match (self.cut, before) {
+            (Some(cut), Some(before)) => without_overlap(before.text.reveal(), cut, &heard),
+            _ => heard,
+        };
+        if let Some((pass, samples)) = self.pause
+            && pass == revision
+            && samples as u64 >= RATE.samples_in(LONG_PASSAGE)
+            && !heard.text.reveal().is_empty()
+        {
+            let heard = heard.clone();
+            self.passage = Some(Passage { samples, heard });
+        }
+        heard
+    }
+}
+
 /// How one leg is heard.
 #[derive(Default)]
 struct Hearing {
+    /// Its newest utterance.
+    newest: Option<u32>,
     /// Voice since the last text.
     voiced_at_text: Duration,
     alarmed: bool,
@@ -122,6 +174,8 @@ impl Scribe {
     pub fn listen(&mut self, now: Instant, leg: Leg, event: Event, voiced: Duration) {
         match event {
             Event::Began { number, start } => {
+                let hearing = self.hearing.entry(leg).or_default();
+                let before = hearing.newest.replace(self.next_id);
                 self.open.insert(
                     self.next_id,
                     Open {
@@ -135,6 +189,11 @@ impl Scribe {
                         shown: 0,
                         agreement: Agreement::default(),
                         endpoint: None,
+                        pause: None,
+                        passage: None,
+                        behind: None,
+                        before,
+                        cut: None,
                         ended: None,
                         awaited: None,
                     },
@@ -166,12 +225,14 @@ impl Scribe {
         open.end = segment.end;
         open.start = segment.start;
         open.voice = segment.voice;
+        open.cut = segment.cut;
         match segment.pass {
             Pass::Partial => {
                 open.endpoint = None;
-                self.send(id, Pass::Partial, segment.samples, now + PARTIAL_DUE);
+                self.send_partial(id, segment.samples, now + PARTIAL_DUE);
             }
             Pass::Endpoint => {
+                open.pause = Some((open.passes + 1, segment.samples.len()));
                 open.endpoint = Some(Endpoint {
                     pass: open.passes + 1,
                     samples: segment.samples.len(),
@@ -205,11 +266,48 @@ impl Scribe {
         }
     }
 
+    /// Sends a tentative pass over what is not known yet.
+    fn send_partial(&mut self, id: u32, samples: Arc<[f32]>, due: Instant) {
+        let Some(open) = self.open.get_mut(&id) else {
+            return;
+        };
+        let Some(passage) = &open.passage else {
+            self.send(id, Pass::Partial, samples, due);
+            return;
+        };
+        let rest = &samples[passage.samples.min(samples.len())..];
+        if (rest.len() as u64) < RATE.samples_in(LEAST_REST) {
+            return;
+        }
+        let start = open.start + RATE.duration_of(passage.samples as u64);
+        open.behind = Some((open.passes + 1, passage.clone()));
+        let (rest, said) = (rest.into(), told(&passage.heard.text));
+        self.send_from(id, Pass::Partial, (rest, start, start), said, due);
+    }
+
     fn send(&mut self, id: u32, pass: Pass, samples: Arc<[f32]>, due: Instant) {
+        if let Some(open) = self.open.get(&id) {
+            let from = (samples, open.start, open.voice);
+            self.send_from(id, pass, from, Private::default(), due);
+        }
+    }
+
+    /// Sends samples with the times of the first one and of the first voice, and what was `said` before them.
+    fn send_from(
+        &mut self,
+        id: u32,
+        pass: Pass,
+        (samples, start, voice): (Arc<[f32]>, MediaTime, MediaTime),
+        said: Private<String>,
+        due: Instant,
+    ) {
         let Some(open) = self.open.get_mut(&id) else {
             return;
         };
         open.passes += 1;
+        let before = open.before.and_then(|before| self.transcript.line(before));
+        let nothing = Private::default();
+        let before = before.map_or(&nothing, |line| &line.text);
         let utterance = Utterance {
             key: UtteranceKey {
                 call: self.call.clone(),
@@ -219,10 +317,13 @@ impl Scribe {
             },
             pass,
             samples,
-            start: open.start,
-            voice: open.voice,
+            start,
+            voice,
             end: open.end,
-            prompt: Prompt::default(),
+            prompt: Prompt {
+                hints: self.finish.hints(open.leg, before),
+                said,
+            },
         };
         self.notes.push_back(Note::Recognize(utterance, due));
     }
@@ -237,11 +338,11 @@ impl Scribe {
             Outcome::Recognized(hypothesis) => {
                 if !hypothesis.text.reveal().is_empty() {
                     let hearing = self.hearing.entry(key.leg).or_default();
-                    *hearing = Hearing {
-                        voiced_at_text: voiced,
-                        alarmed: false,
-                    };
+                    hearing.voiced_at_text = voiced;
+                    hearing.alarmed = false;
                 }
+                let before = open.before.and_then(|before| self.transcript.line(before));
+                let hypothesis = open.placed(key.revision, hypothesis, before);
                 if awaited {
                     self.conclude(key.id, &hypothesis);
                 } else if open.awaited.is_none() && open.shown_pass < key.revision {
@@ -373,225 +474,4 @@ impl Scribe {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::private::Private;
-    use crate::speech::RecognizerError;
-    use crate::speech::finish::AsHeard;
-
-    /// A scribe with a stopwatch; speaks in milliseconds of one leg's clock.
-    struct Desk {
-        scribe: Scribe,
-        now: Instant,
-    }
-
-    impl Desk {
-        fn new() -> Self {
-            Self {
-                scribe: Scribe::new(CallId::new("c1"), Arc::new(AsHeard)),
-                now: Instant::now(),
-            }
-        }
-
-        fn began(&mut self, leg: Leg, number: u32, start: u64) {
-            let event = Event::Began {
-                number,
-                start: MediaTime::from_millis(start),
-            };
-            self.scribe
-                .listen(self.now, leg, event, Duration::from_millis(start));
-        }
-
-        fn due(&mut self, leg: Leg, number: u32, pass: Pass, length: usize) {
-            let segment = Segment {
-                number,
-                pass,
-                samples: vec![0.0; length].into(),
-                start: MediaTime::from_millis(u64::from(number) * 1_000),
-                voice: MediaTime::from_millis(u64::from(number) * 1_000),
-                end: MediaTime::from_millis(u64::from(number) * 1_000 + length as u64),
-            };
-            self.scribe
-                .listen(self.now, leg, Event::Due(segment), Duration::from_secs(1));
-        }
-
-        /// The passes that were sent since last asked, and what was told.
-        fn notes(&mut self) -> (Vec<(UtteranceKey, Pass)>, Vec<TranscriptEvent>) {
-            let (mut sent, mut told) = (Vec::new(), Vec::new());
-            while let Some(note) = self.scribe.note() {
-                match note {
-                    Note::Recognize(utterance, _) => sent.push((utterance.key, utterance.pass)),
-                    Note::Tell(event) => told.push(event),
-                }
-            }
-            (sent, told)
-        }
-
-        fn sent(&mut self) -> (UtteranceKey, Pass) {
-            self.notes().0.pop().expect("a pass was sent")
-        }
-
-        fn heard(&mut self, key: &UtteranceKey, text: &str) {
-            let hypothesis = Hypothesis {
-                text: Private::from(text),
-                words: Vec::new(),
-                confidence: 0.9,
-                took: Duration::ZERO,
-            };
-            self.outcome(key, Outcome::Recognized(hypothesis));
-        }
-
-        fn outcome(&mut self, key: &UtteranceKey, outcome: Outcome) {
-            self.scribe
-                .heard(self.now, key, outcome, Duration::from_secs(1));
-        }
-
-        fn lines(&mut self) -> Vec<(u32, String, bool)> {
-            let line = |event| match event {
-                TranscriptEvent::Line(line) => {
-                    Some((line.id, line.text.into_inner(), line.is_final))
-                }
-                _ => None,
-            };
-            self.notes().1.into_iter().filter_map(line).collect()
-        }
-    }
-
-    fn line(id: u32, text: &str, is_final: bool) -> (u32, String, bool) {
-        (id, text.to_owned(), is_final)
-    }
-
-    #[test]
-    fn an_end_point_that_is_confirmed_becomes_final_without_another_pass() {
-        let mut desk = Desk::new();
-        desk.began(Leg::Caller, 0, 0);
-        desk.due(Leg::Caller, 0, Pass::Endpoint, 900);
-        let (endpoint, _) = desk.sent();
-        desk.heard(&endpoint, "你好。");
-        assert_eq!(desk.lines(), [line(0, "你好。", false)]);
-        desk.due(Leg::Caller, 0, Pass::Final, 900);
-        assert!(!desk.scribe.is_waiting());
-        let (sent, told) = desk.notes();
-        assert_eq!(sent, []);
-        assert!(
-            matches!(&told[..], [TranscriptEvent::Line(line)] if line.is_final && line.revision == 2)
-        );
-    }
-
-    #[test]
-    fn an_end_point_under_way_is_waited_for_and_a_superseded_one_is_recognised_again() {
-        let mut desk = Desk::new();
-        desk.began(Leg::Caller, 0, 0);
-        desk.due(Leg::Caller, 0, Pass::Endpoint, 900);
-        let (endpoint, _) = desk.sent();
-        desk.due(Leg::Caller, 0, Pass::Final, 900);
-        assert!(desk.notes().0.is_empty());
-        assert!(desk.scribe.is_waiting());
-        desk.outcome(&endpoint, Outcome::Superseded);
-        let (again, pass) = desk.sent();
-        assert_eq!((again.revision, pass), (2, Pass::Final));
-        desk.heard(&again, "再见。");
-        assert_eq!(desk.lines(), [line(0, "再见。", true)]);
-        assert!(!desk.scribe.is_waiting());
-    }
-
-    #[test]
-    fn speech_that_goes_on_after_a_pause_needs_a_pass_over_all_of_it() {
-        let mut desk = Desk::new();
-        desk.began(Leg::Operator, 0, 0);
-        desk.due(Leg::Operator, 0, Pass::Endpoint, 900);
-        let (endpoint, _) = desk.sent();
-        desk.due(Leg::Operator, 0, Pass::Final, 1_800);
-        let (last, pass) = desk.sent();
-        assert_eq!(pass, Pass::Final);
-        // The late end-point pass holds half of the words.
-        desk.heard(&endpoint, "请问");
-        assert_eq!(desk.lines(), []);
-        desk.heard(&last, "请问您贵姓？");
-        assert_eq!(desk.lines(), [line(0, "请问您贵姓？", true)]);
-    }
-
-    #[test]
-    fn an_older_pass_that_comes_late_is_not_shown() {
-        let mut desk = Desk::new();
-        desk.began(Leg::Caller, 0, 0);
-        desk.due(Leg::Caller, 0, Pass::Partial, 900);
-        let (first, _) = desk.sent();
-        desk.due(Leg::Caller, 0, Pass::Partial, 1_800);
-        let (second, _) = desk.sent();
-        desk.heard(&second, "我要投诉");
-        desk.heard(&first, "我要");
-        assert_eq!(desk.lines(), [line(0, "我要投诉", false)]);
-    }
-
-    #[test]
-    fn ids_count_over_both_legs_and_a_line_without_words_is_taken_back() {
-        let mut desk = Desk::new();
-        desk.began(Leg::Operator, 0, 0);
-        desk.began(Leg::Caller, 0, 100);
-        desk.due(Leg::Caller, 0, Pass::Partial, 900);
-        let (partial, _) = desk.sent();
-        assert_eq!(partial.id, 1);
-        desk.heard(&partial, "嗯");
-        desk.due(Leg::Caller, 0, Pass::Final, 1_000);
-        let (last, _) = desk.sent();
-        desk.heard(&last, "");
-        assert_eq!(desk.lines(), [line(1, "", true)]);
-    }
-
-    #[test]
-    fn a_final_that_cannot_be_kept_leaves_its_tentative_words_and_a_gap() {
-        for outcome in [
-            Outcome::Shed,
-            Outcome::Failed(RecognizerError::Engine("out of memory".to_owned())),
-        ] {
-            let mut desk = Desk::new();
-            desk.began(Leg::Caller, 0, 0);
-            desk.due(Leg::Caller, 0, Pass::Partial, 900);
-            let (partial, _) = desk.sent();
-            desk.heard(&partial, "我住在");
-            desk.due(Leg::Caller, 0, Pass::Final, 1_000);
-            let (last, _) = desk.sent();
-            desk.notes();
-            desk.outcome(&last, outcome);
-            let (_, told) = desk.notes();
-            assert!(
-                matches!(&told[..], [TranscriptEvent::Line(line), TranscriptEvent::Gap { id: 0, .. }]
-                    if line.is_final && line.text.reveal() == "我住在"),
-                "{told:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn long_speech_without_a_word_of_text_is_an_alarm_once() {
-        let mut desk = Desk::new();
-        for second in [10, 21, 30] {
-            let event = Event::Began {
-                number: second as u32,
-                start: MediaTime::from_millis(second * 1_000),
-            };
-            desk.scribe
-                .listen(desk.now, Leg::Caller, event, Duration::from_secs(second));
-        }
-        let alarm = TranscriptEvent::Alarm {
-            leg: Leg::Caller,
-            alarm: AlarmKind::SpeechWithoutText,
-        };
-        assert_eq!(desk.notes().1, [alarm]);
-    }
-
-    #[test]
-    fn what_still_waits_when_the_scribe_gives_up_becomes_a_gap() {
-        let mut desk = Desk::new();
-        desk.began(Leg::Caller, 0, 0);
-        desk.due(Leg::Caller, 0, Pass::Final, 900);
-        desk.notes();
-        desk.scribe.give_up();
-        assert!(matches!(
-            &desk.notes().1[..],
-            [TranscriptEvent::Gap { id: 0, .. }]
-        ));
-        assert!(!desk.scribe.is_waiting());
-    }
-}
+mod tests;

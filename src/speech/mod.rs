@@ -3,6 +3,7 @@
 //! The recogniser itself is behind the [`Recognizer`] seam; the real one lives in `recognition/`.
 
 pub mod finish;
+pub mod passage;
 pub mod segmenter;
 pub mod words;
 

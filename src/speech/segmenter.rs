@@ -5,7 +5,8 @@
 //! [`Settings::partial_every`]. At the first short pause ([`Settings::short_pause`]) an endpoint pass starts at
 //! once; when the pause lasts [`Settings::end_pause`] that very pass becomes the final line, so the recognition
 //! has run while the end-pointer was still making sure. An utterance of [`Settings::longest`] is cut at its
-//! quietest place, and what follows the cut begins the next one.
+//! quietest place, and what follows the cut begins the next one; where even that place is loud, the cut goes through
+//! a word, and the next one begins [`OVERLAP`] earlier, so that one of the two hears the word whole.
 //!
 //! Everything is counted in samples: the caller feeds a gapless timeline, and media time follows from it.
 
@@ -14,9 +15,13 @@ use std::time::Duration;
 
 use crate::audio::{Frequency, MediaTime};
 use crate::speech::Pass;
+use crate::speech::passage::OVERLAP;
 
 /// The segmenter's audio rate.
 pub const RATE: Frequency = Frequency::HZ_16000;
+
+/// A place this much quieter than the utterance lies between words.
+const QUIET: f32 = 0.05;
 
 /// When to start, pass on and end an utterance.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +80,8 @@ pub struct Segment {
     pub voice: MediaTime,
     /// When the last voice was heard (the end of speech, not of the samples).
     pub end: MediaTime,
+    /// Where the utterance before was cut in a word; what was heard up to then, that one heard too.
+    pub cut: Option<MediaTime>,
 }
 
 /// What became of the audio pushed so far.
@@ -105,6 +112,8 @@ struct Growing {
     passed_at: u64,
     /// An endpoint pass has been issued for the current pause.
     endpoint_issued: bool,
+    /// Sample position at which the one before was cut in a word.
+    cut: Option<u64>,
 }
 
 /// Cuts one leg's audio; see the module's opening.
@@ -193,7 +202,7 @@ impl Segmenter {
         let voiced_from = self.position - self.voiced_run;
         self.voiced_run = 0;
         let samples = std::mem::take(&mut self.recent);
-        self.begin(samples, voiced_from, self.position, out);
+        self.begin(samples, voiced_from, self.position, None, out);
     }
 
     fn begin(
@@ -201,6 +210,7 @@ impl Segmenter {
         samples: Vec<f32>,
         voiced_from: u64,
         voiced_until: u64,
+        cut: Option<u64>,
         out: &mut Vec<Event>,
     ) {
         let start = self.position - samples.len() as u64;
@@ -215,6 +225,7 @@ impl Segmenter {
             voiced_until,
             passed_at: start,
             endpoint_issued: false,
+            cut,
         });
         out.push(Event::Began {
             number,
@@ -263,12 +274,27 @@ impl Segmenter {
             - RATE
                 .samples_in(self.settings.cut_window)
                 .min(growing.samples.len() as u64);
-        let at = quietest(&growing.loudness, from).unwrap_or(self.position);
-        let rest = growing.samples.split_off((at - growing.start) as usize);
+        let (at, quiet) = quietest(&growing.loudness, from).unwrap_or((self.position, 0.0));
+        let loud = energy(&growing.loudness) / growing.loudness.len().max(1) as f32;
+        let overlap = if quiet < QUIET * loud {
+            0
+        } else {
+            RATE.samples_in(OVERLAP).min(at - growing.start)
+        };
+        let place = (at - growing.start) as usize;
+        let rest = growing.samples[place - overlap as usize..].to_vec();
+        // The one before keeps its tail, which is all that it hears beyond the cut.
+        let kept = if overlap == 0 {
+            place
+        } else {
+            place + RATE.samples_in(self.settings.tail) as usize
+        };
+        growing.samples.truncate(kept);
         let voiced_until = growing.voiced_until;
         growing.voiced_until = voiced_until.min(at);
         out.push(Event::Due(self.segment(&growing, Pass::Final)));
-        self.begin(rest, at, voiced_until.max(at), out);
+        let cut = (overlap > 0).then_some(at);
+        self.begin(rest, at - overlap, voiced_until.max(at), cut, out);
     }
 
     fn segment(&self, growing: &Growing, pass: Pass) -> Segment {
@@ -282,19 +308,20 @@ impl Segmenter {
             start: time_of(growing.start),
             voice: time_of(growing.voiced_from),
             end: time_of(growing.voiced_until),
+            cut: growing.cut.map(time_of),
         }
     }
 }
 
-/// The end of the quietest 80 ms or so that lie behind `from`.
-fn quietest(loudness: &[(u64, f32)], from: u64) -> Option<u64> {
+/// The middle of the quietest 80 ms or so that lie behind `from`, and how loud a step of it is.
+fn quietest(loudness: &[(u64, f32)], from: u64) -> Option<(u64, f32)> {
     /// Five steps of 16 ms: shorter than a syllable, longer than a stop consonant's closure.
     const STEPS: usize = 5;
     loudness
         .windows(STEPS)
         .filter(|window| window[0].0 > from)
         .min_by(|a, b| energy(a).total_cmp(&energy(b)))
-        .map(|window| window[STEPS / 2].0)
+        .map(|window| (window[STEPS / 2].0, energy(window) / STEPS as f32))
 }
 
 fn energy(window: &[(u64, f32)]) -> f32 {
@@ -426,6 +453,23 @@ mod tests {
             finals[0].samples.len(),
             RATE.samples_in(finals[0].end.since(finals[0].start)) as usize
         );
+    }
+
+    #[test]
+    fn a_cut_in_a_word_is_heard_by_both_sides() {
+        let mut bench = Bench::new();
+        bench.speech(20_000).pause(1_008);
+        let segments = bench.segments();
+        let finals: Vec<&&Segment> = segments
+            .iter()
+            .filter(|segment| segment.pass == Pass::Final)
+            .collect();
+        assert_eq!(finals.len(), 2);
+        let cut = finals[1].cut.expect("cut in a word");
+        assert_eq!((finals[0].end, finals[0].cut), (cut, None));
+        assert_eq!(cut.since(finals[1].start), OVERLAP);
+        let heard = RATE.samples_in(cut.since(finals[0].start) + Settings::default().tail);
+        assert_eq!(finals[0].samples.len() as u64, heard);
     }
 
     #[test]

@@ -202,6 +202,12 @@ impl Transcript {
         &self.lines
     }
 
+    /// The line of an utterance as it stands.
+    #[must_use]
+    pub fn line(&self, id: u32) -> Option<&Line> {
+        self.lines.iter().find(|line| line.id == id)
+    }
+
     /// The lines that will not change any more, in order of their start.
     pub fn final_lines(&self) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(|line| line.is_final)

@@ -1,0 +1,269 @@
+//! Tests of the scribe: passes and outcomes in, lines, gaps and alarms out.
+
+use super::*;
+use crate::speech::RecognizerError;
+use crate::speech::finish::AsHeard;
+
+/// A scribe with a stopwatch; speaks in milliseconds of one leg's clock.
+struct Desk {
+    scribe: Scribe,
+    now: Instant,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self {
+            scribe: Scribe::new(CallId::new("c1"), Arc::new(AsHeard)),
+            now: Instant::now(),
+        }
+    }
+
+    fn began(&mut self, leg: Leg, number: u32, start: u64) {
+        let event = Event::Began {
+            number,
+            start: MediaTime::from_millis(start),
+        };
+        self.scribe
+            .listen(self.now, leg, event, Duration::from_millis(start));
+    }
+
+    fn due(&mut self, leg: Leg, number: u32, pass: Pass, length: usize) {
+        let segment = Segment {
+            number,
+            pass,
+            samples: vec![0.0; length].into(),
+            start: MediaTime::from_millis(u64::from(number) * 1_000),
+            voice: MediaTime::from_millis(u64::from(number) * 1_000),
+            cut: None,
+            end: MediaTime::from_millis(u64::from(number) * 1_000 + length as u64),
+        };
+        self.scribe
+            .listen(self.now, leg, Event::Due(segment), Duration::from_secs(1));
+    }
+
+    /// The passes that were sent since last asked, and what was told.
+    fn notes(&mut self) -> (Vec<(UtteranceKey, Pass)>, Vec<TranscriptEvent>) {
+        let (mut sent, mut told) = (Vec::new(), Vec::new());
+        while let Some(note) = self.scribe.note() {
+            match note {
+                Note::Recognize(utterance, _) => sent.push((utterance.key, utterance.pass)),
+                Note::Tell(event) => told.push(event),
+            }
+        }
+        (sent, told)
+    }
+
+    fn sent(&mut self) -> (UtteranceKey, Pass) {
+        self.notes().0.pop().expect("a pass was sent")
+    }
+
+    fn heard(&mut self, key: &UtteranceKey, text: &str) {
+        let hypothesis = Hypothesis {
+            text: Private::from(text),
+            words: Vec::new(),
+            confidence: 0.9,
+            took: Duration::ZERO,
+        };
+        self.outcome(key, Outcome::Recognized(hypothesis));
+    }
+
+    fn outcome(&mut self, key: &UtteranceKey, outcome: Outcome) {
+        self.scribe
+            .heard(self.now, key, outcome, Duration::from_secs(1));
+    }
+
+    fn lines(&mut self) -> Vec<(u32, String, bool)> {
+        let line = |event| match event {
+            TranscriptEvent::Line(line) => Some((line.id, line.text.into_inner(), line.is_final)),
+            _ => None,
+        };
+        self.notes().1.into_iter().filter_map(line).collect()
+    }
+}
+
+fn line(id: u32, text: &str, is_final: bool) -> (u32, String, bool) {
+    (id, text.to_owned(), is_final)
+}
+
+#[test]
+fn an_end_point_that_is_confirmed_becomes_final_without_another_pass() {
+    let mut desk = Desk::new();
+    desk.began(Leg::Caller, 0, 0);
+    desk.due(Leg::Caller, 0, Pass::Endpoint, 900);
+    let (endpoint, _) = desk.sent();
+    desk.heard(&endpoint, "你好。");
+    assert_eq!(desk.lines(), [line(0, "你好。", false)]);
+    desk.due(Leg::Caller, 0, Pass::Final, 900);
+    assert!(!desk.scribe.is_waiting());
+    let (sent, told) = desk.notes();
+    assert_eq!(sent, []);
+    assert!(
+        matches!(&told[..], [TranscriptEvent::Line(line)] if line.is_final && line.revision == 2)
+    );
+}
+
+#[test]
+fn an_end_point_under_way_is_waited_for_and_a_superseded_one_is_recognised_again() {
+    let mut desk = Desk::new();
+    desk.began(Leg::Caller, 0, 0);
+    desk.due(Leg::Caller, 0, Pass::Endpoint, 900);
+    let (endpoint, _) = desk.sent();
+    desk.due(Leg::Caller, 0, Pass::Final, 900);
+    assert!(desk.notes().0.is_empty());
+    assert!(desk.scribe.is_waiting());
+    desk.outcome(&endpoint, Outcome::Superseded);
+    let (again, pass) = desk.sent();
+    assert_eq!((again.revision, pass), (2, Pass::Final));
+    desk.heard(&again, "再见。");
+    assert_eq!(desk.lines(), [line(0, "再见。", true)]);
+    assert!(!desk.scribe.is_waiting());
+}
+
+#[test]
+fn speech_that_goes_on_after_a_pause_needs_a_pass_over_all_of_it() {
+    let mut desk = Desk::new();
+    desk.began(Leg::Operator, 0, 0);
+    desk.due(Leg::Operator, 0, Pass::Endpoint, 900);
+    let (endpoint, _) = desk.sent();
+    desk.due(Leg::Operator, 0, Pass::Final, 1_800);
+    let (last, pass) = desk.sent();
+    assert_eq!(pass, Pass::Final);
+    // The late end-point pass holds half of the words.
+    desk.heard(&endpoint, "请问");
+    assert_eq!(desk.lines(), []);
+    desk.heard(&last, "请问您贵姓？");
+    assert_eq!(desk.lines(), [line(0, "请问您贵姓？", true)]);
+}
+
+#[test]
+fn an_older_pass_that_comes_late_is_not_shown() {
+    let mut desk = Desk::new();
+    desk.began(Leg::Caller, 0, 0);
+    desk.due(Leg::Caller, 0, Pass::Partial, 900);
+    let (first, _) = desk.sent();
+    desk.due(Leg::Caller, 0, Pass::Partial, 1_800);
+    let (second, _) = desk.sent();
+    desk.heard(&second, "我要投诉");
+    desk.heard(&first, "我要");
+    assert_eq!(desk.lines(), [line(0, "我要投诉", false)]);
+}
+
+#[test]
+fn ids_count_over_both_legs_and_a_line_without_words_is_taken_back() {
+    let mut desk = Desk::new();
+    desk.began(Leg::Operator, 0, 0);
+    desk.began(Leg::Caller, 0, 100);
+    desk.due(Leg::Caller, 0, Pass::Partial, 900);
+    let (partial, _) = desk.sent();
+    assert_eq!(partial.id, 1);
+    desk.heard(&partial, "嗯");
+    desk.due(Leg::Caller, 0, Pass::Final, 1_000);
+    let (last, _) = desk.sent();
+    desk.heard(&last, "");
+    assert_eq!(desk.lines(), [line(1, "", true)]);
+}
+
+#[test]
+fn a_final_that_cannot_be_kept_leaves_its_tentative_words_and_a_gap() {
+    for outcome in [
+        Outcome::Shed,
+        Outcome::Failed(RecognizerError::Engine("out of memory".to_owned())),
+    ] {
+        let mut desk = Desk::new();
+        desk.began(Leg::Caller, 0, 0);
+        desk.due(Leg::Caller, 0, Pass::Partial, 900);
+        let (partial, _) = desk.sent();
+        desk.heard(&partial, "我住在");
+        desk.due(Leg::Caller, 0, Pass::Final, 1_000);
+        let (last, _) = desk.sent();
+        desk.notes();
+        desk.outcome(&last, outcome);
+        let (_, told) = desk.notes();
+        assert!(
+            matches!(&told[..], [TranscriptEvent::Line(line), TranscriptEvent::Gap { id: 0, .. }]
+                if line.is_final && line.text.reveal() == "我住在"),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn long_speech_without_a_word_of_text_is_an_alarm_once() {
+    let mut desk = Desk::new();
+    for second in [10, 21, 30] {
+        let event = Event::Began {
+            number: second as u32,
+            start: MediaTime::from_millis(second * 1_000),
+        };
+        desk.scribe
+            .listen(desk.now, Leg::Caller, event, Duration::from_secs(second));
+    }
+    let alarm = TranscriptEvent::Alarm {
+        leg: Leg::Caller,
+        alarm: AlarmKind::SpeechWithoutText,
+    };
+    assert_eq!(desk.notes().1, [alarm]);
+}
+
+#[test]
+fn what_still_waits_when_the_scribe_gives_up_becomes_a_gap() {
+    let mut desk = Desk::new();
+    desk.began(Leg::Caller, 0, 0);
+    desk.due(Leg::Caller, 0, Pass::Final, 900);
+    desk.notes();
+    desk.scribe.give_up();
+    assert!(matches!(
+        &desk.notes().1[..],
+        [TranscriptEvent::Gap { id: 0, .. }]
+    ));
+    assert!(!desk.scribe.is_waiting());
+}
+
+#[test]
+fn behind_a_long_passage_only_the_rest_is_heard_and_the_passage_is_its_prompt() {
+    let mut desk = Desk::new();
+    let seconds = |seconds: usize| seconds * 16_000;
+    desk.began(Leg::Caller, 0, 0);
+    desk.due(Leg::Caller, 0, Pass::Endpoint, seconds(4));
+    let (endpoint, _) = desk.sent();
+    desk.heard(&endpoint, "我要投诉。");
+    desk.notes();
+    // Too little to say anything.
+    desk.due(Leg::Caller, 0, Pass::Partial, seconds(4) + 1_600);
+    assert!(desk.notes().0.is_empty());
+    desk.due(Leg::Caller, 0, Pass::Partial, seconds(6));
+    let Some(Note::Recognize(rest, _)) = desk.scribe.note() else {
+        panic!("a pass over the rest");
+    };
+    assert_eq!(rest.samples.len(), seconds(2));
+    assert_eq!(rest.start, MediaTime::from_millis(4_000));
+    assert_eq!(rest.prompt.said.reveal(), "我要投诉。");
+    desk.heard(&rest.key, "一家店");
+    assert_eq!(desk.lines(), [line(0, "我要投诉，一家店", false)]);
+    // What will stand is heard whole.
+    desk.due(Leg::Caller, 0, Pass::Final, seconds(7));
+    let Some(Note::Recognize(last, _)) = desk.scribe.note() else {
+        panic!("a pass over all");
+    };
+    assert_eq!(last.samples.len(), seconds(7));
+    assert!(last.prompt.said.reveal().is_empty());
+}
+
+#[test]
+fn a_committed_beginning_stays_when_the_last_pass_hears_it_otherwise() {
+    let mut desk = Desk::new();
+    desk.began(Leg::Caller, 0, 0);
+    for (length, text) in [(900, "我住在支湖"), (1_800, "我住在支湖区南")] {
+        desk.due(Leg::Caller, 0, Pass::Partial, length);
+        let (partial, _) = desk.sent();
+        desk.heard(&partial, text);
+    }
+    let told = desk.notes().1;
+    assert!(
+        matches!(&told[..], [TranscriptEvent::Line(line), TranscriptEvent::Line(next)] if line.committed == 0 && next.committed == 5)
+    );
+    desk.due(Leg::Caller, 0, Pass::Final, 2_000);
+    let (last, _) = desk.sent();
+    desk.heard(&last, "我住在芝罘区南大街。");
+    assert_eq!(desk.lines(), [line(0, "我住在支湖区南大街。", true)]);
+}
