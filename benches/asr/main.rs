@@ -8,7 +8,7 @@
 //!    under a second. It makes no tentative lines.
 //! 3. Character errors: clip by clip ours and the peer's, then whole calls with and without a bad network.
 //!
-//! `XINQIAO_BENCH_PARTS=live,peer,cer,loss` chooses parts; without it all are run.
+//! `ASR_PARTS=live,peer,cer,loss` chooses parts; without it all are run.
 
 #[path = "../recognition/characters.rs"]
 mod characters;
@@ -44,7 +44,7 @@ const CLIPS: &str = "target/bench/clips";
 const LASTS: Duration = Duration::from_secs(50);
 /// The p95 that both sides must keep to sustain a number of calls.
 const SUSTAINED_S: f64 = 1.0;
-/// How many calls at once are measured; `XINQIAO_BENCH_CALLS=8,16` chooses others.
+/// How many calls at once are measured; `ASR_CALLS=8,16` chooses others.
 const LIVE: &str = "8,12,16,32";
 /// The peer is not asked for more calls than this.
 const MOST_PEER_CALLS: usize = 8;
@@ -64,13 +64,13 @@ fn main() -> Outcome<()> {
         }
     }
     let parts =
-        std::env::var("XINQIAO_BENCH_PARTS").unwrap_or_else(|_| "live,peer,cer,loss".into());
+        std::env::var("ASR_PARTS").unwrap_or_else(|_| "live,peer,cer,loss".into());
     let wanted = |part: &str| parts.split(',').any(|wanted| wanted == part);
     let mut metrics: Vec<(String, f64)> = Vec::new();
     let mut ours_sustained = 0;
     let recording = live::compose(Path::new(AUDIO), Path::new("target/bench/live"), LASTS)?;
     if wanted("live") {
-        let chosen = std::env::var("XINQIAO_BENCH_CALLS").unwrap_or_else(|_| LIVE.into());
+        let chosen = std::env::var("ASR_CALLS").unwrap_or_else(|_| LIVE.into());
         for calls in chosen.split(',').map(str::parse) {
             let calls = calls?;
             let measured = live::run(&recording, calls)?;
