@@ -63,8 +63,7 @@ fn main() -> Outcome<()> {
             return Ok(());
         }
     }
-    let parts =
-        std::env::var("ASR_PARTS").unwrap_or_else(|_| "live,peer,cer,loss".into());
+    let parts = std::env::var("ASR_PARTS").unwrap_or_else(|_| "live,peer,cer,loss".into());
     let wanted = |part: &str| parts.split(',').any(|wanted| wanted == part);
     let mut metrics: Vec<(String, f64)> = Vec::new();
     let mut ours_sustained = 0;
