@@ -175,6 +175,7 @@ async fn answered(
                 incoming,
                 source,
                 transport: Transport::Udp,
+                route: Vec::new(),
                 events,
                 commands,
             })

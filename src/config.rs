@@ -6,6 +6,7 @@
 pub mod delivery;
 mod media;
 mod recognition;
+pub mod telephony;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use self::telephony::{Admission, Extension, Registrar, Route, Sip, Telephony, Trunk};
 use delivery::{Grpc, LanguageModel, Webhook};
 pub use media::{Media, Sources, Srtp};
 pub use recognition::{Listening, Recognition};
@@ -51,14 +53,19 @@ pub struct Config {
     pub language_model: LanguageModel,
     /// Where calls are kept.
     pub store: Store,
-}
-
-/// Signalling.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sip {
-    /// UDP and TCP.
-    pub listen: SocketAddr,
+    /// Who is let in.
+    pub admission: Admission,
+    /// For how long extensions are registered.
+    pub registrar: Registrar,
+    /// The peers that bring and take calls; while there are none, anybody may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trunk: Vec<Trunk>,
+    /// The hotline's own phones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extension: Vec<Extension>,
+    /// Which calls go to whom; the others go to `operators.default`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<Route>,
 }
 
 /// Who answers.
@@ -122,14 +129,6 @@ pub struct Store {
 }
 
 const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
-
-impl Default for Sip {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((LOOPBACK, 5060)),
-        }
-    }
-}
 
 impl Default for Operators {
     fn default() -> Self {
@@ -233,6 +232,9 @@ impl Config {
                 why: why.to_owned(),
             })
         };
+        self.telephony()
+            .validate()
+            .or_else(|(key, value, why)| refuse(&key, value, &why))?;
         self.media.validate()?;
         if self.media_address().is_unspecified() {
             return refuse(
@@ -262,6 +264,19 @@ impl Config {
         self.ticketing.validate()?;
         self.webhook.validate()?;
         self.language_model.validate()
+    }
+
+    /// What is set about telephony.
+    #[must_use]
+    pub fn telephony(&self) -> Telephony<'_> {
+        Telephony {
+            sip: &self.sip,
+            admission: &self.admission,
+            registrar: &self.registrar,
+            trunks: &self.trunk,
+            extensions: &self.extension,
+            routes: &self.route,
+        }
     }
 
     /// The address that session descriptions name.
@@ -415,7 +430,9 @@ fn remedy(key: &str) -> &'static str {
         "operators.default" => "write e.g. sip:1001@192.0.2.20:5060",
         "recognition.model" => "`xinqiao models list` names the models",
         "recognition.language" => "write e.g. zh, yue, en or auto",
-        _ => "deploy/xinqiao.toml shows every key with its default",
+        _ => {
+            telephony::remedy(key).unwrap_or("deploy/xinqiao.toml shows every key with its default")
+        }
     }
 }
 
@@ -468,6 +485,78 @@ mod tests {
             assert!(text.contains(&format!("[{section}]")), "{section}");
             for key in keys.as_table().expect("sections").keys() {
                 assert!(text.contains(&format!("\n{key} = ")), "{section}.{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_about_telephony_is_named_with_a_remedy() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("xinqiao.toml");
+        let load = |text: &str| {
+            std::fs::write(&file, text).expect("written");
+            Config::load(Some(&file), &[])
+        };
+        let pbx =
+            "[[trunk]]\nname = \"pbx\"\nuri = \"sip:192.0.2.9\"\naddresses = [\"192.0.2.0/24\"]\n";
+        let phone = "[[extension]]\nname = \"1001\"\npassword = \"x\"\n";
+        let route = "[[route]]\npattern = \"0535\\\\d+\"\ntrunk = \"pbx\"\nto = [\"1001\", \"trunk:pbx/6000\", \"sip:q@h\"]\n";
+        let whole = format!("{pbx}{phone}{route}");
+        let config = load(&whole).expect("valid");
+        assert_eq!(
+            (config.trunk[0].options_s, config.trunk[0].trusted),
+            (30, true)
+        );
+        assert!(
+            !format!("{config:?}").contains("\"x\""),
+            "a password is shown"
+        );
+        for (from, to, parts) in [
+            (
+                "192.0.2.0/24",
+                "192.0.2.0/99",
+                ["trunk.addresses", "192.0.2.0/99", "e.g."],
+            ),
+            (
+                "name = \"1001\"",
+                "name = \"1002\"",
+                ["route.to", "1001", "trunk:pbx/6000"],
+            ),
+            (
+                "password = \"x\"",
+                "ha1_md5 = \"123\"",
+                ["extension.ha1", "1001", "32"],
+            ),
+            (
+                "trunk = \"pbx\"",
+                "trunk = \"pbx2\"",
+                ["route.trunk", "pbx2", "no such"],
+            ),
+            (
+                "0535",
+                "05(",
+                ["route.pattern", "05(", "an expression such as"],
+            ),
+            (
+                "pattern",
+                "called = \"1\"\npattern",
+                ["route.called", "exactly one", "12345"],
+            ),
+            (
+                "uri = \"sip:192.0.2.9\"",
+                "uri = \"192.0.2.9\"",
+                ["trunk.uri", "192.0.2.9", "sip:192"],
+            ),
+            (
+                "[[trunk]]",
+                "[sip]\nlistener = [{ listen = \"[::1]:5061\", transport = \"tls\" }]\n[[trunk]]",
+                ["sip.tls_certificate", "speaks tls", "/etc/"],
+            ),
+        ] {
+            let changed = whole.replace(from, to);
+            let said = load(&changed).expect_err(from).to_string();
+            for part in parts {
+                assert!(said.contains(part), "{part} in: {said}");
             }
         }
     }

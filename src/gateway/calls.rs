@@ -45,7 +45,7 @@ pub struct Calls {
     pub ports: PortPool,
     /// The address that session descriptions name.
     pub media_address: IpAddr,
-    /// The operator's URI.
+    /// The URI of the operator for calls that no route is for.
     pub operator: String,
     /// Whether audio is encrypted, and where it may come from.
     pub media: config::Media,

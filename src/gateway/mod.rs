@@ -9,6 +9,7 @@ pub mod ports;
 pub mod serve;
 mod server;
 pub mod sip;
+pub mod telephony;
 pub mod wav;
 
 pub use server::{ServeError, Services, bind, serve};

@@ -19,7 +19,8 @@ use super::keeper::Keeper;
 use super::outgoing::{delivery, desk, grpc_tls, language_model, webhook};
 use super::ports::PortPool;
 use super::server::{self, ServeError, Services};
-use super::sip::{BindError, SipConfig, SipEdge};
+use super::sip::{BindError, SipEdge};
+use super::telephony;
 use crate::config::{Config, Listening, Recognition};
 use crate::console::{self, Console};
 use crate::events::Bus;
@@ -194,13 +195,7 @@ impl Gateway {
         };
         let grpc_listener = listen("grpc.listen", config.grpc.listen).await?;
         let console_listener = listen("console.listen", config.console.listen).await?;
-        let sip_config = SipConfig {
-            // The call itself gives the phone up first.
-            ring: config.ring() + Duration::from_secs(5),
-            // One more than the call table takes, so that the table's refusal is the one that is given.
-            max_calls: config.calls.max + 1,
-            ..SipConfig::new(config.sip.listen)
-        };
+        let sip_config = telephony::sip_config(config);
         let (edge, accept) = SipEdge::bind(sip_config).await.map_err(StartError::Sip)?;
 
         let pool = if let Some(path) = path {
@@ -352,6 +347,9 @@ impl Gateway {
         ];
         let sip = edge.local_addr();
         readiness.set(State::Ready);
+        if config.trunk.is_empty() && !sip.ip().is_loopback() {
+            warn!("anybody may call: no [[trunk]] is set up");
+        }
         info!(%sip, %console, %grpc, workers = config.workers(), "the gateway is up");
         Ok(Self {
             sip,

@@ -2,13 +2,50 @@
 //!
 //! The stack itself, its sockets and its transactions live behind the adapter in `gateway/sip/`.
 
+pub mod digest;
+pub mod limits;
 pub mod multipart;
+pub mod registrar;
+pub mod route;
 pub mod sdp;
 pub mod siprec;
+pub mod trunk;
 
 pub use self::multipart::Body;
 use crate::private::Private;
 use crate::speech::Leg;
+
+/// What carries a peer's SIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A stream.
+    Tcp,
+    /// An encrypted stream.
+    Tls,
+}
+
+impl Transport {
+    /// Its name in Via and in URIs' parameters.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+
+    /// The port where it is expected (RFC 3261 §19.1.2).
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5_060,
+            Self::Tls => 5_061,
+        }
+    }
+}
 
 /// An incoming call, as the adapter understood its INVITE.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

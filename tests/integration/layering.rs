@@ -22,7 +22,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
         true,
         &["audio", "rtp", "sip", "speech", "transcript", "ticket"],
     ),
-    ("config", false, &[]),
+    ("config", false, &["sip"]),
     (
         "console",
         false,

@@ -115,7 +115,10 @@ impl Task {
         let setup = Setup {
             id: id.clone(),
             incoming: new.incoming.clone(),
-            operator: calls.operator.clone(),
+            operator: match new.route.first() {
+                Some(operator) => operator.clone(),
+                None => calls.operator.clone(),
+            },
             caller_media: named(&media[0]),
             operator_media: named(&media[1]),
             wall: SystemTime::now(),

@@ -60,6 +60,7 @@ impl Bridged {
             },
             source: phones[0].local_addr().expect("bound"),
             transport: Transport::Udp,
+            route: Vec::new(),
             events,
             commands,
         };

@@ -22,7 +22,8 @@ use super::ingress;
 use super::invite::{self, Invitation, Invited, Unreachable};
 use super::side::{Side, body, with_sdp};
 use super::sockets::Carried;
-use super::{CALL_QUEUE, InviteKey, NewCall, Shared, Transport, locked, wire};
+use super::ways;
+use super::{CALL_QUEUE, Extension, InviteKey, NewCall, Shared, THE_CALLED, Who, locked, wire};
 use crate::private::Private;
 use crate::sip::{Body, IncomingCall, SipCommand, SipEvent};
 use crate::speech::Leg;
@@ -62,6 +63,8 @@ struct Call {
     caller: Option<Side>,
     caller_answered: bool,
     operator: Operator,
+    /// Whom the rules name for this call, in the order to try them.
+    route: Vec<String>,
     hops: u8,
     /// Events on their way to the call.
     outbox: VecDeque<SipEvent>,
@@ -83,7 +86,7 @@ pub(super) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc
         return;
     };
     let (state_sender, states) = shared.layer.new_dialog_state_channel();
-    let contact = shared.contact(arrival.source, arrival.transport);
+    let contact = shared.contact("gateway", arrival.flow);
     let dialog =
         shared
             .layer
@@ -91,13 +94,13 @@ pub(super) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc
     let Ok(dialog) = dialog else {
         // No Contact to send requests to.
         locked(&shared.invites).remove(&key);
-        shared.complain("has no usable Contact", arrival.source);
+        shared.complain("has no usable Contact", arrival.flow.source);
         ingress::refuse(shared, request, StatusCode::BadRequest);
         return;
     };
-    let stream =
-        (arrival.transport == Transport::Tcp).then(|| Carried::new(shared, arrival.source));
-    let incoming = describe(&request.original, &key);
+    let stream = Carried::new(shared, arrival.flow);
+    let incoming = describe(shared, &request.original, &key, &arrival.who);
+    let route = route(shared, &incoming, &arrival.who);
     let without_offer = incoming.offer.is_none();
     let hops = request
         .original
@@ -110,8 +113,9 @@ pub(super) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc
     let (command_sender, commands) = mpsc::channel(CALL_QUEUE);
     let announced = calls.try_send(NewCall {
         incoming,
-        source: arrival.source,
-        transport: arrival.transport,
+        source: arrival.flow.source,
+        transport: arrival.flow.transport,
+        route: route.clone(),
         events: event_receiver,
         commands: command_sender,
     });
@@ -128,6 +132,7 @@ pub(super) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc
         caller: Some(Side::new(dialog, states, without_offer, stream)),
         caller_answered: false,
         operator: Operator::None,
+        route,
         hops,
         outbox: VecDeque::new(),
         events,
@@ -152,6 +157,7 @@ pub(super) fn place(
         caller: None,
         caller_answered: false,
         operator: Operator::None,
+        route: Vec::new(),
         hops: MAX_FORWARDS,
         outbox: VecDeque::new(),
         events,
@@ -171,7 +177,28 @@ fn key_of(request: &Request) -> Option<InviteKey> {
     Some((id.call_id, id.remote_tag, number))
 }
 
-fn describe(request: &Request, key: &InviteKey) -> IncomingCall {
+/// Whom the rules name: an extension that was called by one, or what is configured.
+fn route(shared: &Shared, incoming: &IncomingCall, who: &Who) -> Vec<String> {
+    let config = &shared.config;
+    let extensions = &config.extensions;
+    let is_extension = |extension: &Extension| extension.name == incoming.called;
+    if matches!(who, Who::Extension(_)) && extensions.iter().any(is_extension) {
+        return vec![format!("sip:{}@{}", incoming.called, config.realm)];
+    }
+    let chosen = config
+        .routes
+        .choose(&incoming.called, incoming.trunk.as_deref());
+    // Only what is plainly a number or a name is put into a URI of ours.
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "+*#.-_".contains(letter);
+    let is_plain = !incoming.called.is_empty() && incoming.called.chars().all(plain);
+    let chosen = chosen.unwrap_or_default().iter();
+    chosen
+        .filter(|uri| is_plain || !uri.contains(THE_CALLED))
+        .map(|uri| uri.replace(THE_CALLED, &incoming.called))
+        .collect()
+}
+
+fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> IncomingCall {
     let lines: Vec<String> = request.headers.iter().map(ToString::to_string).collect();
     let all = |name: &'static str| {
         lines.iter().filter_map(move |line| {
@@ -191,14 +218,43 @@ fn describe(request: &Request, key: &InviteKey) -> IncomingCall {
         content_type: header("Content-Type").unwrap_or_default().to_owned(),
         bytes: request.body.clone(),
     });
+    let trunk = match who {
+        Who::Trunk(index) => Some(&shared.config.trunks[*index]),
+        Who::Anybody | Who::Extension(_) => None,
+    };
+    // What others assert about a caller counts if they may assert it.
+    let trusted = match who {
+        Who::Anybody => true,
+        Who::Trunk(_) => trunk.is_some_and(|trunk| trunk.trusted),
+        Who::Extension(_) => false,
+    };
+    let asserted = |name| {
+        all(name)
+            .flat_map(wire::items)
+            .filter(|_| trusted)
+            .filter_map(wire::user)
+    };
+    // The first diversion is the last that Diversion lists, and the first that History-Info does (if anything follows).
+    let history: Vec<String> = asserted("History-Info").collect();
+    let diverted_from = asserted("Diversion")
+        .last()
+        .or_else(|| (history.len() > 1).then(|| history[0].clone()));
+    let called = match request.uri.user() {
+        Some(user) if !user.is_empty() => user.to_owned(),
+        // A PBX may call the place where we registered.
+        _ => header("To").and_then(wire::user).unwrap_or_default(),
+    };
     IncomingCall {
         sip_call_id: key.0.clone(),
-        caller_number: header("P-Asserted-Identity")
-            .and_then(wire::user)
-            .or_else(|| wire::user(from))
-            .map(Private::new),
+        caller_number: match who {
+            Who::Extension(name) => Some(name.clone()),
+            _ => asserted("P-Asserted-Identity")
+                .next()
+                .or_else(|| wire::user(from)),
+        }
+        .map(Private::new),
         caller_display: wire::display_name(from).map(Private::new),
-        called: request.uri.user().unwrap_or_default().to_owned(),
+        called,
         // The ingress has refused what cannot be cut.
         offer: content
             .as_ref()
@@ -206,8 +262,8 @@ fn describe(request: &Request, key: &InviteKey) -> IncomingCall {
         body: content,
         requires: tokens("Require"),
         supports: tokens("Supported"),
-        trunk: None,
-        diverted_from: None,
+        trunk: trunk.map(|trunk| trunk.name.clone()),
+        diverted_from: diverted_from.map(Private::new),
         user_to_user: header("User-to-User").map(Private::from),
     }
 }
@@ -493,18 +549,33 @@ impl Call {
             return;
         }
         self.begun = true;
-        let Some(callee) = invite::operator_uri(to) else {
+        let mut callees: Vec<_> = std::iter::once(to)
+            .chain(
+                self.route
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|other| *other != to),
+            )
+            .filter_map(ways::sip_uri)
+            .collect();
+        // Of a call that the rules do not know, only the one that is asked for.
+        if self.route.first().is_none_or(|first| first != to) {
+            callees.truncate(1);
+        }
+        if ways::sip_uri(to).is_none() {
             return self.tell(SipEvent::OperatorRejected {
                 status: 416,
                 reason: "the operator's address is no sip: URI".to_owned(),
             });
-        };
+        }
+        let patience = self.shared.config.operator_reply
+            + self.shared.config.hop_reply * (callees.len() as u32 - 1);
         let (state_sender, states) = self.shared.layer.new_dialog_state_channel();
         let heard = Arc::new(AtomicBool::new(false));
         let invitation = self.shared.tasks.spawn(invite::invite(
             self.shared.clone(),
             Invitation {
-                callee,
+                callees,
                 number,
                 offer,
                 hops: self.hops,
@@ -515,7 +586,7 @@ impl Call {
         self.operator = Operator::Inviting {
             invitation,
             states,
-            deadline: Instant::now() + self.shared.config.operator_reply,
+            deadline: Instant::now() + patience,
             heard,
         };
     }

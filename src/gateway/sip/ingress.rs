@@ -6,45 +6,59 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog::Dialog;
-use rsipstack::sip::{
-    HeadersExt, Method, Request, SipMessage, StatusCode, Transport as SipTransport,
-};
+use rsipstack::sip::{HeadersExt, Method, Request, SipMessage, StatusCode};
 use rsipstack::transaction::TransactionReceiver;
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
 use rsipstack::transaction::transaction::Transaction;
 use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc;
 
+use super::admission::Admitted;
 use super::wire::{self, Message, Start};
-use super::{Arrival, InviteKey, NewCall, Shared, Transport, call, grammar, locked};
+use super::{Arrival, InviteKey, NewCall, Shared, call, enrol, grammar, kind_of, locked};
+use crate::sip::digest::Challenge;
+use crate::sip::registrar::Flow;
 
 /// The extensions that a request may demand of us (RFC 3261 §8.2.2.3).
 const UNDERSTOOD: [&str; 1] = ["siprec"];
 /// The bodies that are read.
 const ACCEPT: &str = "application/sdp, multipart/mixed";
 
+/// The name of an algorithm as RFC 8760 has it, and as the stack has it.
+pub(super) const SHA_256: &str = "algorithm=SHA-256";
+pub(super) const STACK_SHA_256: &str = "algorithm=SHA256";
+
 /// Status and headers of an answer without the stack.
-type Answer = (u16, Vec<(&'static str, String)>);
+pub(super) type Answer = (u16, Vec<(&'static str, String)>);
 
 impl Shared {
     /// Hands a sound message to the stack, or returns the answer that it gets instead.
     pub(super) async fn receive(
-        &self,
-        message: Message,
+        self: &Arc<Self>,
+        mut message: Message,
         connection: SipConnection,
-        source: SocketAddr,
-        transport: Transport,
+        flow: Flow,
+        listener: usize,
     ) -> Option<Vec<u8>> {
-        let kind = match transport {
-            Transport::Udp => SipTransport::Udp,
-            Transport::Tcp => SipTransport::Tcp,
-        };
-        if let Some(answer) = screen(&message) {
+        let source = flow.source;
+        let kind = kind_of(flow.transport);
+        let now = Instant::now();
+        if message.method().is_some() && !self.admission.hears(now, &message, source.ip()) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        if let Some(answer) = self.screen(&message) {
             return self.refuse(&message, &answer, source);
         }
+        if message.method() == Some("REGISTER") {
+            return enrol::register(self, &message, flow, listener, now);
+        }
+        message.mend_contact(source);
+        simplify_challenges(&mut message);
         let parsed = SipMessage::try_from(message.to_bytes().as_slice())
             .ok()
             .and_then(|parsed| SipConnection::update_msg_received(parsed, source, kind).ok());
@@ -55,8 +69,9 @@ impl Shared {
         if let SipMessage::Request(request) = &parsed
             && !matches!(request.method, Method::Ack | Method::Cancel)
             && !self.is_under_way(request)
-            && let Some(answer) = self.screen_first(&message, source, transport)
+            && let Some(refused) = self.screen_first(&message, flow, listener)
         {
+            let answer = refused?;
             return self.refuse(&message, &answer, source);
         }
         let from = SipAddr::new(kind, source.into());
@@ -71,7 +86,13 @@ impl Shared {
         None
     }
 
-    fn refuse(&self, message: &Message, answer: &Answer, source: SocketAddr) -> Option<Vec<u8>> {
+    /// The bytes of an answer, which is counted if it refuses.
+    pub(super) fn refuse(
+        &self,
+        message: &Message,
+        answer: &Answer,
+        source: SocketAddr,
+    ) -> Option<Vec<u8>> {
         let (status, headers) = answer;
         if *status != 200 {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -91,15 +112,14 @@ impl Shared {
         })
     }
 
-    /// What a request gets that would open a transaction, if it may not.
+    /// What a request gets that would open a transaction, if it may not; `Some(None)` is silence.
+    #[allow(clippy::option_option)]
     fn screen_first(
         &self,
         message: &Message,
-        source: SocketAddr,
-        transport: Transport,
-    ) -> Option<Answer> {
-        let is_invite =
-            matches!(&message.start, Start::Request { method, .. } if method == "INVITE");
+        flow: Flow,
+        listener: usize,
+    ) -> Option<Option<Answer>> {
         match message.header("To").and_then(wire::tag) {
             Some(tag) => {
                 let id = DialogId {
@@ -107,86 +127,123 @@ impl Shared {
                     local_tag: tag.to_owned(),
                     remote_tag: message.header("From").and_then(wire::tag)?.to_owned(),
                 };
-                self.layer.get_dialog(&id).is_none().then(|| (481, vec![]))
+                let unknown = self.layer.get_dialog(&id).is_none();
+                unknown.then(|| Some((481, vec![])))
             }
-            None if is_invite => self.screen_new_call(message, source, transport),
+            None if message.method() == Some("INVITE") => {
+                self.screen_new_call(message, flow, listener)
+            }
             // Outside of a dialog there is nothing to end or to change.
-            None => Some((481, vec![])),
+            None => Some(Some((481, vec![]))),
         }
     }
 
+    #[allow(clippy::option_option)]
     fn screen_new_call(
         &self,
         message: &Message,
-        source: SocketAddr,
-        transport: Transport,
-    ) -> Option<Answer> {
+        flow: Flow,
+        listener: usize,
+    ) -> Option<Option<Answer>> {
         let key = key_of(message)?;
         let branch = message.branch().unwrap_or_default();
-        let mut invites = locked(&self.invites);
-        if let Some(known) = invites.get(&key) {
+        if let Some(known) = locked(&self.invites).get(&key) {
             // The same request over another path is a loop or a fork that met again (RFC 3261 §8.2.2.2).
-            return (known.branch != branch).then(|| (482, vec![]));
+            return (known.branch != branch).then(|| Some((482, vec![])));
         }
         // The next hop would get one less (RFC 7332).
         if message.header("Max-Forwards") == Some("0") {
-            return Some((483, vec![]));
+            return Some(Some((483, vec![])));
         }
+        // Strangers first: they are told nothing, not even how busy we are.
+        let who = match self.admission.admit(Instant::now(), message, flow) {
+            Admitted::As(who) => who,
+            Admitted::Not(answer) => return Some(Some(answer)),
+            Admitted::Dropped => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                return Some(None);
+            }
+        };
+        let mut invites = locked(&self.invites);
         if !self.accepting.load(Ordering::Relaxed) || invites.len() >= self.config.max_calls {
-            let later = self.config.retry_after.to_string();
-            return Some((503, vec![("Retry-After", later)]));
+            return Some(Some(self.later()));
         }
         invites.insert(
             key,
             Arrival {
                 branch: branch.to_owned(),
-                source,
-                transport,
+                flow,
+                who,
             },
         );
+        drop(invites);
+        self.addresses
+            .remember(flow.source, flow.transport, listener);
         None
+    }
+
+    fn later(&self) -> Answer {
+        let later = self.config.retry_after.to_string();
+        (503, vec![("Retry-After", later)])
+    }
+
+    /// What any request gets that no part of us serves: status and headers.
+    fn screen(&self, message: &Message) -> Option<Answer> {
+        let method = message.method()?;
+        let allow = ("Allow", wire::ALLOW.to_owned());
+        let accept = ("Accept", ACCEPT.to_owned());
+        match method {
+            "ACK" | "CANCEL" => return None,
+            "INVITE" | "BYE" | "UPDATE" | "OPTIONS" => {}
+            "REGISTER" if !self.config.extensions.is_empty() => {}
+            _ => return Some((405, vec![allow])),
+        }
+        if grammar::is_broken(message) {
+            return Some((400, vec![]));
+        }
+        if grammar::is_foreign(message) {
+            return Some((416, vec![]));
+        }
+        if method == "INVITE" && grammar::refuses_descriptions(message) {
+            return Some((406, vec![accept]));
+        }
+        let unknown: Vec<_> = message
+            .tokens("Require")
+            .filter(|tag| !UNDERSTOOD.contains(&tag.as_str()))
+            .collect();
+        if !unknown.is_empty() {
+            return Some((420, vec![("Unsupported", unknown.join(", "))]));
+        }
+        if method == "OPTIONS" {
+            // Who asks whether we live sends his calls elsewhere while we drain.
+            return Some(if self.accepting.load(Ordering::Relaxed) {
+                (200, vec![allow, accept])
+            } else {
+                self.later()
+            });
+        }
+        let body = message.to_body()?;
+        match body.media_type().as_str() {
+            "application/sdp" => None,
+            "multipart/mixed" => {
+                let broken = body.description().err()?;
+                Some((broken.status(), vec![]))
+            }
+            _ => Some((415, vec![accept])),
+        }
     }
 }
 
-/// What any request gets that no part of us serves: status and headers.
-fn screen(message: &Message) -> Option<Answer> {
-    let Start::Request { method, .. } = &message.start else {
-        return None;
-    };
-    let allow = ("Allow", wire::ALLOW.to_owned());
-    let accept = ("Accept", ACCEPT.to_owned());
-    match method.as_str() {
-        "ACK" | "CANCEL" => return None,
-        "INVITE" | "BYE" | "UPDATE" | "OPTIONS" => {}
-        _ => return Some((405, vec![allow])),
+/// Leaves the stack the one challenge that it can answer: it takes the first of several, whatever its algorithm, and
+/// spells SHA-256 in its own way.
+fn simplify_challenges(message: &mut Message) {
+    if !matches!(message.start, Start::Response { status: 401 | 407 }) {
+        return;
     }
-    if grammar::is_broken(message) {
-        return Some((400, vec![]));
-    }
-    if grammar::is_foreign(message) {
-        return Some((416, vec![]));
-    }
-    if method == "INVITE" && grammar::refuses_descriptions(message) {
-        return Some((406, vec![accept]));
-    }
-    let unknown: Vec<_> = message
-        .tokens("Require")
-        .filter(|tag| !UNDERSTOOD.contains(&tag.as_str()))
-        .collect();
-    if !unknown.is_empty() {
-        return Some((420, vec![("Unsupported", unknown.join(", "))]));
-    }
-    if method == "OPTIONS" {
-        return Some((200, vec![allow, accept]));
-    }
-    let body = message.to_body()?;
-    match body.media_type().as_str() {
-        "application/sdp" => None,
-        "multipart/mixed" => {
-            let broken = body.description().err()?;
-            Some((broken.status(), vec![]))
+    for name in ["WWW-Authenticate", "Proxy-Authenticate"] {
+        if let Some(best) = Challenge::best(message.all(name)) {
+            message.replace(name, vec![best.to_string().replace(SHA_256, STACK_SHA_256)]);
         }
-        _ => Some((415, vec![accept])),
     }
 }
 

@@ -1,30 +1,28 @@
-//! The way to the operator's phone: from its URI to the final answer of our INVITE.
+//! The way to the operator's phone: from whom to invite to the final answer of our INVITE.
 
 use std::future::pending;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rsipstack::dialog::authenticate::Credential;
 use rsipstack::dialog::dialog::DialogStateSender;
 use rsipstack::dialog::invitation::InviteOption;
 use rsipstack::dialog::invite_dialog::InviteDialog;
-use rsipstack::sip::uri::ParamsExt;
-use rsipstack::sip::{Auth, Header, Host, Response, Scheme, Transport as SipTransport, Uri};
+use rsipstack::sip::{Auth, Header, HostWithPort, Response, Scheme, Uri};
 use rsipstack::transport::SipAddr;
-use tokio::time::timeout;
 
 use super::sockets::{self, Carried};
-use super::{Shared, Transport, local_address_for, wire};
+use super::ways::Way;
+use super::{Shared, Transport, kind_of, local_address_for, wire};
 use crate::private::Private;
-
-/// How long looking up the operator's host may take.
-const LOOKUP_TIME: Duration = Duration::from_secs(4);
 
 /// Whom to invite to what.
 pub(super) struct Invitation {
-    pub callee: Uri,
+    /// In the order to try them.
+    pub callees: Vec<Uri>,
     pub number: Option<Private<String>>,
     pub offer: String,
     /// Max-Forwards.
@@ -44,8 +42,10 @@ pub(super) struct Unreachable {
     pub reason: String,
 }
 
-/// Invites and waits for the final answer; the stack cancels the INVITE when this is dropped.
+/// Invites one after the other until somebody answers, and waits for the final answer; the stack cancels the INVITE
+/// when this is dropped.
 ///
+/// Another address of the same callee is tried when one does not work, another callee when he does not take the call.
 /// `heard` is set by the caller of this when the phone has answered anything.
 pub(super) async fn invite(
     shared: Arc<Shared>,
@@ -53,61 +53,129 @@ pub(super) async fn invite(
     heard: Arc<AtomicBool>,
     states: DialogStateSender,
 ) -> Result<Invited, Unreachable> {
-    let (peer, transport) = locate(&invitation.callee).await?;
-    let stream = match transport {
-        Transport::Udp => None,
-        Transport::Tcp => {
-            let carried = Carried::new(&shared, peer);
-            sockets::connect(&shared, peer)
-                .await
-                .map_err(|error| Unreachable {
-                    status: 503,
-                    reason: format!("{peer} over TCP: {error}"),
-                })?;
-            Some(carried)
+    let mut last = Err(Unreachable {
+        status: 404,
+        reason: "nobody is named for this call".to_owned(),
+    });
+    let callees = invitation.callees.len();
+    for (index, callee) in invitation.callees.iter().enumerate() {
+        let ways = match shared.ways(callee).await {
+            Ok(ways) => ways,
+            Err(unreachable) => {
+                last = Err(unreachable);
+                continue;
+            }
+        };
+        let count = ways.len();
+        for (way_index, way) in ways.into_iter().enumerate() {
+            heard.store(false, Ordering::Relaxed);
+            let is_last = index + 1 == callees && way_index + 1 == count;
+            let patience = (!is_last).then_some(shared.config.hop_reply);
+            let invited = invite_over(&shared, &invitation, way, patience, &heard, &states).await;
+            let status = status_of(&invited);
+            last = invited;
+            if !is_worth_another_address(status) {
+                break;
+            }
         }
-    };
-    let option = invitation.option(&shared, peer, transport);
+        if !is_worth_another_callee(status_of(&last)) {
+            break;
+        }
+    }
+    last
+}
+
+fn status_of(invited: &Result<Invited, Unreachable>) -> u16 {
+    match invited {
+        Ok(invited) => invited
+            .response
+            .as_ref()
+            .map_or(408, |response| response.status_code.code()),
+        Err(unreachable) => unreachable.status,
+    }
+}
+
+/// The server there does not work, and another may (RFC 3263 §4.3).
+const fn is_worth_another_address(status: u16) -> bool {
+    matches!(status, 408 | 500 | 502..=504)
+}
+
+/// He does not take the call, and does not forbid that another does (RFC 3261 §21.6).
+const fn is_worth_another_callee(status: u16) -> bool {
+    matches!(status, 400..=486 | 488..=599)
+}
+
+async fn invite_over(
+    shared: &Arc<Shared>,
+    invitation: &Invitation,
+    way: Way,
+    patience: Option<Duration>,
+    heard: &AtomicBool,
+    states: &DialogStateSender,
+) -> Result<Invited, Unreachable> {
+    let flow = way.flow;
+    let peer = flow.source;
+    let stream = Carried::new(shared, flow);
+    sockets::connect(shared, flow, &way.host)
+        .await
+        .map_err(|error| Unreachable {
+            status: 503,
+            reason: format!("{peer} over {}: {error}", flow.transport.token()),
+        })?;
+    let option = invitation.option(shared, way);
     tokio::select! {
-        invited = shared.layer.do_invite(option, states) => match invited {
+        invited = shared.layer.do_invite(option, states.clone()) => match invited {
             Ok((dialog, response)) => Ok(Invited { dialog, response, stream }),
             Err(_) => Err(Unreachable {
                 status: 500,
                 reason: "the stack could not bring the INVITE to an end".to_owned(),
             }),
         },
-        () = is_closed(peer, shared.config.t1 * 2, &heard), if transport == Transport::Udp => {
+        () = is_closed(peer, shared.config.t1 * 2, heard), if flow.transport == Transport::Udp => {
             Err(Unreachable {
                 status: 503,
                 reason: format!("nothing listens at {peer}"),
             })
         }
+        () = is_silent(patience, heard) => Err(Unreachable {
+            status: 408,
+            reason: format!("{peer} does not answer"),
+        }),
     }
 }
 
 impl Invitation {
-    fn option(self, shared: &Shared, peer: SocketAddr, transport: Transport) -> InviteOption {
+    fn option(&self, shared: &Shared, way: Way) -> InviteOption {
+        let peer = way.flow.source;
+        let host = way
+            .domain
+            .as_deref()
+            .and_then(|domain| HostWithPort::try_from(domain).ok())
+            .unwrap_or_else(|| local_address_for(peer.ip()).into());
         let caller = Uri {
             scheme: Some(Scheme::Sip),
             auth: Some(Auth {
                 user: self
                     .number
-                    .map_or_else(|| "anonymous".to_owned(), Private::into_inner),
+                    .as_ref()
+                    .map_or_else(|| "anonymous".to_owned(), |number| number.reveal().clone()),
                 password: None,
             }),
-            host_with_port: local_address_for(peer.ip()).into(),
+            host_with_port: host,
             ..Uri::default()
-        };
-        let kind = match transport {
-            Transport::Udp => SipTransport::Udp,
-            Transport::Tcp => SipTransport::Tcp,
         };
         InviteOption {
             caller,
-            callee: self.callee,
-            destination: Some(SipAddr::new(kind, peer.into())),
-            offer: Some(self.offer.into_bytes()),
-            contact: shared.contact(peer, transport),
+            callee: way.uri,
+            destination: Some(SipAddr::new(kind_of(way.flow.transport), peer.into())),
+            offer: Some(self.offer.clone().into_bytes()),
+            contact: shared.contact("gateway", way.flow),
+            credential: way.login.map(|(username, password)| Credential {
+                username,
+                password,
+                ..Credential::default()
+            }),
+            route_set: way.routes,
             headers: Some(vec![
                 Header::MaxForwards(u32::from(self.hops).into()),
                 Header::Allow(wire::ALLOW.into()),
@@ -117,33 +185,15 @@ impl Invitation {
     }
 }
 
-/// Where a URI leads: its address, or that of its host.
-async fn locate(uri: &Uri) -> Result<(SocketAddr, Transport), Unreachable> {
-    let transport = match uri.transport() {
-        None | Some(SipTransport::Udp) => Transport::Udp,
-        Some(SipTransport::Tcp) => Transport::Tcp,
-        Some(other) => {
-            return Err(Unreachable {
-                status: 416,
-                reason: format!("the operator's transport {other} is neither udp nor tcp"),
-            });
+/// Ends when the peer has answered nothing for so long; never, if it may take its time.
+async fn is_silent(patience: Option<Duration>, heard: &AtomicBool) {
+    if let Some(patience) = patience {
+        tokio::time::sleep(patience).await;
+        if !heard.load(Ordering::Relaxed) {
+            return;
         }
-    };
-    let port = uri.host_with_port.port.map_or(5060, |port| port.value());
-    let host = match &uri.host_with_port.host {
-        Host::IpAddr(ip) => return Ok((SocketAddr::new(*ip, port), transport)),
-        Host::Domain(name) => name.to_string(),
-    };
-    let found = timeout(LOOKUP_TIME, tokio::net::lookup_host((host.as_str(), port))).await;
-    found
-        .ok()
-        .and_then(Result::ok)
-        .and_then(|mut addresses| addresses.next())
-        .map(|address| (address, transport))
-        .ok_or_else(|| Unreachable {
-            status: 503,
-            reason: format!("the operator's host {host} cannot be looked up"),
-        })
+    }
+    pending::<()>().await;
 }
 
 /// Ends when the peer's machine says that nothing listens there; a socket for many peers is not told (RFC 1122 §4.1.3).
@@ -166,23 +216,4 @@ async fn is_closed(peer: SocketAddr, silence: Duration, heard: &AtomicBool) {
         }
     }
     pending::<()>().await;
-}
-
-/// The address of this machine from which a `sip:` URI is reached.
-///
-/// # Errors
-/// What is wrong with the URI or its host.
-pub async fn local_address_towards(uri: &str) -> Result<IpAddr, String> {
-    let uri = operator_uri(uri).ok_or("it is no sip: URI")?;
-    let (peer, _) = locate(&uri)
-        .await
-        .map_err(|unreachable| unreachable.reason)?;
-    Ok(local_address_for(peer.ip()))
-}
-
-/// A `sip:` URI.
-pub(super) fn operator_uri(text: &str) -> Option<Uri> {
-    Uri::try_from(text)
-        .ok()
-        .filter(|uri| uri.scheme == Some(Scheme::Sip))
 }

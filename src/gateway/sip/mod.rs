@@ -1,21 +1,30 @@
 //! The SIP edge: `rsipstack` behind our own sockets, turned into the typed events and commands of [`crate::sip`].
 //!
 //! ```text
-//! UDP datagram ─┐                    ┌─ stateless answer: 400 405 415 420 481 482 483 503 505, OPTIONS
-//! TCP stream ───┴► wire ─► ingress ──┤
-//!                                    └─► stack: transactions, dialogs ─► one task a call ◄─► the call
+//! UDP datagram ──┐                    ┌─ stateless answer: 400 401 405 413 415 420 481 482 483 503 505 513, OPTIONS
+//! TCP/TLS stream ┴► wire ─► ingress ──┼─► REGISTER of an extension ─► bindings
+//!                                     └─► stack: transactions, dialogs ─► one task a call ◄─► the call
 //! ```
-//! - `wire` cuts, repairs and checks bytes; `sockets` owns UDP and TCP; `ingress` decides what the stack sees;
-//!   `call` drives the two dialogs of one call, each a `side`; `invite` finds the way to the operator's phone.
+//! - `wire` cuts, repairs and checks bytes; `listen` takes the addresses, `sockets` owns them and `tls` the certificates;
+//!   `admission` knows who may do what; `ingress` decides what the stack sees; `enrol` serves the extensions' REGISTER.
+//! - `call` drives the two dialogs of one call, each a `side`; `ways` leads from a URI to the addresses to try, `invite`
+//!   tries them; `trunks` asks the trunks whether they live, and registers with those that want it.
 //! - The stack writes every message to the log. It runs on threads of its own whose log is switched off; what this
 //!   edge has to say goes to the log of the program explicitly, and never holds a number or a name.
 
+mod admission;
 mod call;
+mod config;
+mod enrol;
 mod grammar;
 mod ingress;
 mod invite;
+mod listen;
 mod side;
 mod sockets;
+mod tls;
+mod trunks;
+mod ways;
 mod wire;
 
 #[cfg(test)]
@@ -31,16 +40,26 @@ use std::time::{Duration, Instant};
 
 use rsipstack::EndpointBuilder;
 use rsipstack::dialog::dialog_layer::DialogLayer;
-use rsipstack::sip::{Header, Param, Scheme, SipMessage, Transport as SipTransport, Uri};
+use rsipstack::sip::{
+    Header, HostWithPort, Param, Scheme, SipMessage, Transport as SipTransport, Uri,
+};
 use rsipstack::transaction::endpoint::{EndpointInnerRef, EndpointOption, MessageInspector};
-use rsipstack::transport::udp::UdpConnection;
 use rsipstack::transport::{SipAddr, TransportLayer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Dispatch;
 
-pub use self::invite::local_address_towards;
+use self::admission::{Admission, Who};
+pub use self::config::{BindError, Extension, Listener, SipConfig, Trunk};
+use self::listen::{Addresses, Taken};
+use self::sockets::Datagrams;
+use self::tls::Tls;
+pub use self::tls::{TlsError, TlsFiles};
+pub use self::trunks::TrunkState;
+pub use self::ways::local_address_towards;
+pub use crate::sip::Transport;
+use crate::sip::registrar::{Flow, Registrar};
 use crate::sip::{IncomingCall, SipCommand, SipEvent};
 
 /// Calls that wait for the gateway to take them; past it 503.
@@ -50,95 +69,8 @@ const CALL_QUEUE: usize = 32;
 /// How long running dialogs have for their BYE when the edge closes.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
-/// How the edge listens, and its times.
-#[derive(Clone, Debug)]
-pub struct SipConfig {
-    /// UDP and TCP address; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// The User-Agent header.
-    pub user_agent: String,
-    /// RFC 3261's T1, the estimate of a round trip; a transaction is given up after 64 of them.
-    pub t1: Duration,
-    /// How long the operator's phone may leave our INVITE without any answer; then 408.
-    pub operator_reply: Duration,
-    /// How long the operator's phone may ring; then 408.
-    pub ring: Duration,
-    /// Calls at a time; past it a new INVITE gets 503.
-    pub max_calls: usize,
-    /// TCP connections at a time; past it they are closed at once.
-    pub max_connections: usize,
-    /// A TCP connection that brings nothing for so long, and carries no call, is closed.
-    pub tcp_idle: Duration,
-    /// The Retry-After of every 503, in seconds.
-    pub retry_after: u32,
-}
-
-impl SipConfig {
-    /// The usual values for `listen`.
-    #[must_use]
-    pub fn new(listen: SocketAddr) -> Self {
-        Self {
-            listen,
-            user_agent: concat!("xinqiao/", env!("CARGO_PKG_VERSION")).to_owned(),
-            t1: Duration::from_millis(500),
-            operator_reply: Duration::from_secs(5),
-            ring: Duration::from_mins(1),
-            max_calls: 1_000,
-            max_connections: 1_000,
-            tcp_idle: Duration::from_mins(5),
-            retry_after: 10,
-        }
-    }
-}
-
-/// Why the edge does not start.
-#[derive(Debug)]
-pub enum BindError {
-    /// The address cannot be listened on.
-    Address {
-        /// Which, with its transport.
-        address: String,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The threads of the stack cannot be started.
-    Threads(io::Error),
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "sip address {address} is in use by another program; stop that one or set another with --set sip.listen=ADDRESS:PORT"
-                )
-            }
-            Self::Address { address, source } => write!(
-                f,
-                "cannot listen on sip address {address}: {source}; set another with --set sip.listen=ADDRESS:PORT"
-            ),
-            Self::Threads(source) => write!(f, "cannot start the sip threads: {source}"),
-        }
-    }
-}
-
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Address { source, .. } | Self::Threads(source) => Some(source),
-        }
-    }
-}
-
-/// What carries a peer's SIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// A stream.
-    Tcp,
-}
+/// Stands in a route's URI for the number that was called; no number has it.
+pub const THE_CALLED: &str = "*called*";
 
 /// A call that arrived; dropping it, or either channel, ends it.
 #[derive(Debug)]
@@ -149,6 +81,8 @@ pub struct NewCall {
     pub source: SocketAddr,
     /// What carried it.
     pub transport: Transport,
+    /// Whom to invite, as SIP URIs in the order to try them; empty when no rule says so.
+    pub route: Vec<String>,
     /// What happens; `None` when both legs have ended.
     pub events: mpsc::Receiver<SipEvent>,
     /// What to do.
@@ -173,8 +107,10 @@ pub struct SipCounts {
     pub dialogs: usize,
     /// Transactions that the stack keeps, with the finished ones that absorb retransmissions for 64 T1.
     pub transactions: usize,
-    /// TCP connections.
+    /// TCP and TLS connections.
     pub connections: usize,
+    /// Places where extensions are registered.
+    pub registered: usize,
     /// Tasks of all kinds.
     pub tasks: usize,
     /// Packets and streams dropped as malformed, since the start.
@@ -196,25 +132,32 @@ type InviteKey = (String, String, u32);
 #[derive(Clone, Debug)]
 struct Arrival {
     branch: String,
-    source: SocketAddr,
-    transport: Transport,
+    flow: Flow,
+    who: Who,
 }
 
 /// What all tasks of the edge share.
 struct Shared {
     config: SipConfig,
-    local: SocketAddr,
+    addresses: Arc<Addresses>,
+    tls: Tls,
+    admission: Admission,
     endpoint: EndpointInnerRef,
     layer: Arc<DialogLayer>,
-    udp: UdpConnection,
-    socket: sockets::SendOnly,
+    datagrams: Datagrams,
+    registrar: Mutex<Registrar>,
+    /// Answers to REGISTER, for their retransmissions.
+    enrolled: Mutex<enrol::Answers>,
+    lines: Vec<trunks::Line>,
     accepting: AtomicBool,
     /// The INVITEs whose calls run.
     invites: Mutex<HashMap<InviteKey, Arrival>>,
-    /// Streams that we opened, by peer.
-    streams: Mutex<HashMap<SocketAddr, CancellationToken>>,
-    /// How many calls each stream carries, by peer.
-    carried: Mutex<HashMap<SocketAddr, usize>>,
+    /// The streams; cancelled when they are closed.
+    streams: Mutex<HashMap<Flow, CancellationToken>>,
+    /// How many calls each stream carries.
+    carried: Mutex<HashMap<Flow, usize>>,
+    /// How many streams each address has.
+    sources: Mutex<HashMap<IpAddr, usize>>,
     calls: AtomicUsize,
     connections: AtomicUsize,
     malformed: AtomicU64,
@@ -230,12 +173,17 @@ struct Shared {
 }
 
 impl SipEdge {
-    /// Takes the address over UDP and TCP and starts the stack.
+    /// Takes the addresses and starts the stack.
     ///
     /// # Errors
     /// [`BindError`] with the remedy.
     pub async fn bind(config: SipConfig) -> Result<(Self, mpsc::Receiver<NewCall>), BindError> {
-        let (udp, tcp, local) = sockets::bind(config.listen)?;
+        let tls = Tls::load(config.tls.clone()).map_err(BindError::Tls)?;
+        let speaks_tls = |listener: &Listener| listener.transport == Transport::Tls;
+        if config.listeners.iter().any(speaks_tls) && tls.acceptor().is_none() {
+            return Err(BindError::Tls(TlsError::NoCertificate));
+        }
+        let (taken, addresses) = listen::bind(&config.listeners)?;
         let log = tracing::dispatcher::get_default(Clone::clone);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -248,7 +196,7 @@ impl SipEdge {
             .build()
             .map_err(BindError::Threads)?;
         let (calls, new_calls) = mpsc::channel(NEW_CALLS);
-        let started = runtime.spawn(Shared::start(config, udp, tcp, local, log, calls));
+        let started = runtime.spawn(Shared::start(config, tls, taken, addresses, log, calls));
         let shared = started
             .await
             .map_err(io::Error::other)
@@ -263,10 +211,16 @@ impl SipEdge {
         ))
     }
 
-    /// The address in use, with the real port; the IP is unspecified when all interfaces are listened on.
+    /// The first listener's address, with the real port; the IP is unspecified when all interfaces are listened on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.shared.local
+        self.shared.addresses.first()
+    }
+
+    /// The trunks, in the order of the configuration.
+    #[must_use]
+    pub fn trunks(&self) -> Vec<TrunkState> {
+        self.shared.lines.iter().map(trunks::Line::state).collect()
     }
 
     /// Whether new calls are taken; if not, an INVITE gets 503 with Retry-After and running calls go on.
@@ -291,6 +245,7 @@ impl SipEdge {
             dialogs: shared.layer.len(),
             transactions: stats.running_transactions + stats.finished_transactions,
             connections: shared.connections.load(Ordering::Relaxed),
+            registered: locked(&shared.registrar).len(Instant::now()),
             tasks: shared.tasks.len(),
             malformed: shared.malformed.load(Ordering::Relaxed),
             refused: shared.refused.load(Ordering::Relaxed),
@@ -303,7 +258,10 @@ impl SipEdge {
         self.set_accepting(false);
         self.shared.closing.cancel();
         let calls_end = async {
-            while self.shared.calls.load(Ordering::Relaxed) > 0 || !self.shared.layer.is_empty() {
+            while self.shared.calls.load(Ordering::Relaxed) > 0
+                || !self.shared.layer.is_empty()
+                || self.shared.lines.iter().any(trunks::Line::is_registered)
+            {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -323,7 +281,7 @@ impl SipEdge {
 
     fn stop(&mut self) {
         self.shared.cut.cancel();
-        self.shared.socket.close();
+        self.shared.datagrams.close();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -339,7 +297,7 @@ impl Drop for SipEdge {
 impl fmt::Debug for SipEdge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SipEdge")
-            .field("local", &self.shared.local)
+            .field("local", &self.local_addr())
             .field("counts", &self.counts())
             .finish_non_exhaustive()
     }
@@ -348,19 +306,32 @@ impl fmt::Debug for SipEdge {
 impl Shared {
     async fn start(
         config: SipConfig,
-        udp: UdpSocket,
-        tcp: std::net::TcpListener,
-        local: SocketAddr,
+        tls: Tls,
+        taken: Vec<Taken>,
+        addresses: Addresses,
         log: Dispatch,
         calls: mpsc::Sender<NewCall>,
     ) -> io::Result<Arc<Self>> {
-        let udp = Arc::new(tokio::net::UdpSocket::from_std(udp)?);
-        let tcp = tokio::net::TcpListener::from_std(tcp)?;
+        let addresses = Arc::new(addresses);
+        let mut udp = HashMap::new();
+        let mut listeners = Vec::new();
+        for (listener, taken) in taken.into_iter().enumerate() {
+            match taken {
+                Taken::Datagrams(socket) => {
+                    let socket = Arc::new(tokio::net::UdpSocket::from_std(socket)?);
+                    udp.insert(listener, socket);
+                }
+                Taken::Streams(socket, transport) => {
+                    listeners.push((tokio::net::TcpListener::from_std(socket)?, transport));
+                }
+            }
+        }
         let cut = CancellationToken::new();
         let transport = TransportLayer::new(cut.child_token());
-        let socket = sockets::SendOnly::new(udp.clone());
-        let sender = sockets::stack_udp(socket.clone(), advertised(local)).await;
-        transport.add_transport(sender.clone().into());
+        let datagrams = Datagrams::new(addresses.clone(), udp.clone());
+        let name = addresses.first();
+        let sender = datagrams.clone().for_stack(name).await;
+        transport.add_transport(sender.into());
         let endpoint = EndpointBuilder::new()
             .with_cancel_token(cut.child_token())
             .with_transport_layer(transport)
@@ -379,17 +350,23 @@ impl Shared {
             }))
             .build();
         let incoming = endpoint.incoming_transactions().map_err(io::Error::other)?;
+        let now = Instant::now();
         let shared = Arc::new(Self {
             layer: Arc::new(DialogLayer::new(endpoint.inner.clone())),
             endpoint: endpoint.inner,
+            admission: Admission::new(&config, now),
+            registrar: Mutex::new(Registrar::new(config.terms)),
+            enrolled: Mutex::default(),
+            lines: config.trunks.iter().map(trunks::Line::new).collect(),
             config,
-            local,
-            udp: sender,
-            socket,
+            addresses,
+            tls,
+            datagrams,
             accepting: AtomicBool::new(true),
             invites: Mutex::default(),
             streams: Mutex::default(),
             carried: Mutex::default(),
+            sources: Mutex::default(),
             calls: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             malformed: AtomicU64::new(0),
@@ -404,9 +381,21 @@ impl Shared {
         shared.until_cut(async move {
             let _ = stack.serve().await;
         });
-        shared.until_cut(sockets::serve_udp(shared.clone(), udp));
-        shared.until_cut(sockets::serve_tcp(shared.clone(), tcp));
+        for (listener, socket) in udp {
+            let answers = shared.datagrams.of(listener).for_stack(name).await;
+            shared.until_cut(sockets::serve_udp(
+                shared.clone(),
+                socket,
+                listener,
+                answers,
+            ));
+        }
+        for (socket, transport) in listeners {
+            shared.until_cut(sockets::serve_streams(shared.clone(), socket, transport));
+        }
         shared.until_cut(ingress::take_requests(shared.clone(), incoming, calls));
+        shared.until_cut(tls::keep_fresh(shared.clone()));
+        trunks::start(&shared);
         Ok(shared)
     }
 
@@ -437,39 +426,69 @@ impl Shared {
         }
     }
 
-    /// Our Contact as `peer` can reach it.
-    fn contact(&self, peer: SocketAddr, transport: Transport) -> Uri {
-        let address = if self.local.ip().is_unspecified() {
-            SocketAddr::new(local_address_for(peer.ip()), self.local.port())
-        } else {
-            self.local
+    /// Whether a stream carries a call or leads to an extension, so that its silence means nothing.
+    fn is_needed(&self, flow: Flow) -> bool {
+        locked(&self.carried).contains_key(&flow)
+            || locked(&self.registrar).uses(Instant::now(), flow)
+    }
+
+    /// Our Contact as a peer can reach it.
+    fn contact(&self, user: &str, flow: Flow) -> Uri {
+        let host = match self.addresses.towards(flow.source, flow.transport) {
+            Some(listener) => self.addresses.name(listener, flow.source.ip()),
+            // We do not listen to this transport: the peer has our stream.
+            None => SocketAddr::new(
+                local_address_for(flow.source.ip()),
+                self.addresses.first().port(),
+            )
+            .to_string(),
         };
         Uri {
             scheme: Some(Scheme::Sip),
-            auth: Some("gateway".into()),
-            host_with_port: address.into(),
-            params: match transport {
+            auth: Some(user.into()),
+            host_with_port: HostWithPort::try_from(host.as_str())
+                .unwrap_or_else(|_| self.addresses.first().into()),
+            params: match flow.transport {
                 Transport::Udp => Vec::new(),
-                Transport::Tcp => vec![Param::Transport(SipTransport::Tcp)],
+                other => vec![Param::Transport(kind_of(other))],
             },
             ..Uri::default()
         }
     }
 }
 
-/// The last touch on messages that leave: a 503 says when to come back (RFC 3261 §21.5.4).
+/// The stack's word for it.
+const fn kind_of(transport: Transport) -> SipTransport {
+    match transport {
+        Transport::Udp => SipTransport::Udp,
+        Transport::Tcp => SipTransport::Tcp,
+        Transport::Tls => SipTransport::Tls,
+    }
+}
+
+/// The last touch on messages that leave: a 503 says when to come back (RFC 3261 §21.5.4), and credentials name their
+/// algorithm as others do.
 struct Finish {
     retry_after: u32,
 }
 
 impl MessageInspector for Finish {
     fn before_send(&self, mut message: SipMessage, _: Option<&SipAddr>) -> SipMessage {
-        if let SipMessage::Response(response) = &mut message
-            && response.status_code.code() == 503
-        {
-            response
+        match &mut message {
+            SipMessage::Response(response) if response.status_code.code() == 503 => response
                 .headers
-                .unique_push(Header::RetryAfter(self.retry_after.to_string().into()));
+                .unique_push(Header::RetryAfter(self.retry_after.to_string().into())),
+            SipMessage::Request(request) => {
+                let right = |value: &str| value.replace(ingress::STACK_SHA_256, ingress::SHA_256);
+                for header in request.headers.iter_mut() {
+                    match header {
+                        Header::Authorization(value) => *value = right(value.value()).into(),
+                        Header::ProxyAuthorization(value) => *value = right(value.value()).into(),
+                        _ => {}
+                    }
+                }
+            }
+            SipMessage::Response(_) => {}
         }
         message
     }
@@ -495,19 +514,6 @@ pub fn local_address_for(peer: IpAddr) -> IpAddr {
             socket.local_addr()
         })
         .map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
-}
-
-/// What Via says; peers answer to where the packet came from, so one address does for all.
-fn advertised(local: SocketAddr) -> SocketAddr {
-    if local.ip().is_unspecified() {
-        // Any address that is reached over the default route; nothing is sent there.
-        SocketAddr::new(
-            local_address_for(Ipv4Addr::new(192, 0, 2, 1).into()),
-            local.port(),
-        )
-    } else {
-        local
-    }
 }
 
 /// The data behind the locks here is whole after every statement, so a panic elsewhere does not spoil it.

@@ -1,11 +1,13 @@
-//! The sockets: one for UDP, one listener for TCP, and the streams; the stack only ever sees whole, sound messages.
+//! The sockets: listeners for UDP, TCP and TLS, and the streams; the stack only ever sees whole, sound messages.
 //!
-//! The stack sends over UDP itself, through [`stack_udp`], for it then knows that the transport loses packets and
-//! retransmits. A stream reaches it as a channel connection whose messages are written here.
+//! The stack sends over UDP itself, through [`Datagrams`], for it then knows that the transport loses packets and
+//! retransmits. A stream reaches it as a channel connection whose messages are written here. Whatever leaves is given
+//! the Via of the socket that it leaves by: the stack knows one address, and we may have many.
 
+use std::collections::HashMap;
 use std::future::{Future, pending};
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,79 +19,102 @@ use rsipstack::sip::Transport as SipTransport;
 use rsipstack::transport::channel::ChannelConnection;
 use rsipstack::transport::udp::{UdpConnection, UdpInner};
 use rsipstack::transport::{SipAddr, SipConnection, TransportEvent};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::wire::{Frame, Framer, MAX_MESSAGE, Message};
-use super::{BindError, Shared, Transport, locked};
+use super::listen::Addresses;
+use super::wire::{self, Frame, Framer, MAX_MESSAGE, Message};
+use super::{Shared, kind_of, locked};
+use crate::sip::Transport;
+use crate::sip::registrar::Flow;
 
 /// Messages that wait for a slow stream; past it the transaction that sends waits.
 const STREAM_QUEUE: usize = 64;
 /// How long a message, once begun, may take to arrive over a stream, and to be written to one.
 const MESSAGE_TIME: Duration = Duration::from_secs(10);
-/// How long connecting to a peer may take.
+/// How long connecting to a peer may take, and agreeing on keys with one.
 const CONNECT_TIME: Duration = Duration::from_secs(4);
-/// How often another free port is tried when the one that UDP got is taken over TCP.
-const PORT_TRIES: usize = 16;
 
-/// Takes the same port over UDP and TCP.
-pub(super) fn bind(
-    listen: SocketAddr,
-) -> Result<(StdUdpSocket, StdTcpListener, SocketAddr), BindError> {
-    let failed = |transport: &str, address: SocketAddr, source| BindError::Address {
-        address: format!("{address} ({transport})"),
-        source,
-    };
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let udp = StdUdpSocket::bind(listen).map_err(|source| failed("UDP", listen, source))?;
-        let local = udp
-            .local_addr()
-            .map_err(|source| failed("UDP", listen, source))?;
-        match StdTcpListener::bind(local) {
-            Ok(tcp) => {
-                udp.set_nonblocking(true)
-                    .and_then(|()| tcp.set_nonblocking(true))
-                    .map_err(|source| failed("UDP", listen, source))?;
-                return Ok((udp, tcp, local));
-            }
-            Err(_) if listen.port() == 0 && tries < PORT_TRIES => {}
-            Err(source) => return Err(failed("TCP", local, source)),
-        }
-    }
+/// The UDP sockets as the stack has them: it sends; what is received goes through [`serve_udp`].
+///
+/// The stack's tasks outlive the edge for a while; the sockets do not.
+#[derive(Clone)]
+pub(super) struct Datagrams {
+    sockets: Arc<std::sync::Mutex<Option<Arc<Sockets>>>>,
+    /// The listener whose answers these are; without one, that which fits the peer.
+    listener: Option<usize>,
 }
 
-/// The UDP socket as the stack has it: it sends; what is received goes through [`serve_udp`].
-///
-/// The stack's tasks outlive the edge for a while; the socket does not.
-#[derive(Clone)]
-pub(super) struct SendOnly(Arc<std::sync::Mutex<Option<Arc<UdpSocket>>>>);
+struct Sockets {
+    addresses: Arc<Addresses>,
+    /// By listener.
+    sockets: HashMap<usize, Arc<UdpSocket>>,
+}
 
-impl SendOnly {
-    pub fn new(socket: Arc<UdpSocket>) -> Self {
-        Self(Arc::new(std::sync::Mutex::new(Some(socket))))
+impl Datagrams {
+    pub fn new(addresses: Arc<Addresses>, sockets: HashMap<usize, Arc<UdpSocket>>) -> Self {
+        Self {
+            sockets: Arc::new(std::sync::Mutex::new(Some(Arc::new(Sockets {
+                addresses,
+                sockets,
+            })))),
+            listener: None,
+        }
     }
 
-    /// Gives the address back.
+    /// Those of one listener.
+    pub fn of(&self, listener: usize) -> Self {
+        Self {
+            listener: Some(listener),
+            ..self.clone()
+        }
+    }
+
+    /// Gives the addresses back.
     pub fn close(&self) {
-        locked(&self.0).take();
+        locked(&self.sockets).take();
     }
 
-    fn socket(&self) -> io::Result<Arc<UdpSocket>> {
-        locked(&self.0)
+    fn sockets(&self) -> io::Result<Arc<Sockets>> {
+        locked(&self.sockets)
             .clone()
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    async fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+        let sockets = self.sockets()?;
+        let Sockets { addresses, sockets } = &*sockets;
+        let listener = self
+            .listener
+            .or_else(|| addresses.towards(to, Transport::Udp))
+            .ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let socket = sockets
+            .get(&listener)
+            .ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let name = addresses.name(listener, to.ip());
+        match wire::with_sent_by(bytes, Transport::Udp, &name) {
+            Some(named) => socket.send_to(&named, to).await?,
+            None => socket.send_to(bytes, to).await?,
+        };
+        Ok(bytes.len())
+    }
+
+    /// Wraps the sockets for the stack.
+    pub async fn for_stack(self, name: SocketAddr) -> UdpConnection {
+        let inner = UdpInner {
+            conn: Arc::new(self),
+            addr: SipAddr::new(SipTransport::Udp, name.into()),
+        };
+        UdpConnection::attach(inner, None, None).await
     }
 }
 
 type Pinned<'a, T> = Pin<Box<dyn Future<Output = rsipstack::Result<T>> + Send + 'a>>;
 
-impl StackUdpSocket for SendOnly {
+impl StackUdpSocket for Datagrams {
     fn recv_from<'me, 'buf, 'both>(
         &'me self,
         _: &'buf mut [u8],
@@ -110,53 +135,52 @@ impl StackUdpSocket for SendOnly {
         'me: 'both,
         'buf: 'both,
     {
-        Box::pin(async move { Ok(self.socket()?.send_to(bytes, to).await?) })
+        Box::pin(async move { Ok(self.send(bytes, to).await?) })
     }
 
     fn local_addr(&self) -> rsipstack::Result<SocketAddr> {
-        Ok(self.socket()?.local_addr()?)
+        Ok(self.sockets()?.addresses.first())
     }
-}
-
-/// Wraps the socket for the stack; `advertised` is what Via says.
-pub(super) async fn stack_udp(socket: SendOnly, advertised: SocketAddr) -> UdpConnection {
-    let inner = UdpInner {
-        conn: Arc::new(socket),
-        addr: SipAddr::new(SipTransport::Udp, advertised.into()),
-    };
-    UdpConnection::attach(inner, None, None).await
 }
 
 /// That a call's SIP goes over the stream to a peer, which is therefore not idle however long they talk.
 pub(super) struct Carried {
     shared: Arc<Shared>,
-    peer: SocketAddr,
+    flow: Flow,
 }
 
 impl Carried {
-    pub fn new(shared: &Arc<Shared>, peer: SocketAddr) -> Self {
-        *locked(&shared.carried).entry(peer).or_insert(0) += 1;
-        Self {
-            shared: shared.clone(),
-            peer,
-        }
+    /// `None` where nothing is to be kept open.
+    pub fn new(shared: &Arc<Shared>, flow: Flow) -> Option<Self> {
+        (flow.transport != Transport::Udp).then(|| {
+            *locked(&shared.carried).entry(flow).or_insert(0) += 1;
+            Self {
+                shared: shared.clone(),
+                flow,
+            }
+        })
     }
 }
 
 impl Drop for Carried {
     fn drop(&mut self) {
         let mut carried = locked(&self.shared.carried);
-        if let Some(calls) = carried.get_mut(&self.peer) {
+        if let Some(calls) = carried.get_mut(&self.flow) {
             *calls -= 1;
             if *calls == 0 {
-                carried.remove(&self.peer);
+                carried.remove(&self.flow);
             }
         }
     }
 }
 
-/// Reads datagrams for ever.
-pub(super) async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
+/// Reads one listener's datagrams for ever.
+pub(super) async fn serve_udp(
+    shared: Arc<Shared>,
+    socket: Arc<UdpSocket>,
+    listener: usize,
+    answers: UdpConnection,
+) {
     let mut buffer = vec![0; MAX_MESSAGE];
     loop {
         let (length, source) = match socket.recv_from(&mut buffer).await {
@@ -171,10 +195,12 @@ pub(super) async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
         let reply = match Message::from_datagram(datagram, source) {
             Ok(None) => (datagram == b"\r\n\r\n").then(|| b"\r\n".to_vec()),
             Ok(Some(message)) => {
-                let connection = SipConnection::Udp(shared.udp.clone());
-                shared
-                    .receive(message, connection, source, Transport::Udp)
-                    .await
+                let flow = Flow {
+                    source,
+                    transport: Transport::Udp,
+                };
+                let connection = SipConnection::Udp(answers.clone());
+                shared.receive(message, connection, flow, listener).await
             }
             Err(defect) => {
                 shared.complain(defect.what, source);
@@ -187,19 +213,20 @@ pub(super) async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
     }
 }
 
-/// Accepts streams for ever.
-pub(super) async fn serve_tcp(shared: Arc<Shared>, listener: TcpListener) {
+/// Accepts one listener's streams for ever.
+pub(super) async fn serve_streams(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    transport: Transport,
+) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                if shared.connections.load(Ordering::Relaxed) < shared.config.max_connections {
-                    open(&shared, stream, peer).await;
-                } else {
-                    shared.log(|| {
-                        tracing::warn!(%peer, "the limit of sip connections is reached, one was closed");
-                    });
-                }
-            }
+            Ok((stream, peer)) => match Place::take(&shared, peer.ip()) {
+                Some(place) => accept(&shared, stream, peer, transport, place).await,
+                None => shared.log(|| {
+                    tracing::warn!(%peer, "the limit of sip connections is reached, one was closed");
+                }),
+            },
             Err(error) => {
                 shared.log(|| tracing::warn!(%error, "the sip socket cannot accept"));
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -208,35 +235,118 @@ pub(super) async fn serve_tcp(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-/// Makes sure that the stack has a stream to `peer`.
-pub(super) async fn connect(shared: &Arc<Shared>, peer: SocketAddr) -> io::Result<()> {
-    let open_already = locked(&shared.streams)
-        .get(&peer)
-        .is_some_and(|stream| !stream.is_cancelled());
-    if open_already {
-        return Ok(());
-    }
-    let stream = timeout(CONNECT_TIME, TcpStream::connect(peer)).await??;
-    let (connection, closed) = open(shared, stream, peer).await;
-    locked(&shared.streams).insert(peer, closed);
-    shared.endpoint.transport_layer.add_connection(connection);
-    Ok(())
+/// A connection's place among those that are allowed.
+struct Place {
+    shared: Arc<Shared>,
+    source: IpAddr,
 }
 
-/// Serves a stream in tasks of its own; the token is cancelled when it is closed.
-async fn open(
+impl Place {
+    fn take(shared: &Arc<Shared>, source: IpAddr) -> Option<Self> {
+        let source = source.to_canonical();
+        let mut sources = locked(&shared.sources);
+        let held = sources.get(&source).copied().unwrap_or(0);
+        if shared.connections.load(Ordering::Relaxed) >= shared.config.max_connections
+            || held >= shared.config.connections_per_source
+        {
+            return None;
+        }
+        sources.insert(source, held + 1);
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        Some(Self {
+            shared: shared.clone(),
+            source,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut sources = locked(&self.shared.sources);
+        if let Some(held) = sources.get_mut(&self.source) {
+            *held -= 1;
+            if *held == 0 {
+                sources.remove(&self.source);
+            }
+        }
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn accept(
     shared: &Arc<Shared>,
     stream: TcpStream,
     peer: SocketAddr,
-) -> (SipConnection, CancellationToken) {
+    transport: Transport,
+    place: Place,
+) {
     let _ = stream.set_nodelay(true);
-    let (mut reader, writer) = stream.into_split();
-    let writer = Arc::new(Mutex::new(writer));
+    let flow = Flow {
+        source: peer,
+        transport,
+    };
+    if transport == Transport::Tcp {
+        open(shared, stream, flow, place).await;
+        return;
+    }
+    let Some(acceptor) = shared.tls.acceptor() else {
+        return;
+    };
+    let shared_too = shared.clone();
+    // Strangers may take their time over it: in a task of its own.
+    shared.until_cut(async move {
+        match timeout(CONNECT_TIME, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => open(&shared_too, stream, flow, place).await,
+            Ok(Err(error)) => shared_too.log(|| {
+                tracing::info!(%peer, %error, "a tls connection did not come about");
+            }),
+            Err(_) => {}
+        }
+    });
+}
+
+/// Makes sure that the stack has a stream to the peer; `host` is whose certificate it must show.
+pub(super) async fn connect(shared: &Arc<Shared>, flow: Flow, host: &str) -> io::Result<()> {
+    let open_already = locked(&shared.streams)
+        .get(&flow)
+        .is_some_and(|stream| !stream.is_cancelled());
+    if open_already || flow.transport == Transport::Udp {
+        return Ok(());
+    }
+    let connecting = async {
+        let stream = TcpStream::connect(flow.source).await?;
+        let _ = stream.set_nodelay(true);
+        let place = Place::take(shared, flow.source.ip())
+            .ok_or_else(|| io::Error::other("the limit of sip connections is reached"))?;
+        if flow.transport == Transport::Tcp {
+            open(shared, stream, flow, place).await;
+        } else {
+            let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+                .map_err(io::Error::other)?;
+            let stream = shared.tls.connector().connect(name, stream).await?;
+            open(shared, stream, flow, place).await;
+        }
+        Ok(())
+    };
+    timeout(CONNECT_TIME, connecting).await?
+}
+
+type Writer = Mutex<Box<dyn AsyncWrite + Send + Unpin>>;
+
+/// Serves a stream in tasks of its own, and gives it to the stack for what is sent to that peer.
+async fn open(
+    shared: &Arc<Shared>,
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    flow: Flow,
+    place: Place,
+) {
+    let (mut reader, writer) = tokio::io::split(stream);
+    let writer: Arc<Writer> = Arc::new(Mutex::new(Box::new(writer)));
     let (outgoing, mut to_write) = mpsc::channel(STREAM_QUEUE);
     // The stack's own kind of queue; it stays empty and only tells the stack, by its end, that the stream is gone.
     let (alive, nothing) = stack_queues::unbounded_channel();
     let closed = shared.cut.child_token();
-    let address = SipAddr::new(SipTransport::Tcp, peer.into());
+    let address = SipAddr::new(kind_of(flow.transport), flow.source.into());
     let connection = ChannelConnection::create_connection_bounded(
         nothing,
         outgoing,
@@ -247,14 +357,20 @@ async fn open(
     .map(SipConnection::Channel)
     .expect("the stack only wraps the queues");
 
-    let (write_half, closing) = (writer.clone(), closed.clone());
+    let (write_half, closing, addresses) =
+        (writer.clone(), closed.clone(), shared.addresses.clone());
     shared.tasks.spawn(async move {
         let write_all = async {
             while let Some(event) = to_write.recv().await {
-                if let TransportEvent::Incoming(message, ..) = event
-                    && write(&write_half, &message.to_bytes()).await.is_err()
-                {
-                    break;
+                if let TransportEvent::Incoming(message, ..) = event {
+                    let bytes = message.to_bytes();
+                    let named = addresses
+                        .towards(flow.source, flow.transport)
+                        .map(|listener| addresses.name(listener, flow.source.ip()))
+                        .and_then(|name| wire::with_sent_by(&bytes, flow.transport, &name));
+                    if write(&write_half, &named.unwrap_or(bytes)).await.is_err() {
+                        break;
+                    }
                 }
             }
         };
@@ -265,29 +381,38 @@ async fn open(
         closing.cancel();
     });
 
-    shared.connections.fetch_add(1, Ordering::Relaxed);
-    let (shared_too, to_stack, closing) = (shared.clone(), connection.clone(), closed.clone());
+    locked(&shared.streams).insert(flow, closed.clone());
+    shared
+        .endpoint
+        .transport_layer
+        .add_connection(connection.clone());
+    let (shared_too, closing) = (shared.clone(), closed);
     shared.tasks.spawn(async move {
         tokio::select! {
-            () = read(&shared_too, &mut reader, &writer, to_stack, peer) => {}
+            () = read(&shared_too, &mut reader, &writer, connection, flow) => {}
             () = closing.cancelled() => {}
         }
+        let _ = timeout(CONNECT_TIME, async { writer.lock().await.shutdown().await }).await;
         closing.cancel();
         drop(alive);
         locked(&shared_too.streams).retain(|_, stream| !stream.is_cancelled());
-        shared_too.connections.fetch_sub(1, Ordering::Relaxed);
+        drop(place);
     });
-    (connection, closed)
 }
 
 /// Reads messages until the peer closes, is silent for too long, or breaks the framing.
 async fn read(
     shared: &Arc<Shared>,
-    reader: &mut (impl AsyncReadExt + Unpin),
-    writer: &Mutex<OwnedWriteHalf>,
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &Writer,
     connection: SipConnection,
-    peer: SocketAddr,
+    flow: Flow,
 ) {
+    let peer = flow.source;
+    let listener = shared
+        .addresses
+        .towards(peer, flow.transport)
+        .unwrap_or_default();
     let mut framer = Framer::default();
     let mut buffer = vec![0; 16 * 1024];
     let mut deadline = Instant::now() + shared.config.tcp_idle;
@@ -295,7 +420,7 @@ async fn read(
         let within = framer.is_within_message();
         let length = match timeout_at(deadline, reader.read(&mut buffer)).await {
             Ok(Ok(length @ 1..)) => length,
-            Err(_) if !within && locked(&shared.carried).contains_key(&peer) => {
+            Err(_) if !within && shared.is_needed(flow) => {
                 deadline = Instant::now() + shared.config.tcp_idle;
                 continue;
             }
@@ -310,7 +435,7 @@ async fn read(
                 Ok(Some(Frame::Message(message))) => {
                     cut_one = true;
                     shared
-                        .receive(*message, connection.clone(), peer, Transport::Tcp)
+                        .receive(*message, connection.clone(), flow, listener)
                         .await
                 }
                 Err(defect) => {
@@ -335,9 +460,11 @@ async fn read(
     }
 }
 
-async fn write(writer: &Mutex<OwnedWriteHalf>, bytes: &[u8]) -> io::Result<()> {
+async fn write(writer: &Writer, bytes: &[u8]) -> io::Result<()> {
     timeout(MESSAGE_TIME, async {
-        writer.lock().await.write_all(bytes).await
+        let mut writer = writer.lock().await;
+        writer.write_all(bytes).await?;
+        writer.flush().await
     })
     .await?
 }

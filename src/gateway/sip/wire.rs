@@ -4,12 +4,24 @@
 //! Content-Length, and trusts a stream's lengths. So messages are framed, decoded and checked here (RFC 3261 §7, §8.2,
 //! §18.3), and what reaches the stack is always UTF-8 with one correct Content-Length.
 
-use std::net::SocketAddr;
+mod fields;
 
+use std::net::{IpAddr, SocketAddr};
+
+pub(super) use self::fields::{
+    address, display_name, host_and_port, is_private, items, parameter, tag, user, with_sent_by,
+};
+use self::fields::{first_via, with_received};
 use crate::sip::Body;
 
-/// The longest message taken: what fits in a datagram.
+/// The longest datagram.
 pub(super) const MAX_MESSAGE: usize = 65_535;
+/// The longest start line with headers; more is 513.
+const MAX_HEAD: usize = 32 * 1_024;
+/// The longest session description; more is 413.
+const MAX_DESCRIPTION: usize = 32 * 1_024;
+/// The longest body of another kind, such as a multipart one with metadata; more is 413.
+const MAX_BODY: usize = 256 * 1_024;
 /// The most header lines taken.
 const MAX_HEADERS: usize = 256;
 /// The methods that a call needs; the others get 405.
@@ -52,15 +64,18 @@ impl Message {
         };
         let (head, body) = bytes.split_at(end);
         let mut message = Self::from_head(head)?;
-        let body = match message.content_length() {
+        message.check_head(head.len(), source)?;
+        let length = message
+            .content_length()
+            .map_err(|what| message.refused(what, source))?;
+        let body = match length {
             // RFC 3261 §18.3: without a length the body ends with the datagram.
-            Ok(None) => body,
-            Ok(Some(length)) if length <= body.len() => &body[..length],
-            Ok(Some(_)) => {
-                return Err(message.refused("is shorter than its Content-Length", source));
-            }
-            Err(what) => return Err(message.refused(what, source)),
+            None => body,
+            Some(length) => body
+                .get(..length)
+                .ok_or_else(|| message.refused("is shorter than its Content-Length", source))?,
         };
+        message.check_body(body.len(), source)?;
         message.body = body.to_vec();
         message.check(source)?;
         Ok(Some(message))
@@ -158,21 +173,45 @@ impl Message {
     }
 
     fn refused(&self, what: &'static str, source: SocketAddr) -> Defect {
+        self.refused_with(400, what, source)
+    }
+
+    fn refused_with(&self, status: u16, what: &'static str, source: SocketAddr) -> Defect {
         Defect {
             what,
-            reply: self.reply(400, &[], source),
+            reply: self.reply(status, &[], source),
         }
+    }
+
+    fn check_head(&self, length: usize, source: SocketAddr) -> Result<(), Defect> {
+        if length > MAX_HEAD {
+            return Err(self.refused_with(513, "has more than 32 KiB of headers", source));
+        }
+        Ok(())
+    }
+
+    fn check_body(&self, length: usize, source: SocketAddr) -> Result<(), Defect> {
+        let is_description = self
+            .header("Content-Type")
+            .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/sdp"));
+        let most = if is_description {
+            MAX_DESCRIPTION
+        } else {
+            MAX_BODY
+        };
+        if length > most {
+            return Err(self.refused_with(413, "has too long a body", source));
+        }
+        Ok(())
     }
 
     fn content_length(&self) -> Result<Option<usize>, &'static str> {
         let mut length = None;
         for value in self.all("Content-Length") {
             let number = value
-                .parse::<usize>()
-                .map_err(|_| "has a Content-Length that is no number")?;
-            if number > MAX_MESSAGE {
-                return Err("has a Content-Length above 65535");
-            }
+                .parse::<u32>()
+                .map_err(|_| "has a Content-Length that is no number")?
+                as usize;
             if length.is_some_and(|other| other != number) {
                 return Err("has two Content-Lengths");
             }
@@ -201,6 +240,73 @@ impl Message {
     pub fn cseq(&self) -> Option<(u32, &str)> {
         let (number, method) = self.header("CSeq")?.split_once(char::is_whitespace)?;
         Some((number.parse().ok()?, method.trim()))
+    }
+
+    /// The method of a request.
+    pub fn method(&self) -> Option<&str> {
+        match &self.start {
+            Start::Request { method, .. } => Some(method),
+            Start::Response { .. } => None,
+        }
+    }
+
+    /// Whom a request is for: of a REGISTER To, of others the Request-URI.
+    pub fn target(&self) -> Option<&str> {
+        match &self.start {
+            Start::Request { method, .. } if method == "REGISTER" => self.header("To"),
+            Start::Request { uri, .. } => Some(uri),
+            Start::Response { .. } => None,
+        }
+    }
+
+    /// The items of a header that is a list: those of all its lines, cut at the commas outside of quotes and brackets.
+    pub fn items<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.all(name).flat_map(items)
+    }
+
+    /// Puts values in the place of all that a header has.
+    pub fn replace(&mut self, name: &str, values: Vec<String>) {
+        self.headers
+            .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        let values = values.into_iter().map(|value| (name.to_owned(), value));
+        self.headers.extend(values);
+    }
+
+    /// Lets the Contact of a peer behind a translating router lead to where it sends from: its own address is a private
+    /// one that leads nowhere from here. A proxy that records its route is the way itself.
+    pub fn mend_contact(&mut self, source: SocketAddr) {
+        if self.header("Record-Route").is_some() || self.all("Contact").count() != 1 {
+            return;
+        }
+        let Some((_, value)) = self
+            .headers
+            .iter_mut()
+            .find(|(name, _)| name.eq_ignore_ascii_case("Contact"))
+        else {
+            return;
+        };
+        let uri = address(value);
+        let Some((host, _)) = host_and_port(uri) else {
+            return;
+        };
+        let named: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        if named.is_some_and(|named| {
+            is_private(named) && named != source.ip() && !is_private(source.ip())
+        }) {
+            let begins = uri.as_ptr() as usize - value.as_ptr() as usize;
+            let host_at = begins + (host.as_ptr() as usize - uri.as_ptr() as usize);
+            let after_host = &value[host_at + host.len()..];
+            let port_ends = after_host.strip_prefix(':').map_or(0, |port| {
+                1 + port.len()
+                    - port
+                        .trim_start_matches(|digit: char| digit.is_ascii_digit())
+                        .len()
+            });
+            let rest = after_host[port_ends..].to_owned();
+            value.truncate(host_at);
+            value.push_str(&source.to_string());
+            value.push_str(&rest);
+        }
     }
 
     /// The branch of the top Via.
@@ -327,22 +433,21 @@ impl Framer {
         let blank = self.buffer.len() - self.buffer.trim_ascii_start().len();
         self.buffer.drain(..blank);
         let Some(end) = end_of_head(&self.buffer, self.searched) else {
-            if self.buffer.len() > MAX_MESSAGE {
-                return Err(Defect {
-                    what: "has more than 64 KiB of headers",
-                    reply: None,
-                });
+            if self.buffer.len() > MAX_HEAD {
+                // What has come so far may name enough of itself for an answer.
+                let begun = Message::from_head(&self.buffer[..MAX_HEAD])?;
+                begun.check_head(self.buffer.len(), source)?;
             }
             self.searched = self.buffer.len().saturating_sub(2);
             return Ok(None);
         };
         let mut message = Message::from_head(&self.buffer[..end])?;
-        let length = match message.content_length() {
-            Ok(Some(length)) if end + length <= MAX_MESSAGE => length,
-            Ok(Some(_)) => return Err(message.refused("is longer than 64 KiB", source)),
-            Ok(None) => return Err(message.refused("lacks Content-Length on a stream", source)),
-            Err(what) => return Err(message.refused(what, source)),
-        };
+        message.check_head(end, source)?;
+        let length = message
+            .content_length()
+            .and_then(|length| length.ok_or("lacks Content-Length on a stream"))
+            .map_err(|what| message.refused(what, source))?;
+        message.check_body(length, source)?;
         if self.buffer.len() < end + length {
             self.needed = end + length;
             return Ok(None);
@@ -391,117 +496,26 @@ fn full_name(name: &str) -> String {
     .to_owned()
 }
 
-/// The parameter of a header value, after its address.
-fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
-    let after = value.rfind('>').map_or(value, |end| &value[end..]);
-    after.split(';').skip(1).find_map(|parameter| {
-        let (key, value) = parameter.split_once('=')?;
-        key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
-    })
-}
-
-/// The tag of a From or To value.
-pub(super) fn tag(value: &str) -> Option<&str> {
-    parameter(value, "tag").filter(|tag| !tag.is_empty())
-}
-
-/// The first of the hops in a Via value, and the rest with its comma.
-fn first_via(value: &str) -> (&str, &str) {
-    value.split_at(value.find(',').unwrap_or(value.len()))
-}
-
-/// Writes down where the request came from (RFC 3261 §18.2.1, RFC 3581).
-fn with_received(via: &str, source: SocketAddr) -> String {
-    let mut parts: Vec<String> = via
-        .split(';')
-        .filter(|part| {
-            !part
-                .trim_start()
-                .to_ascii_lowercase()
-                .starts_with("received=")
-        })
-        .map(|part| match part.trim().to_ascii_lowercase().as_str() {
-            "rport" => format!("rport={}", source.port()),
-            _ => part.to_owned(),
-        })
-        .collect();
-    parts.push(format!("received={}", source.ip()));
-    parts.join(";")
-}
-
-/// The address of a From, To or P-Asserted-Identity value.
-fn address(value: &str) -> &str {
-    match (value.rfind('<'), value.rfind('>')) {
-        (Some(start), Some(end)) if start < end => &value[start + 1..end],
-        _ => value.split(';').next().unwrap_or_default(),
-    }
-}
-
-/// The user part of an address: the number; `None` for an anonymous caller.
-pub(super) fn user(value: &str) -> Option<String> {
-    let (scheme, rest) = address(value).trim().split_once(':')?;
-    let user = match scheme.to_ascii_lowercase().as_str() {
-        "sip" | "sips" => rest.rsplit_once('@')?.0,
-        "tel" => rest,
-        _ => return None,
-    };
-    let user = user.split([';', ':']).next().unwrap_or_default();
-    let user = percent_decoded(user);
-    (!user.is_empty() && !user.eq_ignore_ascii_case("anonymous")).then_some(user)
-}
-
-/// The display name of a From value, unquoted.
-pub(super) fn display_name(value: &str) -> Option<String> {
-    let name = value[..value.rfind('<')?].trim();
-    let name = match name
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-    {
-        Some(quoted) => {
-            let mut plain = String::with_capacity(quoted.len());
-            let mut letters = quoted.chars();
-            while let Some(letter) = letters.next() {
-                plain.extend(if letter == '\\' {
-                    letters.next()
-                } else {
-                    Some(letter)
-                });
-            }
-            plain
-        }
-        None => name.to_owned(),
-    };
-    (!name.is_empty()).then_some(name)
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escaped = (*first == b'%')
-            .then(|| tail.get(..2))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        bytes.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// The reason phrase of the statuses that are answered here.
 fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         405 => "Method Not Allowed",
         406 => "Not Acceptable",
+        413 => "Request Entity Too Large",
         415 => "Unsupported Media Type",
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
+        423 => "Interval Too Brief",
         481 => "Call/Transaction Does Not Exist",
         482 => "Loop Detected",
         483 => "Too Many Hops",
+        500 => "Server Internal Error",
         503 => "Service Unavailable",
         505 => "Version Not Supported",
+        513 => "Message Too Large",
         _ => "Bad Request",
     }
 }

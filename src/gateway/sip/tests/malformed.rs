@@ -10,9 +10,9 @@ use super::*;
 
 /// The number whose appearance in a log line is a leak.
 const SECRET: &str = "13987654321";
-const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 6000 RTP/AVP 8\r\n";
+pub(super) const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 6000 RTP/AVP 8\r\n";
 
-fn request(method: &str, call: &str, extra: &str, body: &str) -> String {
+pub(super) fn request(method: &str, call: &str, extra: &str, body: &str) -> String {
     let kind = if body.is_empty() {
         ""
     } else {
@@ -25,16 +25,16 @@ fn request(method: &str, call: &str, extra: &str, body: &str) -> String {
     )
 }
 
-fn with_length(text: &str) -> String {
+pub(super) fn with_length(text: &str) -> String {
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
     format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// A UDP peer of the edge.
-struct Peer(UdpSocket);
+pub(super) struct Peer(pub UdpSocket);
 
 impl Peer {
-    fn of(edge: &SipEdge) -> Self {
+    pub fn of(edge: &SipEdge) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.connect(edge.local_addr()).expect("connected");
         socket
@@ -43,18 +43,18 @@ impl Peer {
         Self(socket)
     }
 
-    fn send(&self, bytes: impl AsRef<[u8]>) {
+    pub fn send(&self, bytes: impl AsRef<[u8]>) {
         self.0.send(bytes.as_ref()).expect("sent");
     }
 
-    fn receive(&self) -> String {
+    pub fn receive(&self) -> String {
         let mut buffer = vec![0; 65_536];
         let length = self.0.recv(&mut buffer).expect("an answer in time");
         String::from_utf8(buffer[..length].to_vec()).expect("UTF-8")
     }
 
     /// The first final answer.
-    fn answer(&self) -> String {
+    pub fn answer(&self) -> String {
         loop {
             let answer = self.receive();
             if !answer.starts_with("SIP/2.0 1") {
@@ -63,7 +63,7 @@ impl Peer {
         }
     }
 
-    fn ask(&self, text: impl AsRef<[u8]>) -> String {
+    pub fn ask(&self, text: impl AsRef<[u8]>) -> String {
         self.send(text);
         self.answer()
     }
@@ -73,7 +73,7 @@ async fn edge() -> (SipEdge, mpsc::Receiver<NewCall>) {
     SipEdge::bind(config()).await.expect("bound")
 }
 
-async fn next(calls: &mut mpsc::Receiver<NewCall>) -> NewCall {
+pub(super) async fn next(calls: &mut mpsc::Receiver<NewCall>) -> NewCall {
     tokio::time::timeout(PATIENCE, calls.recv())
         .await
         .expect("a call in time")
@@ -86,7 +86,7 @@ async fn event(events: &mut mpsc::Receiver<SipEvent>) -> Option<SipEvent> {
         .expect("an event in time")
 }
 
-async fn falls_silent(edge: &SipEdge) {
+pub(super) async fn falls_silent(edge: &SipEdge) {
     let end = Instant::now() + PATIENCE;
     loop {
         let counts = edge.counts();
@@ -318,14 +318,14 @@ async fn a_stream_with_a_space_before_the_colon_stays_in_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_lies_about_its_length_gets_400_and_is_closed() {
+async fn a_stream_with_an_impossible_or_too_large_a_length_is_told_so_and_closed() {
     let (edge, mut calls) = edge().await;
-    for length in [
-        "18446744073709551615",
-        "99999999999999999999999",
-        "4294967295",
-        "-1",
-        "70000",
+    for (length, status) in [
+        ("18446744073709551615", 400),
+        ("99999999999999999999999", 400),
+        ("-1", 400),
+        ("4294967295", 413),
+        ("70000", 413),
     ] {
         let mut stream = TcpStream::connect(edge.local_addr()).expect("connected");
         stream
@@ -340,8 +340,19 @@ async fn a_stream_that_lies_about_its_length_gets_400_and_is_closed() {
         stream.write_all(text.as_bytes()).expect("written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("closed");
-        assert!(answer.starts_with("SIP/2.0 400 "), "{length}: {answer}");
+        let expected = format!("SIP/2.0 {status} ");
+        assert!(answer.starts_with(&expected), "{length}: {answer}");
     }
+    let mut stream = TcpStream::connect(edge.local_addr()).expect("connected");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
+    let filler = format!("X-Filler: {}\r\n", "x".repeat(1_000)).repeat(40);
+    let text = with_length(&request("INVITE", "heads", &filler, SDP));
+    stream.write_all(text.as_bytes()).expect("written");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.starts_with("SIP/2.0 513 "), "{answer}");
     let mut stream = TcpStream::connect(edge.local_addr()).expect("connected");
     let text = with_length(&request("INVITE", "after", "", SDP));
     stream.write_all(text.as_bytes()).expect("written");
@@ -471,10 +482,7 @@ async fn an_invite_without_an_offer_gets_ours_and_its_ack_has_the_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_all_interfaces_contact_is_the_address_that_the_peer_reaches() {
-    let everywhere = SipConfig {
-        listen: "0.0.0.0:0".parse().expect("an address"),
-        ..config()
-    };
+    let everywhere = config_at("0.0.0.0:0");
     let (edge, mut calls) = SipEdge::bind(everywhere).await.expect("bound");
     let port = edge.local_addr().port();
     let peer = UdpSocket::bind("127.0.0.1:0").expect("a socket");
@@ -550,10 +558,11 @@ async fn a_phone_that_cannot_be_reached_is_told_soon_and_by_its_cause() {
         ),
         ("sip:op@no-such-host.invalid".to_owned(), 503, "looked up"),
         ("tel:12345".to_owned(), 416, "no sip: URI"),
+        (format!("sips:op@127.0.0.1:{port}"), 503, "over TLS"),
         (
-            "sip:op@127.0.0.1;transport=tls".to_owned(),
+            "sip:op@127.0.0.1;transport=ws".to_owned(),
             416,
-            "neither udp nor tcp",
+            "none of udp, tcp and tls",
         ),
     ] {
         let mut call = edge.place_call();
@@ -587,10 +596,7 @@ async fn closing_refuses_who_waits_and_gives_the_address_back() {
     edge.close().await;
     assert!(peer.answer().starts_with("SIP/2.0 503 "));
     assert_eq!(event(&mut call.events).await, None);
-    let again = SipConfig {
-        listen: address,
-        ..config()
-    };
+    let again = config_at(&address.to_string());
     let (edge, _calls) = SipEdge::bind(again.clone()).await.expect("free again");
     let error = SipEdge::bind(again).await.expect_err("taken").to_string();
     assert!(

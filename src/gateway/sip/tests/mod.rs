@@ -1,7 +1,10 @@
 //! The edge against a real peer, `SIPp`; `malformed` has what no peer should send.
 
+mod admission;
 mod malformed;
 mod torture;
+mod transports;
+mod trunks;
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -27,11 +30,15 @@ macro_rules! needs_sipp {
 }
 
 fn config() -> SipConfig {
+    config_at("127.0.0.1:0")
+}
+
+fn config_at(address: &str) -> SipConfig {
     SipConfig {
         t1: Duration::from_millis(30),
         operator_reply: Duration::from_secs(5),
         ring: Duration::from_secs(10),
-        ..SipConfig::new("127.0.0.1:0".parse().expect("an address"))
+        ..SipConfig::new(address.parse().expect("an address"))
     }
 }
 
@@ -247,11 +254,22 @@ impl Drop for Sipp {
     }
 }
 
+/// The header lines of a request that its answer repeats, but for To.
+fn lines_for_answer(request: &str) -> String {
+    let repeated = ["Via:", "From:", "Call-ID:", "CSeq:"];
+    let lines = request
+        .lines()
+        .filter(|line| repeated.iter().any(|name| line.starts_with(name)));
+    lines.flat_map(|line| [line, "\r\n"]).collect()
+}
+
 /// A port that was free a moment ago over UDP and TCP.
 fn free_port() -> u16 {
-    sockets::bind("127.0.0.1:0".parse().expect("an address"))
+    let listeners = config().listeners;
+    listen::bind(&listeners)
         .expect("a free port")
-        .2
+        .1
+        .first()
         .port()
 }
 

@@ -1,6 +1,7 @@
 //! Messages as peers send them, sound and broken.
 
 use super::*;
+use crate::sip::Transport;
 
 const SOURCE: SocketAddr = SocketAddr::new(
     std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
@@ -133,22 +134,135 @@ fn a_stream_is_cut_wherever_it_was_broken() {
 }
 
 #[test]
-fn a_stream_that_lies_about_lengths_is_refused_with_400() {
-    for length in [
-        "Content-Length: 18446744073709551616\r\n",
-        "Content-Length: 4294967295\r\n",
-        "Content-Length: 65500\r\n",
-        "",
-        "l: 1\r\nContent-Length: 2\r\n",
+fn a_stream_that_lies_about_lengths_or_brings_too_much_is_refused_by_its_status() {
+    let long = format!("X: {}\r\n", "x".repeat(MAX_HEAD));
+    for (headers, expected) in [
+        ("Content-Length: 18446744073709551616\r\n", 400),
+        ("", 400),
+        ("l: 1\r\nContent-Length: 2\r\n", 400),
+        ("Content-Length: 4294967295\r\n", 413),
+        (
+            "Content-Type: application/sdp\r\nContent-Length: 33000\r\n",
+            413,
+        ),
+        ("c: multipart/mixed\r\nContent-Length: 300000\r\n", 413),
+        (&*long, 513),
     ] {
         let mut framer = Framer::default();
-        framer.push(invite(length, "v=0\r\n").as_bytes());
+        framer.push(invite(headers, "v=0\r\n").as_bytes());
         let defect = framer.next(SOURCE).expect_err("refused");
-        assert_eq!(status(&defect), Some(400), "{length}");
+        assert_eq!(status(&defect), Some(expected), "{headers}");
     }
+    // Headers without an end are answered as well, as far as they name themselves.
     let mut framer = Framer::default();
-    framer.push(&vec![b'A'; MAX_MESSAGE + 1]);
+    let endless = invite("", "").replace("\r\n\r\n", "\r\n") + &long;
+    framer.push(endless.as_bytes());
+    assert_eq!(
+        status(&framer.next(SOURCE).expect_err("refused")),
+        Some(513)
+    );
+    let mut framer = Framer::default();
+    framer.push(&vec![b'A'; MAX_HEAD + 1]);
     assert!(framer.next(SOURCE).is_err());
+}
+
+#[test]
+fn a_large_body_of_parts_is_taken_over_a_stream() {
+    let body = "x".repeat(200_000);
+    let mut framer = Framer::default();
+    let head = format!("c: multipart/mixed\r\nl: {}\r\n", body.len());
+    framer.push(invite(&head, &body).as_bytes());
+    assert!(
+        matches!(framer.next(SOURCE), Ok(Some(Frame::Message(message))) if message.body.len() == 200_000)
+    );
+}
+
+#[test]
+fn lists_are_cut_outside_of_quotes_and_brackets() {
+    let value = "\"a, \\\" <b\" <sip:1@h;x=\"y\">;q=1, , <sip:2@h,3>,*";
+    let cut: Vec<&str> = items(value).collect();
+    assert_eq!(
+        cut,
+        ["\"a, \\\" <b\" <sip:1@h;x=\"y\">;q=1", "<sip:2@h,3>", "*"]
+    );
+}
+
+#[test]
+fn host_and_port_are_read_from_every_usual_uri() {
+    for (uri, expected) in [
+        (
+            "sip:1001@10.0.0.5:5062;transport=tcp",
+            Some(("10.0.0.5", Some(5_062))),
+        ),
+        ("sips:a;b@[2001:db8::1]", Some(("[2001:db8::1]", None))),
+        ("SIP:pbx.example.com?x=y", Some(("pbx.example.com", None))),
+        ("sip:[::1]:5060;lr", Some(("[::1]", Some(5_060)))),
+        ("sip:h:port", None),
+        ("sip:", None),
+        ("tel:12345", None),
+        ("sip:[::1", None),
+    ] {
+        assert_eq!(host_and_port(uri), expected, "{uri}");
+    }
+}
+
+#[test]
+fn a_private_contact_from_a_public_address_leads_back_to_the_source() {
+    let mended = |contact: &str, extra: &str, source: &str| {
+        let text = invite(&format!("Contact: {contact}\r\n{extra}"), "");
+        let mut message = datagram(text.as_bytes());
+        message.mend_contact(source.parse().expect("an address"));
+        message.header("Contact").expect("kept").to_owned()
+    };
+    let public = "203.0.113.5:40001";
+    for (contact, source, expected) in [
+        (
+            "<sip:1@10.0.0.5:5060;x=y>;q=1",
+            public,
+            "<sip:1@203.0.113.5:40001;x=y>;q=1",
+        ),
+        ("sip:1@192.168.1.9", public, "sip:1@203.0.113.5:40001"),
+        (
+            "\"10.0.0.5\" <sip:1@100.64.3.4:9>",
+            public,
+            "\"10.0.0.5\" <sip:1@203.0.113.5:40001>",
+        ),
+        (
+            "<sip:1@198.51.100.1:5060>",
+            public,
+            "<sip:1@198.51.100.1:5060>",
+        ),
+        ("<sip:1@pbx.lan>", public, "<sip:1@pbx.lan>"),
+        (
+            "<sip:1@10.0.0.5:5060>",
+            "10.0.0.9:5060",
+            "<sip:1@10.0.0.5:5060>",
+        ),
+        (
+            "<sip:1@[fd00::1]:5060>",
+            "[2001:db8::1]:7",
+            "<sip:1@[2001:db8::1]:7>",
+        ),
+        ("*", public, "*"),
+    ] {
+        assert_eq!(mended(contact, "", source), expected);
+    }
+    let proxied = mended("<sip:1@10.0.0.5>", "Record-Route: <sip:p;lr>\r\n", public);
+    assert_eq!(proxied, "<sip:1@10.0.0.5>");
+}
+
+#[test]
+fn a_request_of_ours_names_the_socket_that_it_leaves_by() {
+    let text = "BYE sip:1@h SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK1;rport\r\nVia: SIP/2.0/UDP b\r\n\r\n";
+    let named = with_sent_by(text.as_bytes(), Transport::Tls, "[::1]:5061").expect("changed");
+    let expected = text.replace("UDP 127.0.0.1:5060", "TLS [::1]:5061");
+    assert_eq!(String::from_utf8(named).expect("text"), expected);
+    assert_eq!(
+        with_sent_by(text.as_bytes(), Transport::Udp, "127.0.0.1:5060"),
+        None
+    );
+    let answer = text.replacen("BYE sip:1@h SIP/2.0", "SIP/2.0 200 OK", 1);
+    assert_eq!(with_sent_by(answer.as_bytes(), Transport::Tls, "h"), None);
 }
 
 #[test]

@@ -1,0 +1,192 @@
+//! How the edge listens, whom it knows, and its times.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::tls::{TlsError, TlsFiles};
+use crate::sip::Transport;
+use crate::sip::digest::Secret;
+use crate::sip::limits::ScanLimits;
+use crate::sip::registrar::Terms;
+use crate::sip::route::{Cidr, Routes};
+
+/// How the edge listens, and its times.
+#[derive(Clone, Debug)]
+pub struct SipConfig {
+    /// Where it listens; the first is its address to the program.
+    pub listeners: Vec<Listener>,
+    /// Certificates, for listeners and calls over TLS.
+    pub tls: TlsFiles,
+    /// How often the certificates are looked at for a change.
+    pub tls_check: Duration,
+    /// The User-Agent header.
+    pub user_agent: String,
+    /// The realm of challenges, and the domain of the extensions.
+    pub realm: String,
+    /// A proxy that all requests outside of a dialog go through, as a SIP URI.
+    pub outbound_proxy: Option<String>,
+    /// RFC 3261's T1, the estimate of a round trip; a transaction is given up after 64 of them.
+    pub t1: Duration,
+    /// How long the operator's phone may leave our INVITE without any answer; then 408.
+    pub operator_reply: Duration,
+    /// How long one of several ways to the operator may stay silent before the next is tried.
+    pub hop_reply: Duration,
+    /// How long the operator's phone may ring; then 408.
+    pub ring: Duration,
+    /// Calls at a time; past it a new INVITE gets 503.
+    pub max_calls: usize,
+    /// TCP and TLS connections at a time; past it they are closed at once.
+    pub max_connections: usize,
+    /// Connections at a time from one address.
+    pub connections_per_source: usize,
+    /// A connection that brings nothing for so long, and carries no call and no registration, is closed.
+    pub tcp_idle: Duration,
+    /// The Retry-After of every 503, in seconds.
+    pub retry_after: u32,
+    /// How much a source that is no trunk may ask for.
+    pub scans: ScanLimits,
+    /// Requests whose User-Agent contains one of these, in small letters, are dropped without an answer.
+    pub scanners: Vec<String>,
+    /// How long a nonce is good.
+    pub nonce_life: Duration,
+    /// The trunks; while there are none, anybody may call.
+    pub trunks: Vec<Trunk>,
+    /// The hotline's own phones.
+    pub extensions: Vec<Extension>,
+    /// For how long they are registered.
+    pub terms: Terms,
+    /// Who gets which calls.
+    pub routes: Routes,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port; port 0 takes a free one, the same for UDP and the TCP listener that follows it.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub transport: Transport,
+    /// Host, perhaps with a port, by which peers reach it, where that is another.
+    pub advertised: Option<String>,
+}
+
+/// A peer that brings and takes calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// For the log and the call record.
+    pub name: String,
+    /// Where its requests come from.
+    pub addresses: Vec<Cidr>,
+    /// How it authenticates to us, if it must: its name and secret.
+    pub peer: Option<(String, Secret)>,
+    /// Where calls are sent, e.g. `sip:pbx.example.com;transport=tls`; without, it only brings calls.
+    pub uri: Option<String>,
+    /// How we authenticate to it: name and password.
+    pub login: Option<(String, String)>,
+    /// To be registered with it, for so many seconds at a time.
+    pub register: Option<u32>,
+    /// How often it is asked whether it lives.
+    pub options: Option<Duration>,
+    /// A proxy before it, as a SIP URI.
+    pub outbound_proxy: Option<String>,
+    /// Whether its P-Asserted-Identity, Diversion and History-Info are believed.
+    pub trusted: bool,
+}
+
+/// One of the hotline's own phones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// Its number or name.
+    pub name: String,
+    /// What it proves itself with.
+    pub secret: Secret,
+}
+
+impl SipConfig {
+    /// The usual values for UDP and TCP at `listen`; anybody may call.
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        let listener = |transport| Listener {
+            address: listen,
+            transport,
+            advertised: None,
+        };
+        Self {
+            listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
+            tls: TlsFiles::default(),
+            tls_check: Duration::from_secs(5),
+            user_agent: concat!("xinqiao/", env!("CARGO_PKG_VERSION")).to_owned(),
+            realm: "xinqiao".to_owned(),
+            outbound_proxy: None,
+            t1: Duration::from_millis(500),
+            operator_reply: Duration::from_secs(5),
+            hop_reply: Duration::from_secs(3),
+            ring: Duration::from_mins(1),
+            max_calls: 1_000,
+            max_connections: 1_000,
+            connections_per_source: 100,
+            tcp_idle: Duration::from_mins(5),
+            retry_after: 10,
+            scans: ScanLimits {
+                targets: 30,
+                window: Duration::from_mins(1),
+                ban: Duration::from_mins(10),
+            },
+            scanners: Vec::new(),
+            nonce_life: Duration::from_mins(5),
+            trunks: Vec::new(),
+            extensions: Vec::new(),
+            terms: Terms {
+                least: 60,
+                most: 3_600,
+            },
+            routes: Routes::default(),
+        }
+    }
+}
+
+/// Why the edge does not start.
+#[derive(Debug)]
+pub enum BindError {
+    /// The address cannot be listened on.
+    Address {
+        /// Which, with its transport.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The certificates cannot be used.
+    Tls(TlsError),
+    /// The threads of the stack cannot be started.
+    Threads(io::Error),
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "sip address {address} is in use by another program; stop that one or set another with --set sip.listen=ADDRESS:PORT"
+                )
+            }
+            Self::Address { address, source } => write!(
+                f,
+                "cannot listen on sip address {address}: {source}; set another with --set sip.listen=ADDRESS:PORT"
+            ),
+            Self::Tls(source) => source.fmt(f),
+            Self::Threads(source) => write!(f, "cannot start the sip threads: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Address { source, .. } | Self::Threads(source) => Some(source),
+            Self::Tls(source) => Some(source),
+        }
+    }
+}

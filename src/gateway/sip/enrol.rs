@@ -1,0 +1,161 @@
+//! REGISTER of the hotline's own phones: who it is, what it wants, and the answer, all without the stack.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::admission::{Admitted, Who};
+use super::ingress::Answer;
+use super::wire::{self, Message};
+use super::{Shared, locked};
+use crate::sip::registrar::{Flow, Refusal, Register, Wanted, Wish};
+
+/// Answers that are kept for retransmissions.
+const MAX_ANSWERS: usize = 1_024;
+
+/// What a request is told from others by.
+type Key = (Flow, String, String, u32);
+
+/// The last answers to those who had the right password; a retransmission must not look like a replay.
+#[derive(Default)]
+pub(super) struct Answers(VecDeque<(Key, Instant, Vec<u8>)>);
+
+impl Answers {
+    fn find(&self, key: &Key) -> Option<Vec<u8>> {
+        let found = self.0.iter().rev().find(|(other, ..)| other == key)?;
+        Some(found.2.clone())
+    }
+
+    fn keep(&mut self, key: Key, until: Instant, now: Instant, answer: Vec<u8>) {
+        while self.0.len() >= MAX_ANSWERS || self.0.front().is_some_and(|first| first.1 < now) {
+            self.0.pop_front();
+        }
+        self.0.push_back((key, until, answer));
+    }
+}
+
+/// Serves a REGISTER; the answer.
+pub(super) fn register(
+    shared: &Arc<Shared>,
+    message: &Message,
+    flow: Flow,
+    listener: usize,
+    now: Instant,
+) -> Option<Vec<u8>> {
+    let (cseq, _) = message.cseq()?;
+    let key = (
+        flow,
+        message.branch().unwrap_or_default().to_owned(),
+        message.header("Call-ID")?.to_owned(),
+        cseq,
+    );
+    if let Some(answer) = locked(&shared.enrolled).find(&key) {
+        return Some(answer);
+    }
+    let name = match shared.admission.admit(now, message, flow) {
+        Admitted::As(Who::Extension(name)) => name,
+        Admitted::As(_) => return shared.refuse(message, &(403, vec![]), flow.source),
+        Admitted::Not(answer) => return shared.refuse(message, &answer, flow.source),
+        Admitted::Dropped => {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+    };
+    let answer = serve(shared, message, &name, flow, listener, now);
+    let answer = shared.refuse(message, &answer, flow.source)?;
+    let until = now + shared.config.t1 * 64;
+    locked(&shared.enrolled).keep(key, until, now, answer.clone());
+    Some(answer)
+}
+
+fn serve(
+    shared: &Arc<Shared>,
+    message: &Message,
+    name: &str,
+    flow: Flow,
+    listener: usize,
+    now: Instant,
+) -> Answer {
+    // Nobody may register another one's place.
+    if message.header("To").and_then(wire::user).as_deref() != Some(name) {
+        return (403, vec![]);
+    }
+    let Some(wish) = wish(message) else {
+        return (400, vec![]);
+    };
+    let register = Register {
+        extension: name,
+        call_id: message.header("Call-ID").unwrap_or_default(),
+        cseq: message.cseq().map_or(0, |(cseq, _)| cseq),
+        flow,
+        path: message.items("Path").map(str::to_owned).collect(),
+        wish,
+    };
+    let registered = locked(&shared.registrar).register(now, &register);
+    match registered {
+        Ok(bindings) => {
+            shared
+                .addresses
+                .remember(flow.source, flow.transport, listener);
+            shared.log(|| {
+                tracing::info!(extension = name, source = %flow.source, places = bindings.len(), "registered");
+            });
+            let mut headers: Vec<_> = bindings
+                .iter()
+                .map(|binding| {
+                    let left = binding.until.saturating_duration_since(now).as_secs();
+                    let value = format!("<{}>;expires={left}", binding.contact);
+                    ("Contact", value)
+                })
+                .collect();
+            let path = message.items("Path").map(|hop| ("Path", hop.to_owned()));
+            headers.extend(path);
+            (200, headers)
+        }
+        Err(refusal) => {
+            let headers = match refusal {
+                Refusal::TooBrief { least } => vec![("Min-Expires", least.to_string())],
+                Refusal::TooMany | Refusal::Overtaken => vec![],
+            };
+            (refusal.status(), headers)
+        }
+    }
+}
+
+/// What a REGISTER asks for; `None` when it cannot be understood.
+fn wish(message: &Message) -> Option<Wish> {
+    let all_expire = match message.header("Expires") {
+        // A number that cannot be read counts as none (RFC 3261 §10.3), and one too large as large.
+        Some(text) if text.bytes().all(|digit| digit.is_ascii_digit()) => {
+            Some(text.parse().unwrap_or(u32::MAX))
+        }
+        _ => None,
+    };
+    let contacts: Vec<&str> = message.items("Contact").collect();
+    if contacts.is_empty() {
+        return Some(Wish::Ask);
+    }
+    if contacts.contains(&"*") {
+        return (contacts.len() == 1 && all_expire == Some(0)).then_some(Wish::ForgetAll);
+    }
+    let wanted = contacts
+        .into_iter()
+        .map(|contact| {
+            let uri = wire::address(contact).trim();
+            wire::host_and_port(uri)?;
+            let expires = wire::parameter(contact, "expires")
+                .and_then(|seconds| seconds.parse().ok())
+                .or(all_expire);
+            let q = wire::parameter(contact, "q")
+                .and_then(|q| q.parse::<f32>().ok())
+                .map_or(1_000, |q| (q.clamp(0.0, 1.0) * 1_000.0) as u16);
+            Some(Wanted {
+                contact: uri.to_owned(),
+                expires,
+                q,
+            })
+        })
+        .collect::<Option<Vec<_>>>()?;
+    Some(Wish::Bind(wanted))
+}

@@ -1,0 +1,332 @@
+//! The trunks from our side: OPTIONS tells whether they live, REGISTER makes us known to those that want it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rsipstack::sip::{
+    CallId, Header, Method, Param, Request, Response, SipMessage, StatusCodeKind, Uri,
+};
+use rsipstack::transaction::key::{TransactionKey, TransactionRole};
+use rsipstack::transaction::transaction::Transaction;
+use rsipstack::transport::SipAddr;
+use tokio::time::timeout;
+
+use super::config::Trunk;
+use super::ways::{Way, sip_uri};
+use super::{Shared, kind_of, sockets, wire};
+use crate::sip::digest::Challenge;
+use crate::sip::trunk::{Change, Enrolment, Health, Outcome};
+
+/// Questions without an answer after which a trunk is down.
+const PATIENCE: u32 = 3;
+/// A question is given up after so many T1 (5 s with the usual one).
+const ANSWER_TIME: u32 = 10;
+/// How often a challenge is answered for one request: once, and once more if only the nonce was stale.
+const MAX_CHALLENGES: usize = 2;
+
+/// How a trunk stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrunkState {
+    /// Its name.
+    pub name: String,
+    /// Whether it answers; one that is not asked counts as up.
+    pub up: bool,
+    /// Whether we are registered with it; `None` where we need not be.
+    pub registered: Option<bool>,
+}
+
+/// How a trunk stands, as its tasks find out.
+pub(super) struct Line {
+    name: String,
+    up: AtomicBool,
+    registers: bool,
+    registered: AtomicBool,
+}
+
+impl Line {
+    pub fn new(trunk: &Trunk) -> Self {
+        Self {
+            name: trunk.name.clone(),
+            up: AtomicBool::new(true),
+            registers: trunk.register.is_some() && trunk.uri.is_some(),
+            registered: AtomicBool::new(false),
+        }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    pub fn is_registered(&self) -> bool {
+        self.registered.load(Ordering::Relaxed)
+    }
+
+    pub fn state(&self) -> TrunkState {
+        TrunkState {
+            name: self.name.clone(),
+            up: self.is_up(),
+            registered: self.registers.then(|| self.is_registered()),
+        }
+    }
+}
+
+/// Starts the tasks of all trunks.
+pub(super) fn start(shared: &Arc<Shared>) {
+    for (index, trunk) in shared.config.trunks.iter().enumerate() {
+        let Some(uri) = trunk.uri.as_deref().and_then(sip_uri) else {
+            continue;
+        };
+        if let Some(every) = trunk.options {
+            shared.until_cut(watch(shared.clone(), index, uri.clone(), every));
+        }
+        if let Some(seconds) = trunk.register {
+            shared.until_cut(enrol(shared.clone(), index, uri, seconds));
+        }
+    }
+}
+
+/// Asks a trunk whether it lives, for ever.
+async fn watch(shared: Arc<Shared>, index: usize, uri: Uri, every: Duration) {
+    let line = &shared.lines[index];
+    let mut health = Health::new(Instant::now(), every, PATIENCE);
+    let mut question = Question::new(&shared, Method::Options, index, uri);
+    loop {
+        tokio::time::sleep_until(health.next().into()).await;
+        let answer = question.ask(&shared, Vec::new()).await;
+        // Any answer is a sign of life, except that it cannot take calls (or our own stack's that it was not reached).
+        let answered = answer.is_some_and(|answer| !matches!(answer.status_code.code(), 408 | 503));
+        match health.note(Instant::now(), answered) {
+            Some(Change::Up) => {
+                line.up.store(true, Ordering::Relaxed);
+                shared.log(|| tracing::info!(trunk = %line.name, "the trunk answers again"));
+            }
+            Some(Change::Down) => {
+                line.up.store(false, Ordering::Relaxed);
+                shared.log(|| {
+                    tracing::error!(trunk = %line.name, "the trunk does not answer; calls go elsewhere");
+                });
+            }
+            None => {}
+        }
+    }
+}
+
+/// Keeps us registered with a trunk, until the edge closes.
+async fn enrol(shared: Arc<Shared>, index: usize, uri: Uri, seconds: u32) {
+    let line = &shared.lines[index];
+    let mut enrolment = Enrolment::new(Instant::now(), seconds, rand::random());
+    let mut question = Question::new(&shared, Method::Register, index, uri);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(enrolment.next().into()) => {}
+            () = shared.closing.cancelled() => break,
+        }
+        let expires = enrolment.expires();
+        let answer = question
+            .ask(&shared, vec![Header::Expires(expires.into())])
+            .await;
+        let outcome = outcome_of(answer.as_ref(), expires, &question.contact);
+        enrolment.note(Instant::now(), outcome);
+        let registered = enrolment.is_registered(Instant::now());
+        let before = line.registered.swap(registered, Ordering::Relaxed);
+        let status = answer.map(|answer| answer.status_code.code());
+        shared.log(|| match (before, registered) {
+            (false, true) => tracing::info!(trunk = %line.name, "registered"),
+            (true, false) => tracing::error!(trunk = %line.name, ?status, "no longer registered"),
+            (false, false) => {
+                let again = enrolment.next().saturating_duration_since(Instant::now());
+                tracing::warn!(trunk = %line.name, ?status, ?again, "not registered");
+            }
+            (true, true) => {}
+        });
+    }
+    if line.is_registered() {
+        let _ = question.ask(&shared, vec![Header::Expires(0.into())]).await;
+        line.registered.store(false, Ordering::Relaxed);
+    }
+}
+
+fn outcome_of(answer: Option<&Response>, asked: u32, own: &str) -> Outcome {
+    let number = |name: &str| {
+        let value = value_of(answer?, name)?;
+        value.split([';', ' ', '(']).next()?.trim().parse().ok()
+    };
+    match answer.map(|answer| answer.status_code.code()) {
+        Some(200..=299) => {
+            // What our own Contact says goes before what holds for all (RFC 3261 §10.2.4).
+            let contacts: Vec<String> = answer
+                .map(|answer| values_of(answer, "Contact").collect())
+                .unwrap_or_default();
+            let own = contacts
+                .iter()
+                .flat_map(|value| wire::items(value))
+                .find(|contact| wire::address(contact) == own)
+                .and_then(|contact| wire::parameter(contact, "expires")?.parse().ok());
+            Outcome::Granted {
+                seconds: own.or_else(|| number("Expires")).unwrap_or(asked),
+            }
+        }
+        Some(423) => Outcome::TooBrief {
+            least: number("Min-Expires").unwrap_or(0),
+        },
+        _ => Outcome::Failed {
+            retry_after: number("Retry-After"),
+        },
+    }
+}
+
+fn value_of(response: &Response, name: &str) -> Option<String> {
+    values_of(response, name).next()
+}
+
+fn values_of<'a>(response: &'a Response, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    response.headers.iter().filter_map(move |header| {
+        let line = header.to_string();
+        let (found, value) = line.split_once(':')?;
+        found
+            .trim()
+            .eq_ignore_ascii_case(name)
+            .then(|| value.trim().to_owned())
+    })
+}
+
+/// A request that is sent again and again, with one Call-ID and growing numbers.
+struct Question {
+    method: Method,
+    trunk: usize,
+    uri: Uri,
+    call_id: String,
+    number: u32,
+    /// The URI that we gave last.
+    contact: String,
+}
+
+impl Question {
+    fn new(shared: &Shared, method: Method, trunk: usize, mut uri: Uri) -> Self {
+        uri.auth = None;
+        Self {
+            method,
+            trunk,
+            uri,
+            call_id: format!("{:032x}@{}", rand::random::<u128>(), shared.config.realm),
+            number: 0,
+            contact: String::new(),
+        }
+    }
+
+    /// The final answer, with challenges answered; `None` when there is none in time.
+    async fn ask(&mut self, shared: &Arc<Shared>, headers: Vec<Header>) -> Option<Response> {
+        let ways = shared.ways_to_trunk(&self.uri, self.trunk).await.ok()?;
+        let way = ways.into_iter().next()?;
+        let limit = shared.config.t1 * ANSWER_TIME;
+        sockets::connect(shared, way.flow, &way.host).await.ok()?;
+        let mut answer = timeout(limit, self.send(shared, &way, headers.clone()))
+            .await
+            .ok()??;
+        for _ in 0..MAX_CHALLENGES {
+            let proof = match answer.status_code.code() {
+                401 => self.proof(&way, &answer, "WWW-Authenticate", "Authorization"),
+                407 => self.proof(&way, &answer, "Proxy-Authenticate", "Proxy-Authorization"),
+                _ => None,
+            };
+            let Some((proof, stale)) = proof else {
+                break;
+            };
+            let mut proved = headers.clone();
+            proved.push(proof);
+            answer = timeout(limit, self.send(shared, &way, proved))
+                .await
+                .ok()??;
+            if !stale && !is_stale(&answer) {
+                break;
+            }
+        }
+        Some(answer)
+    }
+
+    fn proof(
+        &self,
+        way: &Way,
+        answer: &Response,
+        asks: &str,
+        proves: &str,
+    ) -> Option<(Header, bool)> {
+        let (user, password) = way.login.as_ref()?;
+        let values: Vec<String> = values_of(answer, asks).collect();
+        let challenge = Challenge::best(values.iter().map(String::as_str))?;
+        let cnonce = format!("{:016x}", rand::random::<u64>());
+        let method = self.method.to_string();
+        let value = challenge.answer(user, password, &method, &self.uri.to_string(), &cnonce);
+        Some((Header::Other(proves.to_owned(), value), challenge.stale))
+    }
+
+    async fn send(
+        &mut self,
+        shared: &Arc<Shared>,
+        way: &Way,
+        headers: Vec<Header>,
+    ) -> Option<Response> {
+        self.number += 1;
+        let user = way.login.as_ref().map_or("gateway", |(user, _)| user);
+        let mut own = self.uri.clone();
+        own.auth = Some(user.into());
+        own.params.clear();
+        let from = rsipstack::sip::typed::From {
+            display_name: None,
+            uri: own.clone(),
+            params: vec![Param::Tag(format!("{:016x}", rand::random::<u64>()).into())],
+        };
+        let asks_for_own = self.method == Method::Register;
+        let to = rsipstack::sip::typed::To {
+            display_name: None,
+            uri: if asks_for_own { own } else { self.uri.clone() },
+            params: Vec::new(),
+        };
+        let via = shared.endpoint.get_via(None, None).ok()?;
+        let call_id = Some(CallId::from(self.call_id.clone()));
+        let mut request: Request = shared.endpoint.make_request(
+            self.method,
+            self.uri.clone(),
+            via,
+            from,
+            to,
+            self.number,
+            call_id,
+        );
+        let routes = way.routes.iter().cloned().map(Header::from);
+        request.headers.extend(routes.collect());
+        let contact = rsipstack::sip::typed::Contact {
+            display_name: None,
+            uri: shared.contact(user, way.flow),
+            params: Vec::new(),
+        };
+        self.contact = contact.uri.to_string();
+        request.headers.push(Header::Contact(contact.into()));
+        request.headers.extend(headers);
+        let key = TransactionKey::from_request(&request, TransactionRole::Client).ok()?;
+        let mut transaction = Transaction::new_client(key, request, shared.endpoint.clone(), None);
+        let peer = way.flow.source.into();
+        transaction.destination = Some(SipAddr::new(kind_of(way.flow.transport), peer));
+        transaction.send().await.ok()?;
+        while let Some(message) = transaction.receive().await {
+            if let SipMessage::Response(response) = message
+                && response.status_code.kind() != StatusCodeKind::Provisional
+            {
+                return Some(response);
+            }
+        }
+        None
+    }
+}
+
+fn is_stale(answer: &Response) -> bool {
+    matches!(answer.status_code.code(), 401 | 407)
+        && ["WWW-Authenticate", "Proxy-Authenticate"]
+            .iter()
+            .any(|name| {
+                values_of(answer, name)
+                    .filter_map(|value| Challenge::parse(&value))
+                    .any(|challenge| challenge.stale)
+            })
+}

@@ -1,0 +1,250 @@
+//! From a SIP URI to the addresses to try: an extension's places, a trunk, a proxy, or what the host's name says.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use rsipstack::sip::typed::Route;
+use rsipstack::sip::uri::ParamsExt;
+use rsipstack::sip::{Host, Scheme, Transport as SipTransport, Uri};
+use tokio::time::timeout;
+
+use super::invite::Unreachable;
+use super::{Shared, local_address_for, locked, wire};
+use crate::sip::Transport;
+use crate::sip::registrar::{Binding, Flow};
+
+/// How long looking up a host may take.
+const LOOKUP_TIME: Duration = Duration::from_secs(4);
+/// The most addresses of one host that are tried.
+const MAX_ADDRESSES: usize = 4;
+
+/// One address to try, and how.
+#[derive(Clone)]
+pub(super) struct Way {
+    /// The Request-URI.
+    pub uri: Uri,
+    /// Where it is sent.
+    pub flow: Flow,
+    /// Whose certificate is wanted there.
+    pub host: String,
+    /// The proxies on the way (RFC 3261 §8.1.2).
+    pub routes: Vec<Route>,
+    /// Name and password for a challenge.
+    pub login: Option<(String, String)>,
+    /// The domain of From, where the peer wants its own.
+    pub domain: Option<String>,
+}
+
+/// A `sip:` or `sips:` URI.
+pub(super) fn sip_uri(text: &str) -> Option<Uri> {
+    Uri::try_from(text)
+        .ok()
+        .filter(|uri| matches!(uri.scheme, Some(Scheme::Sip | Scheme::Sips)))
+}
+
+impl Shared {
+    /// The addresses to try for a URI, in order.
+    pub(super) async fn ways(&self, callee: &Uri) -> Result<Vec<Way>, Unreachable> {
+        let host = callee.host_with_port.host.to_string();
+        let port = callee.host_with_port.port.map(|port| port.value());
+        if let Some(name) = callee.user()
+            && (host == self.config.realm || self.addresses.are_ours(&host, port))
+            && self
+                .config
+                .extensions
+                .iter()
+                .any(|extension| extension.name == name)
+        {
+            return self.ways_to_extension(name).await;
+        }
+        let trunk = self.config.trunks.iter().position(|trunk| {
+            trunk
+                .uri
+                .as_deref()
+                .and_then(wire::host_and_port)
+                .is_some_and(|(of_trunk, its_port)| {
+                    of_trunk.eq_ignore_ascii_case(&host)
+                        && (port.is_none() || its_port.is_none() || port == its_port)
+                })
+        });
+        match trunk {
+            Some(index) if !self.lines[index].is_up() => Err(Unreachable {
+                status: 503,
+                reason: format!("trunk {} is down", self.config.trunks[index].name),
+            }),
+            Some(index) => self.ways_to_trunk(callee, index).await,
+            None => match &self.config.outbound_proxy {
+                Some(proxy) => through(proxy, callee).await,
+                None => direct(callee, callee).await,
+            },
+        }
+    }
+
+    /// The ways to somebody at a trunk, whether it is up or not.
+    pub(super) async fn ways_to_trunk(
+        &self,
+        callee: &Uri,
+        index: usize,
+    ) -> Result<Vec<Way>, Unreachable> {
+        let trunk = &self.config.trunks[index];
+        let proxy = trunk.outbound_proxy.as_ref();
+        let mut ways = if let Some(proxy) = proxy.or(self.config.outbound_proxy.as_ref()) {
+            through(proxy, callee).await?
+        } else {
+            // The transport and the port are the trunk's, also for a number there.
+            let its_own = trunk.uri.as_deref().and_then(sip_uri);
+            direct(callee, its_own.as_ref().unwrap_or(callee)).await?
+        };
+        for way in &mut ways {
+            way.login.clone_from(&trunk.login);
+            let domain = callee.host_with_port.host.to_string();
+            way.domain = trunk.login.is_some().then_some(domain);
+        }
+        Ok(ways)
+    }
+
+    async fn ways_to_extension(&self, name: &str) -> Result<Vec<Way>, Unreachable> {
+        let bindings = locked(&self.registrar).contacts(Instant::now(), name);
+        let mut ways = Vec::new();
+        for binding in bindings {
+            ways.extend(self.way_to_binding(&binding).await);
+        }
+        if ways.is_empty() {
+            return Err(Unreachable {
+                status: 480,
+                reason: format!("extension {name} is not registered"),
+            });
+        }
+        Ok(ways)
+    }
+
+    async fn way_to_binding(&self, binding: &Binding) -> Option<Way> {
+        let uri = sip_uri(&binding.contact)?;
+        if let Some(first) = binding.path.first() {
+            let mut way = through(first, &uri).await.ok()?.into_iter().next()?;
+            way.routes = routes(&binding.path);
+            return Some(way);
+        }
+        let Flow { source, transport } = binding.flow;
+        let stream_is_open = locked(&self.streams)
+            .get(&binding.flow)
+            .is_some_and(|stream| !stream.is_cancelled());
+        // A phone that names its own address is called at the port that it names; one behind a translating router, and
+        // one whose stream still stands, where its REGISTER came from.
+        let flow = match uri.host_with_port.host {
+            Host::IpAddr(ip) if ip == source.ip() && !stream_is_open => Flow {
+                source: SocketAddr::new(ip, port_of(&uri, transport)),
+                transport,
+            },
+            _ => binding.flow,
+        };
+        Some(Way {
+            host: uri.host_with_port.host.to_string(),
+            uri,
+            flow,
+            routes: Vec::new(),
+            login: None,
+            domain: None,
+        })
+    }
+}
+
+fn routes(path: &[String]) -> Vec<Route> {
+    path.iter()
+        .filter_map(|hop| sip_uri(wire::address(hop)))
+        .map(Route::from)
+        .collect()
+}
+
+/// Through a proxy, which is told so by a Route.
+async fn through(proxy: &str, callee: &Uri) -> Result<Vec<Way>, Unreachable> {
+    let mut proxy = sip_uri(wire::address(proxy)).ok_or_else(|| Unreachable {
+        status: 500,
+        reason: "the outbound proxy is no sip: URI".to_owned(),
+    })?;
+    if !proxy
+        .params
+        .iter()
+        .any(|parameter| matches!(parameter, rsipstack::sip::Param::Lr))
+    {
+        proxy.params.push(rsipstack::sip::Param::Lr);
+    }
+    let mut ways = direct(callee, &proxy).await?;
+    for way in &mut ways {
+        way.routes = vec![Route::from(proxy.clone())];
+    }
+    Ok(ways)
+}
+
+/// To where `towards` leads.
+async fn direct(callee: &Uri, towards: &Uri) -> Result<Vec<Way>, Unreachable> {
+    let (addresses, transport) = locate(towards).await?;
+    Ok(addresses
+        .into_iter()
+        .map(|source| Way {
+            uri: callee.clone(),
+            flow: Flow { source, transport },
+            host: towards.host_with_port.host.to_string(),
+            routes: Vec::new(),
+            login: None,
+            domain: None,
+        })
+        .collect())
+}
+
+fn port_of(uri: &Uri, transport: Transport) -> u16 {
+    uri.host_with_port
+        .port
+        .map_or(transport.default_port(), |port| port.value())
+}
+
+/// Where a URI leads: its address, or those of its host.
+async fn locate(uri: &Uri) -> Result<(Vec<SocketAddr>, Transport), Unreachable> {
+    let transport = match uri.transport() {
+        None | Some(SipTransport::Udp | SipTransport::Tcp) if uri.scheme == Some(Scheme::Sips) => {
+            Transport::Tls
+        }
+        None | Some(SipTransport::Udp) => Transport::Udp,
+        Some(SipTransport::Tcp) => Transport::Tcp,
+        Some(SipTransport::Tls) => Transport::Tls,
+        Some(other) => {
+            return Err(Unreachable {
+                status: 416,
+                reason: format!("the operator's transport {other} is none of udp, tcp and tls"),
+            });
+        }
+    };
+    let port = port_of(uri, transport);
+    let host = match &uri.host_with_port.host {
+        Host::IpAddr(ip) => return Ok((vec![SocketAddr::new(*ip, port)], transport)),
+        Host::Domain(name) => name.to_string(),
+    };
+    let found = timeout(LOOKUP_TIME, tokio::net::lookup_host((host.as_str(), port))).await;
+    let addresses: Vec<_> = found
+        .ok()
+        .and_then(Result::ok)
+        .into_iter()
+        .flatten()
+        .take(MAX_ADDRESSES)
+        .collect();
+    if addresses.is_empty() {
+        return Err(Unreachable {
+            status: 503,
+            reason: format!("the operator's host {host} cannot be looked up"),
+        });
+    }
+    Ok((addresses, transport))
+}
+
+/// The address of this machine from which a `sip:` URI is reached.
+///
+/// # Errors
+/// What is wrong with the URI or its host.
+pub async fn local_address_towards(uri: &str) -> Result<IpAddr, String> {
+    let uri = sip_uri(uri).ok_or("it is no sip: URI")?;
+    let (addresses, _) = locate(&uri)
+        .await
+        .map_err(|unreachable| unreachable.reason)?;
+    let peer = addresses.first().ok_or("it leads nowhere")?;
+    Ok(local_address_for(peer.ip()))
+}

@@ -1,0 +1,534 @@
+//! Digest authentication (RFC 7616 with MD5 and SHA-256 as RFC 8760 orders them), as server and as client.
+//!
+//! A nonce carries its own time and seal, so that challenging costs no memory however many strangers ask. Only a nonce
+//! that was used with the right password is remembered, with the counts that came with it, so that nothing is taken
+//! twice. Who is not known, and who has the wrong password, goes the same way through the same work.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::{self, Write as _};
+use std::time::{Duration, Instant};
+
+use md5::Md5;
+use sha2::Sha256;
+
+/// Nonces in use that are remembered; past it the oldest ones become stale.
+const MAX_USED: usize = 65_536;
+
+/// How a digest is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// The better one, which RFC 8760 puts first.
+    Sha256,
+    /// What every telephone knows.
+    Md5,
+}
+
+impl Algorithm {
+    /// Both, the preferred first.
+    pub const ALL: [Self; 2] = [Self::Sha256, Self::Md5];
+
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SHA-256",
+            Self::Md5 => "MD5",
+        }
+    }
+
+    fn of(token: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.token().eq_ignore_ascii_case(token))
+    }
+
+    /// The hash of the words with colons between them, in small hexadecimal digits.
+    #[must_use]
+    pub fn hash(self, words: &[&str]) -> String {
+        let text = words.join(":");
+        match self {
+            Self::Sha256 => hex(&<Sha256 as sha2::Digest>::digest(text.as_bytes())),
+            Self::Md5 => hex(&<Md5 as md5::Digest>::digest(text.as_bytes())),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// What proves who somebody is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// The password itself.
+    Password(String),
+    /// The hash of name, realm and password for each algorithm that can be served (HA1).
+    Hashes {
+        /// For MD5.
+        md5: Option<String>,
+        /// For SHA-256.
+        sha256: Option<String>,
+    },
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("‹secret›")
+    }
+}
+
+impl Secret {
+    fn ha1(&self, algorithm: Algorithm, user: &str, realm: &str) -> Option<String> {
+        match self {
+            Self::Password(password) => Some(algorithm.hash(&[user, realm, password])),
+            Self::Hashes { md5, sha256 } => match algorithm {
+                Algorithm::Md5 => md5.clone(),
+                Algorithm::Sha256 => sha256.clone(),
+            },
+        }
+    }
+}
+
+/// The value of an Authorization header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Credentials {
+    user: String,
+    realm: String,
+    nonce: String,
+    uri: String,
+    response: String,
+    algorithm: Algorithm,
+    /// Count (as it was written) and the client's nonce, with quality `auth`.
+    counted: Option<(String, String)>,
+}
+
+impl Credentials {
+    fn parse(value: &str) -> Option<Self> {
+        let fields = fields(value)?;
+        let get = |name: &str| fields.get(name).cloned();
+        let counted = match fields.get("qop").map(|qop| qop.to_ascii_lowercase()) {
+            None => None,
+            Some(qop) if qop == "auth" => Some((get("nc")?, get("cnonce")?)),
+            Some(_) => return None,
+        };
+        Some(Self {
+            user: get("username")?,
+            realm: get("realm")?,
+            nonce: get("nonce")?,
+            uri: get("uri")?,
+            response: get("response")?.to_ascii_lowercase(),
+            algorithm: fields
+                .get("algorithm")
+                .map_or(Some(Algorithm::Md5), |token| Algorithm::of(token))?,
+            counted,
+        })
+    }
+
+    fn expected(&self, ha1: &str, method: &str) -> String {
+        response(
+            self.algorithm,
+            ha1,
+            &self.nonce,
+            self.counted
+                .as_ref()
+                .map(|(count, cnonce)| (count.as_str(), cnonce.as_str())),
+            method,
+            &self.uri,
+        )
+    }
+}
+
+fn response(
+    algorithm: Algorithm,
+    ha1: &str,
+    nonce: &str,
+    counted: Option<(&str, &str)>,
+    method: &str,
+    uri: &str,
+) -> String {
+    let ha2 = algorithm.hash(&[method, uri]);
+    match counted {
+        Some((count, cnonce)) => algorithm.hash(&[ha1, nonce, count, cnonce, "auth", &ha2]),
+        None => algorithm.hash(&[ha1, nonce, &ha2]),
+    }
+}
+
+/// The fields of a `Digest` challenge or of its answer, their names in small letters.
+fn fields(value: &str) -> Option<HashMap<String, String>> {
+    let (scheme, mut rest) = value.trim().split_once(char::is_whitespace)?;
+    if !scheme.eq_ignore_ascii_case("Digest") {
+        return None;
+    }
+    let mut fields = HashMap::new();
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        if rest.is_empty() {
+            return Some(fields);
+        }
+        let (name, after) = rest.split_once('=')?;
+        let after = after.trim_start();
+        let (value, next) = if let Some(quoted) = after.strip_prefix('"') {
+            let mut value = String::new();
+            let mut letters = quoted.char_indices();
+            let end = loop {
+                match letters.next()? {
+                    (at, '"') => break at + 1,
+                    (_, '\\') => value.push(letters.next()?.1),
+                    (_, letter) => value.push(letter),
+                }
+            };
+            (value, &quoted[end..])
+        } else {
+            let end = after.find(',').unwrap_or(after.len());
+            (after[..end].trim().to_owned(), &after[end..])
+        };
+        fields.insert(name.trim().to_ascii_lowercase(), value);
+        rest = next;
+    }
+}
+
+/// A challenge that we are to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    realm: String,
+    nonce: String,
+    opaque: Option<String>,
+    algorithm: Algorithm,
+    counted: bool,
+    /// Whether only the nonce was too old.
+    pub stale: bool,
+}
+
+impl Challenge {
+    /// Reads the value of a WWW-Authenticate or Proxy-Authenticate header; `None` when it cannot be answered.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
+        let fields = fields(value)?;
+        let qop = fields.get("qop");
+        let offers_auth = qop.is_some_and(|qop| {
+            qop.split(',')
+                .any(|item| item.trim().eq_ignore_ascii_case("auth"))
+        });
+        if qop.is_some() && !offers_auth {
+            return None;
+        }
+        Some(Self {
+            realm: fields.get("realm")?.clone(),
+            nonce: fields.get("nonce")?.clone(),
+            opaque: fields.get("opaque").cloned(),
+            algorithm: fields
+                .get("algorithm")
+                .map_or(Some(Algorithm::Md5), |token| Algorithm::of(token))?,
+            counted: offers_auth,
+            stale: fields
+                .get("stale")
+                .is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
+        })
+    }
+
+    /// The best of several challenges.
+    pub fn best<'a>(values: impl Iterator<Item = &'a str>) -> Option<Self> {
+        values
+            .filter_map(Self::parse)
+            .min_by_key(|challenge| challenge.algorithm != Algorithm::Sha256)
+    }
+
+    /// The value of the header that answers, when this is the first use of the nonce.
+    #[must_use]
+    pub fn answer(
+        &self,
+        user: &str,
+        password: &str,
+        method: &str,
+        uri: &str,
+        cnonce: &str,
+    ) -> String {
+        let Self {
+            realm,
+            nonce,
+            algorithm,
+            ..
+        } = self;
+        let ha1 = algorithm.hash(&[user, realm, password]);
+        let counted = self.counted.then_some(("00000001", cnonce));
+        let response = response(*algorithm, &ha1, nonce, counted, method, uri);
+        let mut text = format!(
+            "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", response=\"{response}\", algorithm={}",
+            escaped(user),
+            escaped(realm),
+            escaped(nonce),
+            algorithm.token()
+        );
+        if self.counted {
+            let _ = write!(text, ", qop=auth, nc=00000001, cnonce=\"{cnonce}\"");
+        }
+        if let Some(opaque) = &self.opaque {
+            let _ = write!(text, ", opaque=\"{}\"", escaped(opaque));
+        }
+        text
+    }
+}
+
+/// The challenge with only what every client understands: quality `auth` alone.
+impl fmt::Display for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Digest realm=\"{}\", nonce=\"{}\", algorithm={}",
+            escaped(&self.realm),
+            escaped(&self.nonce),
+            self.algorithm.token()
+        )?;
+        if self.counted {
+            f.write_str(", qop=\"auth\"")?;
+        }
+        if let Some(opaque) = &self.opaque {
+            write!(f, ", opaque=\"{}\"", escaped(opaque))?;
+        }
+        if self.stale {
+            f.write_str(", stale=true")?;
+        }
+        Ok(())
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// What a request's credentials are worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict<K> {
+    /// The right password, fresh: from whom.
+    Known(K),
+    /// None, wrong ones, or used ones: to be challenged.
+    Challenge {
+        /// The password was right, only the nonce was not: try again with a new one.
+        stale: bool,
+        /// There were credentials for this realm, and they were wrong.
+        failed: bool,
+    },
+}
+
+/// The counts that came with a nonce: the highest, and which of the 64 up to it.
+struct Counts {
+    highest: u32,
+    seen: u64,
+}
+
+impl Counts {
+    /// Whether the count is new.
+    fn take(&mut self, count: u32) -> bool {
+        if count > self.highest {
+            let step = count - self.highest;
+            self.seen = if step < 64 { self.seen << step } else { 0 } | 1;
+            self.highest = count;
+            return true;
+        }
+        let behind = self.highest - count;
+        let fresh = behind < 64 && self.seen & (1 << behind) == 0;
+        if fresh {
+            self.seen |= 1 << behind;
+        }
+        fresh
+    }
+}
+
+/// Checks credentials of those who may be known as `K`.
+pub struct Guard<K> {
+    realm: String,
+    accounts: HashMap<String, (Secret, K)>,
+    /// Whose password nobody has: the work for an unknown name.
+    decoy: Secret,
+    seal: [u8; 32],
+    began: Instant,
+    issued: u64,
+    lifetime: Duration,
+    used: HashMap<String, Counts>,
+    /// The nonces in `used` with the time of their issue, in the order of their first use.
+    order: VecDeque<(u64, String)>,
+    /// Nonces issued before it (in milliseconds since the beginning) are stale.
+    floor: u64,
+}
+
+impl<K: Clone> Guard<K> {
+    /// `seal` is from a cryptographic generator; a nonce is good for `lifetime`.
+    #[must_use]
+    pub fn new(realm: &str, lifetime: Duration, seal: [u8; 32], now: Instant) -> Self {
+        Self {
+            realm: realm.to_owned(),
+            accounts: HashMap::new(),
+            decoy: Secret::Password(hex(&seal)),
+            seal,
+            began: now,
+            issued: 0,
+            lifetime,
+            used: HashMap::new(),
+            order: VecDeque::new(),
+            floor: 0,
+        }
+    }
+
+    /// Lets somebody in.
+    pub fn admit(&mut self, user: &str, secret: Secret, who: K) {
+        self.accounts.insert(user.to_owned(), (secret, who));
+    }
+
+    /// Whether anybody can prove anything here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
+    /// The values of the WWW-Authenticate headers, the preferred first.
+    pub fn challenge(&mut self, now: Instant, stale: bool) -> Vec<String> {
+        let nonce = self.issue(now);
+        Algorithm::ALL
+            .into_iter()
+            .map(|algorithm| {
+                Challenge {
+                    realm: self.realm.clone(),
+                    nonce: nonce.clone(),
+                    opaque: None,
+                    algorithm,
+                    counted: true,
+                    stale,
+                }
+                .to_string()
+            })
+            .collect()
+    }
+
+    /// Judges the Authorization headers of a request.
+    pub fn judge<'a>(
+        &mut self,
+        now: Instant,
+        method: &str,
+        headers: impl Iterator<Item = &'a str>,
+    ) -> Verdict<K> {
+        let ours = headers
+            .filter_map(Credentials::parse)
+            .find(|credentials| credentials.realm == self.realm);
+        let Some(credentials) = ours else {
+            return Verdict::Challenge {
+                stale: false,
+                failed: false,
+            };
+        };
+        let account = self.accounts.get(&credentials.user);
+        let secret = account.map_or(&self.decoy, |(secret, _)| secret);
+        let ha1 = secret
+            .ha1(credentials.algorithm, &credentials.user, &self.realm)
+            // A hash of the other kind is all that there is; nobody has this one either.
+            .unwrap_or_else(|| credentials.algorithm.hash(&[&hex(&self.seal)]));
+        let matches = same(&credentials.expected(&ha1, method), &credentials.response);
+        let issued = self.issued_at(&credentials.nonce);
+        match account {
+            Some((_, who)) if matches => {
+                let who = who.clone();
+                if self.take(now, &credentials, issued) {
+                    Verdict::Known(who)
+                } else {
+                    Verdict::Challenge {
+                        stale: true,
+                        failed: false,
+                    }
+                }
+            }
+            _ => Verdict::Challenge {
+                stale: false,
+                failed: true,
+            },
+        }
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_millis() as u64
+    }
+
+    fn issue(&mut self, now: Instant) -> String {
+        self.issued += 1;
+        let head = format!("{:012x}{:08x}", self.millis(now), self.issued as u32);
+        let seal = self.sealed(&head);
+        head + &seal
+    }
+
+    /// The head has a fixed length, so nothing can be appended to it.
+    fn sealed(&self, head: &str) -> String {
+        let sealed = [&self.seal, head.as_bytes(), &self.seal].concat();
+        hex(&<Sha256 as sha2::Digest>::digest(&sealed)[..16])
+    }
+
+    /// When a nonce of ours was issued.
+    fn issued_at(&self, nonce: &str) -> Option<u64> {
+        let (head, seal) = nonce
+            .is_ascii()
+            .then(|| nonce.split_at_checked(20))
+            .flatten()?;
+        same(&self.sealed(head), seal)
+            .then(|| u64::from_str_radix(&head[..12], 16).ok())
+            .flatten()
+    }
+
+    /// Whether the nonce is fresh and its count new; then it is used up.
+    fn take(&mut self, now: Instant, credentials: &Credentials, issued: Option<u64>) -> bool {
+        let now = self.millis(now);
+        let lifetime = self.lifetime.as_millis() as u64;
+        while let Some((at, _)) = self.order.front()
+            && (at + lifetime < now || self.order.len() > MAX_USED)
+        {
+            let (at, nonce) = self.order.pop_front().expect("there is a front");
+            self.floor = self.floor.max(at + 1);
+            self.used.remove(&nonce);
+        }
+        let Some(issued) = issued.filter(|at| *at >= self.floor && at + lifetime >= now) else {
+            return false;
+        };
+        let count = match &credentials.counted {
+            // Eight digits, as RFC 7616 wants, and never zero.
+            Some((count, _)) => match u32::from_str_radix(count, 16) {
+                Ok(count @ 1..) => count,
+                _ => return false,
+            },
+            // Without counts a nonce is good for one request.
+            None => u32::MAX,
+        };
+        if let Some(counts) = self.used.get_mut(&credentials.nonce) {
+            return counts.take(count);
+        }
+        self.order.push_back((issued, credentials.nonce.clone()));
+        self.used.insert(
+            credentials.nonce.clone(),
+            Counts {
+                highest: count,
+                seen: 1,
+            },
+        );
+        true
+    }
+}
+
+impl<K> fmt::Debug for Guard<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("realm", &self.realm)
+            .field("accounts", &self.accounts.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Compares without stopping at the first difference.
+fn same(left: &str, right: &str) -> bool {
+    left.len() == right.len()
+        && left
+            .bytes()
+            .zip(right.bytes())
+            .fold(0, |difference, (one, other)| difference | (one ^ other))
+            == 0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! The examples of the RFCs, and what a guard must refuse.
+
+use super::*;
+
+/// RFC 7616 §3.9.1.
+const EXAMPLE: (&str, &str, &str) = (
+    "Mufasa",
+    "http-auth@example.org",
+    "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v",
+);
+const CNONCE: &str = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
+
+fn example(algorithm: Algorithm) -> String {
+    let (user, realm, nonce) = EXAMPLE;
+    let ha1 = algorithm.hash(&[user, realm, "Circle of Life"]);
+    let counted = Some(("00000001", CNONCE));
+    response(algorithm, &ha1, nonce, counted, "GET", "/dir/index.html")
+}
+
+#[test]
+fn the_responses_of_the_rfcs_examples_come_out() {
+    assert_eq!(example(Algorithm::Md5), "8ca523f5e9506fed4657c9700eebdbec");
+    assert_eq!(
+        example(Algorithm::Sha256),
+        "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"
+    );
+    // RFC 2617 §3.5, and without quality of protection, as RFC 2069 has it.
+    let ha1 = Algorithm::Md5.hash(&["Mufasa", "testrealm@host.com", "Circle Of Life"]);
+    let nonce = "dcd98b7102dd2f0e8b11d0f600bfb0c093";
+    let counted = Some(("00000001", "0a4f113b"));
+    assert_eq!(
+        response(
+            Algorithm::Md5,
+            &ha1,
+            nonce,
+            counted,
+            "GET",
+            "/dir/index.html"
+        ),
+        "6629fae49393a05397450978507c4ef1"
+    );
+    assert_eq!(
+        response(Algorithm::Md5, &ha1, nonce, None, "GET", "/dir/index.html"),
+        "670fd8c2df070c60b045671b8b24ff02"
+    );
+}
+
+#[test]
+fn the_best_challenge_that_can_be_answered_is_taken() {
+    let best = |values: &[&str]| Challenge::best(values.iter().copied());
+    let md5 = "Digest realm=\"a, b\", nonce=\"x\", qop=\"auth-int, auth\", opaque=\"o\\\"p\"";
+    let sha = "digest  realm=\"r\",nonce=\"y\",algorithm=sha-256,stale=TRUE";
+    assert_eq!(
+        best(&[md5, sha]).expect("one").to_string(),
+        "Digest realm=\"r\", nonce=\"y\", algorithm=SHA-256, stale=true"
+    );
+    let chosen = best(&[
+        md5,
+        "Digest realm=\"r\", nonce=\"z\", algorithm=SHA-512-256",
+    ])
+    .expect("one");
+    assert_eq!(
+        chosen.to_string(),
+        "Digest realm=\"a, b\", nonce=\"x\", algorithm=MD5, qop=\"auth\", opaque=\"o\\\"p\""
+    );
+    for nothing in [
+        "Basic realm=\"r\"",
+        "Digest realm=\"r\"",
+        "Digest realm=\"r\", nonce=\"open",
+        "Digest",
+        "",
+        "Digest realm=\"r\", nonce=\"n\", qop=\"auth-int\"",
+    ] {
+        assert_eq!(Challenge::parse(nothing), None, "{nothing}");
+    }
+}
+
+struct World {
+    guard: Guard<&'static str>,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut guard = Guard::new("hotline", Duration::from_mins(1), [7; 32], now);
+        guard.admit("1001", Secret::Password("right".to_owned()), "desk one");
+        let ha1 = Algorithm::Md5.hash(&["1002", "hotline", "right"]);
+        guard.admit(
+            "1002",
+            Secret::Hashes {
+                md5: Some(ha1),
+                sha256: None,
+            },
+            "desk two",
+        );
+        Self { guard, now }
+    }
+
+    /// The answer to a fresh challenge.
+    fn answer(&mut self, algorithm: Algorithm, user: &str, password: &str) -> String {
+        let challenge = self
+            .guard
+            .challenge(self.now, false)
+            .iter()
+            .filter_map(|value| Challenge::parse(value))
+            .find(|challenge| challenge.algorithm == algorithm)
+            .expect("offered");
+        challenge.answer(user, password, "REGISTER", "sip:hotline", "c")
+    }
+
+    fn judge(&mut self, header: &str) -> Verdict<&'static str> {
+        self.guard
+            .judge(self.now, "REGISTER", std::iter::once(header))
+    }
+}
+
+const WRONG: Verdict<&str> = Verdict::Challenge {
+    stale: false,
+    failed: true,
+};
+const STALE: Verdict<&str> = Verdict::Challenge {
+    stale: true,
+    failed: false,
+};
+
+#[test]
+fn the_right_password_is_known_once_in_either_algorithm() {
+    for algorithm in Algorithm::ALL {
+        let mut world = World::new();
+        let answer = world.answer(algorithm, "1001", "right");
+        assert_eq!(world.judge(&answer), Verdict::Known("desk one"));
+        assert_eq!(world.judge(&answer), STALE, "a replay was taken");
+    }
+    let mut world = World::new();
+    let answer = world.answer(Algorithm::Md5, "1002", "right");
+    assert_eq!(world.judge(&answer), Verdict::Known("desk two"));
+    let answer = world.answer(Algorithm::Sha256, "1002", "right");
+    assert_eq!(world.judge(&answer), WRONG, "there is no such hash");
+}
+
+#[test]
+fn a_wrong_password_an_unknown_name_and_another_method_are_all_the_same() {
+    let mut world = World::new();
+    for (user, password) in [("1001", "wrong"), ("nobody", "right"), ("nobody", "")] {
+        let answer = world.answer(Algorithm::Sha256, user, password);
+        assert_eq!(world.judge(&answer), WRONG);
+    }
+    let answer = world.answer(Algorithm::Md5, "1001", "right");
+    assert_eq!(
+        world
+            .guard
+            .judge(world.now, "INVITE", std::iter::once(answer.as_str())),
+        WRONG
+    );
+    let elsewhere = answer.replace("hotline", "other");
+    let none = Verdict::Challenge {
+        stale: false,
+        failed: false,
+    };
+    assert_eq!(world.judge(&elsewhere), none);
+    assert_eq!(world.judge("Digest username=\"1001"), none);
+}
+
+#[test]
+fn a_nonce_grows_old_and_one_that_is_not_ours_is_never_taken() {
+    let mut world = World::new();
+    let answer = world.answer(Algorithm::Md5, "1001", "right");
+    world.now += Duration::from_secs(59);
+    assert_eq!(world.judge(&answer), Verdict::Known("desk one"));
+    let answer = world.answer(Algorithm::Md5, "1001", "right");
+    world.now += Duration::from_secs(61);
+    assert_eq!(world.judge(&answer), STALE);
+    let made_up = Challenge {
+        realm: "hotline".to_owned(),
+        nonce: "0".repeat(52),
+        opaque: None,
+        algorithm: Algorithm::Md5,
+        counted: true,
+        stale: false,
+    };
+    let answer = made_up.answer("1001", "right", "REGISTER", "sip:hotline", "c");
+    assert_eq!(world.judge(&answer), STALE);
+    // After its memory is gone, a used nonce is stale as well.
+    assert!(world.guard.used.len() <= 1 && world.guard.order.len() <= 1);
+}
+
+#[test]
+fn counts_may_overtake_each_other_and_none_is_taken_twice() {
+    let mut counts = Counts {
+        highest: 1,
+        seen: 1,
+    };
+    assert_eq!(
+        [3, 2, 3, 2, 1, 80, 79, 16, 80, u32::MAX, 81].map(|count| counts.take(count)),
+        [
+            true, true, false, false, false, true, true, false, false, true, false
+        ]
+    );
+    let mut world = World::new();
+    let answer = world.answer(Algorithm::Md5, "1001", "right");
+    let zero = answer.replace("nc=00000001", "nc=00000000");
+    assert_eq!(world.judge(&zero), WRONG);
+}
+
+#[test]
+fn an_old_telephone_without_counts_may_use_a_nonce_once() {
+    let mut world = World::new();
+    let value = world.guard.challenge(world.now, false).remove(1);
+    let mut challenge = Challenge::parse(&value).expect("ours");
+    challenge.counted = false;
+    let answer = challenge.answer("1001", "right", "REGISTER", "sip:hotline", "");
+    assert!(!answer.contains("qop"));
+    assert_eq!(world.judge(&answer), Verdict::Known("desk one"));
+    assert_eq!(world.judge(&answer), STALE);
+}
+
+#[test]
+fn nothing_secret_is_shown() {
+    let shown = format!(
+        "{:?} {:?}",
+        Secret::Password("right".to_owned()),
+        World::new().guard
+    );
+    assert!(
+        !shown.contains("right") && shown.contains("secret"),
+        "{shown}"
+    );
+}
