@@ -35,7 +35,7 @@ impl Drafter {
 
     /// The ticket as far as the final lines fill it. Cheap enough to be made anew for every line.
     pub fn draft(&self, transcript: &Transcript, facts: &CallFacts) -> TicketDraft {
-        let talk = said::read(transcript);
+        let talk = said::read(transcript, &self.taxonomy.repair);
         let taxonomy = &self.taxonomy;
         let mut draft = TicketDraft::default();
         let mut put = |name, field: Option<Field>| {
@@ -91,7 +91,11 @@ impl Drafter {
             }),
         );
 
-        let place = place::find(&talk, taxonomy);
+        let place = place::find(
+            &talk,
+            taxonomy,
+            category.is_some_and(|category| !category.things.is_empty()),
+        );
         let named = subject::find(
             &talk,
             category,
@@ -115,13 +119,15 @@ impl Drafter {
         put(FieldName::Subject, named);
         put(FieldName::Address, place.address);
         put(FieldName::District, place.district);
-        let about_money = category.is_some_and(|category| category.money)
+        let demand = wording::demand(&talk, taxonomy, category, request.index, is_danger);
+        let wants_money = demand.as_ref().is_some_and(|field| match &field.value {
+            FieldValue::Text(text) => text.reveal().contains(['退', '赔', '补']),
+            _ => false,
+        });
+        let about_money = (category.is_some_and(|category| category.money) || wants_money)
             && !matches!(REQUESTS[request.index], "咨询" | "建议" | "表扬");
         put(FieldName::AmountYuan, money::find(&talk, about_money));
-        put(
-            FieldName::Demand,
-            wording::demand(&talk, taxonomy, category, request.index, is_danger),
-        );
+        put(FieldName::Demand, demand);
         put(FieldName::EventTime, when::find(&talk, facts.started_at));
         put(
             FieldName::Urgency,

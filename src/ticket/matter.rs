@@ -32,8 +32,11 @@ pub(super) fn category(talk: &[Said], taxonomy: &Taxonomy) -> Option<Choice> {
         let mut last = vec![(0, 0); scores.len()];
         for (bytes, (index, weight)) in taxonomy.signs.overlapping(&said.text) {
             let range = said.char_at(bytes.start)..said.char_at(bytes.end);
-            let denied = said.before(range.start, 3).contains("不是");
-            if denied {
+            let before = said.before(range.start, 3);
+            if ["不是", "差点", "险些"]
+                .iter()
+                .any(|word| before.contains(word))
+            {
                 continue;
             }
             // 公交 inside 公交站 is one sign, not two.
@@ -129,6 +132,8 @@ pub(super) fn request(
         // What is usually asked about may also have gone wrong: without any question it is a complaint.
         Some(_) if scores[0] < 0.1 => scores[2] += 3.0,
         Some(usual) => scores[usual] += 4.0,
+        // What nobody asked about is a complaint, of whatever kind.
+        None if scores[0] < 0.1 => scores[2] += 0.5,
         None => scores[0] += 1.0,
     }
     let index = (0..scores.len())

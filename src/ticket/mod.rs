@@ -20,6 +20,7 @@ mod person;
 mod phone;
 mod place;
 pub mod reading;
+mod repair;
 pub mod resemble;
 mod said;
 mod subject;

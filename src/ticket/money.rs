@@ -5,7 +5,14 @@ use super::said::{self, Said};
 use super::{Evidence, Field, FieldValue};
 
 /// Words for what is still owed or lost, with what they add to a sum said beside them.
-const STAKE: [(&str, i32); 25] = [
+const STAKE: [(&str, i32); 32] = [
+    ("转走", 5),
+    ("划走", 5),
+    ("刷走", 5),
+    ("扣走", 5),
+    ("补偿", 4),
+    ("赔偿金", 4),
+    ("药费", 2),
     ("还有", 4),
     ("还差", 6),
     ("差我", 5),
@@ -187,6 +194,9 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
             let clause = said.clause(range.start);
             let near = said.slice(clause.start..(range.end + 4).min(clause.end));
             let mut score = if named { 2 } else { 1 };
+            // 四万九千八 counts nothing else than money.
+            score +=
+                2 * i32::from(!named && value >= 1_000.0 && value % 100.0 == 0.0 && expects_money);
             // A clause that is nothing but a large number is a price: 一千三百六。
             score += if !named && range.start == clause.start && range.end == clause.end {
                 3

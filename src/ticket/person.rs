@@ -6,11 +6,12 @@ use std::sync::LazyLock;
 use super::said::{self, Said, Words, is_stop, words};
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
+use crate::text::pinyin::same_sound;
 
 const SURNAMES: &str = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任\
     姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂\
     丛焦向柳邢路岳齐沿梅莫庄辛管祝左涂谷祁时舒耿牟卜路詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强丘\
-    迟初矫宫由衣战滕宿栾原修綦慕逄相仲矫亓房连车晋刁盖臧邸桑冷鞠蓝巩宗籍楚门冉简冀鄢晏佟麻苍滑冼佘宓付肖闫代候党鹿仇卞步商娄慈";
+    迟初矫宫由衣战滕宿栾原修綦慕逄相仲矫亓房连车晋刁盖臧邸桑冷鞠蓝巩宗籍楚门冉简冀鄢晏佟麻苍滑冼佘宓付肖闫代候党鹿仇卞步商娄慈遇沙蔺茹谌佘匡亢阚隗郗";
 const COMPOUND: [&str; 10] = [
     "欧阳", "司马", "上官", "诸葛", "东方", "皇甫", "尉迟", "公孙", "慕容", "司徒",
 ];
@@ -39,7 +40,7 @@ const SPELLED: [(&str, char); 20] = [
     ("女古", '姑'),
 ];
 
-static NAME_ASKED: Words = LazyLock::new(|| {
+pub(super) static NAME_ASKED: Words = LazyLock::new(|| {
     words(
         "贵姓 怎么称呼 称呼您 您姓 您的姓名 您叫 您的名字 您的称呼 姓名是 姓什么 留个姓名 您怎么称 \
      如何称呼 叫什么名字",
@@ -132,7 +133,11 @@ fn name_in(said: &Said, asked: bool) -> Option<Found> {
         let (surname, sure) = match explained(said, place.end) {
             Some(name) if length == 1 => (name.to_string(), 0.95),
             _ if surname_at(said, range.end).is_some() => (heard, 0.93),
-            _ => (heard, 0.6),
+            // The surnames stand in the order of how many bear them.
+            _ => match SURNAMES.chars().find(|name| same_sound(*name, letter)) {
+                Some(name) => (name.to_string(), 0.55),
+                None => (heard, 0.5),
+            },
         };
         found = Some(Found {
             surname,

@@ -9,7 +9,7 @@ use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
 
 /// Words of the operator that ask for, or of the citizen that name, a number to call back.
-static CONTACT: Words = LazyLock::new(|| {
+pub(super) static CONTACT: Words = LazyLock::new(|| {
     words("联系电话 联系方式 电话 手机 号码 回访 回电 来电 本机 怎么联系 打给 后面")
 });
 
@@ -23,7 +23,7 @@ static OTHER: Words = LazyLock::new(|| {
 });
 
 /// How the citizen says: call me at the number that I am calling from.
-static OWN: Words = LazyLock::new(|| {
+pub(super) static OWN: Words = LazyLock::new(|| {
     words(
         "这个号码 这个号 这个电话 本机 来电号码 来电 现在打的 打过来的 现在这个 打这个 就是这个 \
      就这个 留这个 用这个 这个就行 我现在的电话 当前号码 这个手机 这部电话 原号 显示的 我这个",
@@ -299,7 +299,7 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
                 let differ = !same && is_number(&heard, area_code);
                 let sure = match (same, agreed) {
                     (true, true) => 0.98,
-                    (true, false) => 0.95,
+                    (true, false) => 0.9,
                     (false, true) if differ => 0.6,
                     (false, true) => 0.8,
                     (false, false) => 0.5,
@@ -438,12 +438,13 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
                     || digits.len() >= 10
                     || (digits.len() == 7 && !digits.starts_with('1'))
                 {
+                    // Nobody has read it back yet: one digit misheard makes another good number.
                     let sure = if guessed {
-                        0.7
+                        0.6
                     } else if is_mobile(&digits) {
-                        0.93
+                        0.75
                     } else {
-                        0.8
+                        0.7
                     };
                     done = Some((digits, evidence(&held), sure));
                     held.clear();

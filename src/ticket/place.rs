@@ -39,6 +39,15 @@ struct Address {
     by_the_way: bool,
 }
 
+/// Endings of places that are put right when they are misheard.
+pub(super) static PLACE_ENDINGS: Words = LazyLock::new(|| {
+    ENDINGS
+        .iter()
+        .map(|(ending, _)| *ending)
+        .filter(|ending| ending.chars().count() > 1)
+        .collect()
+});
+
 /// What names end in.
 static ENDINGS: LazyLock<Vec<(&str, Kind)>> = LazyLock::new(|| {
     let of = |kind: Kind, text| words(text).into_iter().map(move |word| (word, kind));
@@ -51,7 +60,7 @@ static ENDINGS: LazyLock<Vec<(&str, Kind)>> = LazyLock::new(|| {
         Kind::Site,
         "居民小区 小区 家属院 花园 家园 新村 花苑 公寓 广场 商城 商场 商厦 大厦 购物中心 中心 \
          市场 工业园 产业园 园区 新城 名城 国际城 豪庭 华庭 雅居 佳苑 名苑 嘉苑 公馆 别墅 \
-         社区 丽景 水岸 山庄 名邸 公园 万达 城 苑 府 园 湾 庭 村 郡 里 居 墅",
+         社区 丽景 水岸 山庄 名邸 公园 万达 幼儿园 小学 中学 学校 学院 大学 医院 车站 车行 城 苑 府 园 湾 庭 村 郡 里 居 墅",
     );
     towns.chain(roads).chain(sites).collect()
 });
@@ -59,6 +68,26 @@ static ENDINGS: LazyLock<Vec<(&str, Kind)>> = LazyLock::new(|| {
 /// Characters that cannot stand inside a place's name, because they are grammar.
 const GRAMMAR: &str =
     "的在是我你您他她它们那这哪有个了就叫跟和与到从离住对把被给还没不说请问吗呢吧啊呀边侧旁因为店";
+
+/// Endings of what may also be somebody complained of: a place only right behind a district or a road.
+const WEAK: [&str; 8] = [
+    "幼儿园",
+    "小学",
+    "中学",
+    "学校",
+    "学院",
+    "大学",
+    "医院",
+    "车站",
+];
+
+/// What no place ends in, whatever stands before it.
+static NO_END: Words = LazyLock::new(|| {
+    words(
+        "卡里 家里 手里 屋里 心里 车里 夜里 店里 包里 群里 哪里 这里 那里 班里 院里 楼里 村里 城里 市里 \
+     区里 厂里 公里 嘴里 路里 账户里 政府 邻居 定居 我们小区 你们小区 他们小区 个小区 这小区 手车市场 车行",
+    )
+});
 
 /// Words that end like a place but are none.
 static NO_PLACE: Words = LazyLock::new(|| {
@@ -137,7 +166,7 @@ fn numbered(said: &Said, at: usize, after_site: bool) -> Option<Part> {
 }
 
 /// The place whose name ends inside `from..end`, as early as possible.
-fn named(said: &Said, from: usize, end: usize) -> Option<Part> {
+fn named(said: &Said, from: usize, end: usize, joined: bool) -> Option<Part> {
     // Names have up to eight characters, endings up to four.
     let end = end.min(from + 14);
     let mut best: Option<Part> = None;
@@ -154,11 +183,13 @@ fn named(said: &Said, from: usize, end: usize) -> Option<Part> {
             let name = said.slice(start..at);
             let whole = said.slice(start..stop);
             let count = name.chars().count();
+            let weak = WEAK.contains(&ending);
             let bad = count == 0
                 || NO_PLACE.contains(&whole.as_str())
+                || NO_END.iter().any(|word| whole.ends_with(word))
+                || weak && !(joined && start == from)
                 || length == 1 && (kind == Kind::Site || ending == "路") && count < 2
                 || whole.ends_with("小区") && count < 2
-                || whole.ends_with("幼儿园")
                 || name
                     .chars()
                     .all(|letter| digit(letter).is_some() || "十百".contains(letter))
@@ -207,7 +238,7 @@ fn unmarked(
     static NO_NAME: Words = LazyLock::new(|| {
         words(
             "吧 那 这 不 没 没有 应该 大概 不知道 不清楚 具体 对 嗯 好 就 然后 附近 旁边 门口 里面 \
-         本地 一",
+         本地 一 孩子 我 他 她 爸 妈 父母 老公 老婆 媳妇 结果 但是 所以 因为 现在 后来 已经",
         )
     });
     let behind = joined && last.is_some_and(|(kind, _)| kind <= Kind::Road);
@@ -241,7 +272,7 @@ fn unmarked(
 }
 
 /// The parts of an address in `said`, left to right; each run of connected parts is one address.
-fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<Vec<Part>> {
+fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool, landmarks: bool) -> Vec<Vec<Part>> {
     let districts: Vec<(Range<usize>, usize)> = taxonomy
         .place_words
         .longest(&said.text)
@@ -271,7 +302,7 @@ fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<Vec<Part>> {
             let joined = last.is_some_and(|(_, end)| {
                 said.chars[end..at]
                     .iter()
-                    .all(|letter| is_stop(*letter) || "的在那是".contains(*letter))
+                    .all(|letter| is_stop(*letter) || "的在那是边儿".contains(*letter))
             });
             let narrow = last.is_some_and(|(kind, _)| kind >= Kind::Site);
             let part = if let Some((range, district)) =
@@ -302,9 +333,8 @@ fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<Vec<Part>> {
                     numbered(said, at, true).filter(|part| part.kind >= Kind::Building)
             {
                 Some(part)
-            } else if said.starts_at(at, taxonomy.city.as_str()) {
-                at += taxonomy.city.chars().count()
-                    + usize::from(said.starts_at(at + taxonomy.city.chars().count(), "市"));
+            } else if let Some(behind) = city_end(said, at, &taxonomy.city, &districts) {
+                at = behind;
                 continue;
             } else {
                 let next_district = districts
@@ -312,7 +342,7 @@ fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<Vec<Part>> {
                     .map(|(range, _)| range.start)
                     .find(|start| *start > at);
                 let limit = next_district.unwrap_or(clause.end).min(clause.end);
-                match named(said, at, limit) {
+                match named(said, at, limit, joined && landmarks) {
                     Some(part) if part.range.start == at => Some(part),
                     // What the operator asked for needs no ending: 高新区的蓝湾国际.
                     _ if asked && let Some(part) = unmarked(said, at, &clause, last, joined) => {
@@ -374,6 +404,25 @@ fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<Vec<Part>> {
     found
 }
 
+/// Where the city's name that begins at `at` ends; 烟台山 and 烟台站 are no city.
+fn city_end(
+    said: &Said,
+    at: usize,
+    city: &str,
+    districts: &[(Range<usize>, usize)],
+) -> Option<usize> {
+    let end = at + city.chars().count();
+    if !said.starts_at(at, city) {
+        return None;
+    }
+    if said.starts_at(end, "市") {
+        return Some(end + 1);
+    }
+    let bare = said.chars.get(end).is_none_or(|letter| grammar(*letter))
+        || districts.iter().any(|(range, _)| range.start == end);
+    bare.then_some(end)
+}
+
 /// The word that joins two roads to a crossing.
 fn crossing(said: &Said, last: Option<(Kind, usize)>, part: &Part) -> Option<&'static str> {
     let (kind, end) = last?;
@@ -388,7 +437,7 @@ fn crossing(said: &Said, last: Option<(Kind, usize)>, part: &Part) -> Option<&'s
 }
 
 /// What the operator asks when a place is wanted.
-static ASKED: Words = LazyLock::new(|| {
+pub(super) static ASKED: Words = LazyLock::new(|| {
     words(
         "地址 位置 在哪 哪里 哪儿 哪个小区 哪个区 什么地方 住在 几号楼 路段 哪条路 地点 具体 门牌 \
      哪个位置 楼盘 哪个村 哪个社区 哪一片 哪个街道 几单元 几楼 哪栋 房间 路口",
@@ -404,7 +453,7 @@ fn score(parts: &[Part], asked: bool) -> i32 {
 }
 
 /// The address; its parts may come from several utterances.
-fn find_address(talk: &[Said], taxonomy: &Taxonomy) -> Option<Address> {
+fn find_address(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Option<Address> {
     let mut best: Option<Address> = None;
     for (index, said) in talk.iter().enumerate() {
         let confirmed = !said.by_caller()
@@ -415,7 +464,7 @@ fn find_address(talk: &[Said], taxonomy: &Taxonomy) -> Option<Address> {
         }
         let question = said::question(talk, index);
         let asked = said.by_caller() && question.is_some_and(|asked| asked.has(&ASKED));
-        for parts in addresses(said, taxonomy, asked) {
+        for parts in addresses(said, taxonomy, asked, landmarks) {
             let negated = said::negated(said, parts[0].range.start)
                 && said.before(parts[0].range.start, 2).contains("不是");
             // 从火车站到迎春大街 is a way, not an address.
@@ -427,6 +476,25 @@ fn find_address(talk: &[Said], taxonomy: &Taxonomy) -> Option<Address> {
                 || before.contains('从') && after.contains('到');
             if negated || way || !said.by_caller() && best.is_some() {
                 continue;
+            }
+            // 大悦城旁边的海景公寓: what is beside is not where, when there is more to come.
+            let beside = ["旁边", "对面", "附近", "隔壁", "后面", "前面", "斜对"]
+                .iter()
+                .any(|word| after.starts_with(word));
+            let mut parts = parts;
+            if beside
+                && parts.len() > 1
+                && parts[parts.len() - 1].kind == Kind::Site
+                && let Some(next) = named(
+                    said,
+                    parts[parts.len() - 1].range.end + 3,
+                    said.chars.len(),
+                    false,
+                )
+                .filter(|next| next.kind == Kind::Site)
+            {
+                parts.pop();
+                parts.push(next);
             }
             let widest = parts[0].kind;
             // A floor or a bare number alone is no address, but may complete one.
@@ -502,13 +570,13 @@ pub(super) struct Where {
 }
 
 /// Finds the place of the matter.
-pub(super) fn find(talk: &[Said], taxonomy: &Taxonomy) -> Where {
+pub(super) fn find(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Where {
     let text = |value: String, confidence: f32, evidence: Vec<Evidence>| Field {
         value: FieldValue::Text(Private::new(value)),
         confidence,
         evidence,
     };
-    let found = find_address(talk, taxonomy);
+    let found = find_address(talk, taxonomy, landmarks);
     let mut district = found.as_ref().and_then(|found| {
         let (_, name, place) = found.parts.iter().find(|part| part.0 == Kind::District)?;
         Some(text(name.clone(), 0.95, vec![*place]))
@@ -545,7 +613,7 @@ pub(super) fn find(talk: &[Said], taxonomy: &Taxonomy) -> Where {
         found
             .parts
             .iter()
-            .find(|part| part.0 == Kind::Site)
+            .rfind(|part| part.0 == Kind::Site)
             .map(|part| (part.1.clone(), part.2))
     });
     let address = found.filter(|found| !found.by_the_way).map(|found| {
@@ -568,11 +636,11 @@ mod tests {
     use super::find;
 
     fn address(lines: &str) -> Option<String> {
-        text(find(&talk(lines), &Taxonomy::embedded()).address)
+        text(find(&talk(lines), &Taxonomy::embedded(), true).address)
     }
 
     fn district(lines: &str) -> Option<String> {
-        text(find(&talk(lines), &Taxonomy::embedded()).district)
+        text(find(&talk(lines), &Taxonomy::embedded(), true).district)
     }
 
     #[test]

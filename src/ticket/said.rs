@@ -1,9 +1,11 @@
 //! One utterance made ready for rules: fillers and spacing gone, one character form, each character's origin kept.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::Evidence;
+use super::repair::Repair;
 use crate::speech::Leg;
 use crate::transcript::{Line, Transcript};
 
@@ -117,6 +119,34 @@ impl Said {
             said.text.push(kept);
             said.chars.push(kept);
             said.origin.push(index as u32);
+        }
+        said
+    }
+
+    /// The same with some characters replaced and some put in: (before which character, what).
+    pub fn with(&self, fixed: &HashMap<usize, char>, missing: &[(usize, char)]) -> Self {
+        let mut said = Self {
+            chars: Vec::with_capacity(self.chars.len() + missing.len()),
+            text: String::with_capacity(self.text.len() + 3 * missing.len()),
+            bytes: Vec::with_capacity(self.chars.len() + missing.len()),
+            origin: Vec::with_capacity(self.chars.len() + missing.len()),
+            ..*self
+        };
+        let mut put = |letter: char, origin: u32| {
+            said.bytes.push(said.text.len() as u32);
+            said.text.push(letter);
+            said.chars.push(letter);
+            said.origin.push(origin);
+        };
+        for at in 0..=self.chars.len() {
+            let last = self.origin.len() - 1;
+            for (_, letter) in missing.iter().filter(|(before, _)| *before == at) {
+                // What was not heard points at what was heard beside it.
+                put(*letter, self.origin[at.min(last)]);
+            }
+            if let Some(letter) = self.chars.get(at) {
+                put(*fixed.get(&at).unwrap_or(letter), self.origin[at]);
+            }
         }
         said
     }
@@ -247,11 +277,12 @@ impl Said {
 }
 
 /// The call's final lines made ready, in order.
-pub(super) fn read(transcript: &Transcript) -> Vec<Said> {
+pub(super) fn read(transcript: &Transcript, repair: &Repair) -> Vec<Said> {
     transcript
         .final_lines()
         .map(Said::new)
         .filter(|said| !said.chars.is_empty())
+        .map(|said| repair.mend(said))
         .collect()
 }
 

@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::numbers::digit;
-use super::said::{self, Said, Words, is_stop, words};
+use super::said::{self, Said, Words, words};
 use super::taxonomy::Category;
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
 
 /// How an operator asks for the other side's name.
-static ASKED: Words = LazyLock::new(|| {
+pub(super) static ASKED: Words = LazyLock::new(|| {
     words(
         "叫什么 哪家 哪个公司 什么公司 哪个平台 哪个工地 工地叫 店名 名称 商家 哪个学校 什么学校 \
      哪个医院 哪个物业 什么店 哪个店 哪个单位 什么单位 单位是 哪个机构 哪个驾校 哪个银行 供热公司 \
@@ -19,10 +19,10 @@ static ASKED: Words = LazyLock::new(|| {
 });
 
 /// What an organisation's name ends in.
-static ENDINGS: Words = LazyLock::new(|| {
+pub(super) static ENDINGS: Words = LazyLock::new(|| {
     words(
         "眼镜店 手机店 服装店 花店 宠物店 宠物医院 水果店 五金店 家电城 酒楼 酒吧 茶庄 会所 影楼 影院 \
-     口腔 网吧 宾馆 旅馆 招待所 加油站 停车场 菜市场 农贸市场 置业 地产 房产 美容 专营店 店 \
+     口腔 网吧 歌厅 足道 足浴 中介 车行 小饭桌 托管中心 宾馆 旅馆 招待所 加油站 停车场 菜市场 农贸市场 置业 地产 房产 美容 专营店 店 \
      有限公司 物业公司 装修公司 装饰公司 劳务公司 快递公司 公司 旅行社 培训学校 培训中心 培训机构 \
      培训班 健身房 健身中心 健身会所 健身 俱乐部 美容院 美容店 理发店 美发店 超市 饭店 酒店 餐厅 \
      火锅店 烧烤店 大排档 奶茶店 蛋糕店 面包房 西饼店 洗车店 洗车行 洗衣店 药店 药房 诊所 医院 \
@@ -39,7 +39,7 @@ const PLAIN: [&str; 22] = [
 ];
 
 /// Brands of companies that are usually named without their kind.
-static BRANDS: Words = LazyLock::new(|| {
+pub(super) static BRANDS: Words = LazyLock::new(|| {
     words(
         "圆通 中通 申通 韵达 顺丰 极兔 百世 德邦 京东 菜鸟 拼多多 淘宝 美团 饿了么 滴滴 中国移动 \
      中国联通 中国电信",
@@ -48,6 +48,12 @@ static BRANDS: Words = LazyLock::new(|| {
 
 /// Grammar in which a name cannot go on, read backwards from its ending.
 const BEFORE: &str = "的在是我你您他她们那这有个了就叫跟到从去来对把被给说让找请问和里上下边旁";
+
+/// What is rather a place than somebody complained of, where there is something else to complain of.
+const WHERE: [&str; 6] = ["小学", "中学", "学校", "幼儿园", "医院", "超市"];
+
+/// Of these, the ones that names contain too.
+const SOFT: &str = "和上下来对里";
 
 struct Found {
     text: String,
@@ -65,10 +71,14 @@ fn organisations(said: &Said) -> Vec<Range<usize>> {
     for ending in ENDINGS.iter().copied() {
         for (range, _) in said.find_all(&[ending]) {
             let clause = said.clause(range.start);
-            let start = said.chars[clause.start..range.start]
-                .iter()
-                .rposition(|letter| BEFORE.contains(*letter) || is_stop(*letter))
-                .map_or(clause.start, |stop| clause.start + stop + 1)
+            // 嘉和物业: 和 and the like end a name only where enough of a name is left behind them.
+            let start = (clause.start..range.start)
+                .rev()
+                .find(|at| {
+                    let letter = said.chars[*at];
+                    BEFORE.contains(letter) && (!SOFT.contains(letter) || at + 2 < range.start)
+                })
+                .map_or(clause.start, |stop| stop + 1)
                 .max(range.start.saturating_sub(8));
             // 投诉鼎盛装饰公司: the name begins behind the verb.
             let start = VERBS
@@ -95,7 +105,7 @@ fn organisations(said: &Said) -> Vec<Range<usize>> {
             if landmark {
                 continue;
             }
-            // 健身 is an ending and the beginning of 健身房.
+            // 健身 is an ending and the beginning of 健身房, and 置业 of 置业有限公司.
             let longer = found
                 .iter()
                 .any(|known| known.start <= start && known.end >= range.end);
@@ -109,6 +119,7 @@ fn organisations(said: &Said) -> Vec<Range<usize>> {
             {
                 continue;
             }
+            found.retain(|known| known.start < start || known.end > range.end);
             found.push(start..range.end);
         }
     }
@@ -309,13 +320,16 @@ pub(super) fn find(
                     "有",
                 ]
                 .iter()
-                .any(|word| text.starts_with(word));
+                .any(|word| text.starts_with(word))
+                    || ["不知道", "不清楚", "没注意"]
+                        .iter()
+                        .any(|word| text.contains(word));
                 if !placed
                     && !empty
                     && !verb_in(&text)
                     && text.chars().count() <= 12
                     && !text.contains('了')
-                    && !text.contains('我')
+                    && !text.contains(['我', '姓'])
                 {
                     offer(said, name, 7 + correction);
                     break;
@@ -323,7 +337,21 @@ pub(super) fn find(
             }
         }
     }
-    if let Some(found) = best {
+    let thing = category.and_then(|category| {
+        let words: Vec<&str> = category.things.iter().map(String::as_str).collect();
+        talk.iter()
+            .filter(|said| said.by_caller())
+            .find_map(|said| {
+                let range = said.first(&words)?;
+                Some((said.slice(range.clone()), said.evidence(&range)))
+            })
+    });
+    // 东华小学门口的摊贩: the school is where, the stalls are what is complained of.
+    let only_where = thing.is_some()
+        && best
+            .as_ref()
+            .is_some_and(|found| WHERE.iter().any(|end| found.text.ends_with(end)));
+    if let Some(found) = best.filter(|_| !only_where) {
         // A question of law is about nobody: only a clear name stays.
         if is_question && found.score < 9 {
             return None;
@@ -338,14 +366,6 @@ pub(super) fn find(
         return None;
     }
     let category = category?;
-    let thing = talk
-        .iter()
-        .filter(|said| said.by_caller())
-        .find_map(|said| {
-            let words: Vec<&str> = category.things.iter().map(String::as_str).collect();
-            let range = said.first(&words)?;
-            Some((said.slice(range.clone()), said.evidence(&range)))
-        });
     let (text, place, confidence) = match (thing, site) {
         (Some((text, place)), _) => (text, place, 0.5),
         (None, Some((text, place))) if category.place_is_subject && !is_suggestion => {

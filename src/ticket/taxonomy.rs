@@ -10,6 +10,9 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::FieldName;
+use super::repair::Repair;
+use super::said::Words;
+use super::{person, phone, place, subject, wording};
 
 /// The texts of the four files of a taxonomy; [`Sources::EMBEDDED`] is the city of Yantai's.
 #[derive(Clone, Copy, Debug)]
@@ -183,12 +186,7 @@ impl<T> Phrasebook<T> {
         let automaton = AhoCorasick::builder()
             .match_kind(kind)
             .build(phrases)
-            .map_err(|error| TaxonomyError {
-                file: "categories.toml",
-                line: 0,
-                what: format!("the phrases are too many ({error})"),
-                remedy: "shorten the lists".to_owned(),
-            })?;
+            .map_err(|error| too_many(&error))?;
         Ok(Self { automaton, values })
     }
 
@@ -235,6 +233,30 @@ pub struct Taxonomy {
     pub(super) requests: Phrasebook<(usize, i32)>,
     /// Department index.
     aliases: Phrasebook<usize>,
+    /// Puts misheard words right.
+    pub(super) repair: Repair,
+}
+
+/// The words that the rules look for.
+static RULES: [&Words; 9] = [
+    &phone::CONTACT,
+    &phone::OWN,
+    &person::NAME_ASKED,
+    &place::ASKED,
+    &place::PLACE_ENDINGS,
+    &subject::ASKED,
+    &subject::ENDINGS,
+    &subject::BRANDS,
+    &wording::ASKED,
+];
+
+fn too_many(error: &aho_corasick::BuildError) -> TaxonomyError {
+    TaxonomyError {
+        file: "categories.toml",
+        line: 0,
+        what: format!("the phrases are too many ({error})"),
+        remedy: "shorten the lists".to_owned(),
+    }
 }
 
 /// How many spellings a district's sounds may make.
@@ -497,7 +519,17 @@ impl Taxonomy {
             );
         }
 
+        let listed = (signs.iter().map(|(word, _)| word.as_str()))
+            .chain(aliases.iter().map(|(word, _)| word.as_str()))
+            .chain(place_words.iter().map(|(word, _)| word.as_str()))
+            .chain(demands.iter().map(|(word, _)| word.as_str()))
+            .chain(alarms.iter().map(|(word, _)| word.as_str()))
+            .chain(requests.iter().map(|(word, _)| word.as_str()))
+            .chain(RULES.iter().flat_map(|list| list.iter().copied()));
+        let repair = Repair::new(listed).map_err(|error| too_many(&error))?;
+
         Ok(Self {
+            repair,
             categories: category,
             departments: department,
             districts: places

@@ -10,7 +10,7 @@ use super::{Evidence, Field, FieldName, FieldValue};
 use crate::private::Private;
 
 /// How an operator asks what is wanted.
-static ASKED: Words = LazyLock::new(|| {
+pub(super) static ASKED: Words = LazyLock::new(|| {
     words(
         "诉求 希望怎么 怎么解决 要求怎么 怎么处理 您希望 您的要求 有什么要求 想怎么 需要我们 您是想 \
      您是希望 您要求 您想",
@@ -127,7 +127,9 @@ pub(super) fn demand(
         for (range, _) in said.find_all(&["退"]) {
             let clause = said.clause(range.start);
             let words = said.slice(clause.clone());
-            let known = wishes.iter().any(|wish| wish.2.utterance == said.id);
+            let known = wishes
+                .iter()
+                .any(|wish| wish.2.utterance == said.id && wish.1.contains('退'));
             let money = ["钱", "费", "款", "余额", "剩"]
                 .iter()
                 .any(|word| words.contains(word))

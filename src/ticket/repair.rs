@@ -1,0 +1,313 @@
+//! Puts right what a recogniser misheard, where a word that the hotline knows sounds the same.
+//!
+//! Only words of the taxonomy and of the rules are put in place, one character for one, so that evidence keeps
+//! pointing at the words as they were recognised. A word that is well formed by itself stays.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, BuildError, MatchKind};
+
+use super::numbers;
+use super::said::{Said, Words, is_stop, words};
+use crate::text::pinyin::{Syllable, readings, same_sound};
+
+/// Syllables that are as good as the same on a telephone line are further apart than this only when they are not.
+const SAME: f32 = 0.21;
+/// The first of the private characters that stand for sounds.
+const SOUNDS: u32 = 0xF_0000;
+
+/// Words of everyday speech that the rules look for, or that are often taken for others.
+static SPOKEN: Words = LazyLock::new(|| {
+    words(
+        "没有 不是 不知道 什么时候 现在 已经 因为 所以 我们 他们 你们 就是 这个 那个 昨天 今天 前天 上个月 去年 今年 \
+     号楼 单元 块钱 一共 总共 还剩 剩余 剩下 多少钱 免贵姓 贵姓 我姓 先生 女士 电话 手机 本机 号码 这个号码 保密 \
+     希望 要求 尽快 赶紧 小区 地址 位置 具体 名字 名称 老板 商家 物业 孩子 老人 医院 学校 公司 投诉 举报 咨询 建议 \
+     表扬 感谢 反映 问题 诉求 联系 打电话 没人接 不给 不管 路口 交叉口 晚上 早上 凌晨 半夜 男的 女的 双木林 弓长张",
+    )
+});
+
+/// What is well formed, although a listed word sounds the same.
+static SOUND_AS_THEY_ARE: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| include_str!("repair.txt").split_whitespace().collect());
+
+/// One private character for each group of syllables that sound the same.
+static GROUPS: LazyLock<Vec<char>> = LazyLock::new(|| {
+    let mut group: Vec<usize> = (0..Syllable::KINDS).collect();
+    for kind in 0..Syllable::KINDS {
+        for other in 0..kind {
+            if Syllable::kind_distance(kind, other) < SAME {
+                let (from, to) = (group[kind], group[other]);
+                for member in &mut group {
+                    if *member == from {
+                        *member = to;
+                    }
+                }
+            }
+        }
+    }
+    group
+        .into_iter()
+        .map(|group| char::from_u32(SOUNDS + group as u32).unwrap_or(' '))
+        .collect()
+});
+
+/// The sound of a character; what is no Chinese character sounds like itself.
+fn sound(letter: char) -> char {
+    readings(letter)
+        .first()
+        .map_or(letter, |reading| GROUPS[reading.kind()])
+}
+
+fn overlap(one: &Range<usize>, other: &Range<usize>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+fn within(one: &Range<usize>, other: &Range<usize>) -> bool {
+    other.start <= one.start && one.end <= other.end
+}
+
+/// Characters that stand anywhere: that one of them is right says nothing.
+const FUNCTION: &str =
+    "的了是在不一有我你您他她它这那哪到就上下个要能会也都很得地着过吗呢吧啊没为来去";
+
+/// What is never taken for a mistake: numbers, and pairs that only writing tells apart.
+const FIRM: &str = "零一二两三四五六七八九十百千万那哪她它做作";
+
+/// The words that may be put in place, found by their letters and by their sounds.
+pub(super) struct Repair {
+    words: Vec<Vec<char>>,
+    exact: AhoCorasick,
+    sounds: AhoCorasick,
+    /// Words of four characters or more with one left out: the word, and which is missing.
+    shortened: AhoCorasick,
+    lost: Vec<(usize, usize)>,
+}
+
+impl Repair {
+    /// Knows `listed` and the words of everyday speech.
+    pub fn new<'w>(listed: impl Iterator<Item = &'w str>) -> Result<Self, BuildError> {
+        let mut known: Vec<&str> = listed
+            .chain(SPOKEN.iter().copied())
+            .filter(|word| {
+                (2..=10).contains(&word.chars().count())
+                    && word.chars().all(|letter| !readings(letter).is_empty())
+            })
+            .collect();
+        known.sort_unstable();
+        known.dedup();
+        let words: Vec<Vec<char>> = known.iter().map(|word| word.chars().collect()).collect();
+        let sounds = words
+            .iter()
+            .map(|word| word.iter().copied().map(sound).collect::<String>());
+        let mut shortened = Vec::new();
+        let mut lost = Vec::new();
+        for (index, word) in words.iter().enumerate().filter(|(_, word)| word.len() > 3) {
+            // What begins or ends a longer word, and what turns a sentence round, was perhaps never said.
+            for missing in (1..word.len() - 1).filter(|at| !"不没别无".contains(word[*at])) {
+                let rest = word.iter().enumerate().filter(|(at, _)| *at != missing);
+                shortened.push(rest.map(|(_, letter)| *letter).collect::<String>());
+                lost.push((index, missing));
+            }
+        }
+        let stays = SOUND_AS_THEY_ARE.iter().copied();
+        Ok(Self {
+            exact: AhoCorasick::new(known.iter().copied().chain(stays))?,
+            sounds: AhoCorasick::new(sounds)?,
+            shortened: AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(shortened)?,
+            words,
+            lost,
+        })
+    }
+
+    /// `said` with misheard words put right.
+    pub fn mend(&self, said: Said) -> Said {
+        let mut fixed: HashMap<usize, char> = HashMap::new();
+        let mut firm = vec![0; said.chars.len()];
+        let mut known: Vec<Range<usize>> = Vec::new();
+        for found in self.exact.find_overlapping_iter(&said.text) {
+            let range = said.char_at(found.start())..said.char_at(found.end());
+            for at in range.clone() {
+                firm[at] = firm[at].max(range.len());
+            }
+            known.push(range);
+        }
+        self.by_sound(&said, &firm, &mut fixed);
+        numerals(&said, &firm, &mut fixed);
+        let mut missing: Vec<(usize, char)> = Vec::new();
+        for found in self.shortened.find_iter(&said.text) {
+            let range = said.char_at(found.start())..said.char_at(found.end());
+            let (word, at) = self.lost[found.pattern().as_usize()];
+            let touched = range.clone().any(|at| fixed.contains_key(&at))
+                || known
+                    .iter()
+                    .any(|known| overlap(known, &range) && !within(known, &range))
+                || known.contains(&range);
+            if !touched {
+                missing.push((range.start + at, self.words[word][at]));
+            }
+        }
+        if fixed.is_empty() && missing.is_empty() {
+            return said;
+        }
+        said.with(&fixed, &missing)
+    }
+
+    /// Words that sound like what is written: the longest first, then those with most characters right.
+    fn by_sound(&self, said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
+        let heard: Vec<char> = said.chars.iter().copied().map(sound).collect();
+        let text: String = heard.iter().collect();
+        // Character indices of the byte offsets in `text`, whose characters are longer.
+        let mut starts = vec![0; text.len() + 1];
+        for (at, (byte, _)) in text.char_indices().enumerate() {
+            starts[byte] = at;
+        }
+        starts[text.len()] = heard.len();
+        let mut found: Vec<(usize, usize, Range<usize>, usize)> = Vec::new();
+        for hit in self.sounds.find_overlapping_iter(&text) {
+            let range = starts[hit.start()]..starts[hit.end()];
+            let word = &self.words[hit.pattern().as_usize()];
+            let right = |at: &usize| said.chars[*at] == word[at - range.start];
+            let rightly = range.clone().filter(right).count();
+            let length = range.len();
+            let wrong = length - rightly;
+            // 2 characters: one must be right; more: half of them. 的 and the like are right by chance.
+            let near = wrong > 0
+                && rightly * 2 >= length.min(4) - length.min(4) % 2
+                && range
+                    .clone()
+                    .any(|at| right(&at) && !FUNCTION.contains(said.chars[at]));
+            let free = range.clone().filter(|at| !right(at)).all(|at| {
+                let (is, would_be) = (said.chars[at], word[at - range.start]);
+                (firm[at] == 0 || firm[at] < length && length > 2)
+                    && !FIRM.contains(is)
+                    && (length > 3 || !FUNCTION.contains(would_be))
+            });
+            if near && free {
+                found.push((length, rightly, range, hit.pattern().as_usize()));
+            }
+        }
+        found.sort_by(|a, b| (b.0, b.1, a.2.start, a.3).cmp(&(a.0, a.1, b.2.start, b.3)));
+        let mut taken = vec![false; heard.len()];
+        for (_, _, range, word) in found {
+            if taken[range.clone()].contains(&true) {
+                continue;
+            }
+            taken[range.clone()].fill(true);
+            for (at, letter) in range.zip(&self.words[word]) {
+                if said.chars[at] != *letter {
+                    fixed.insert(at, *letter);
+                }
+            }
+        }
+    }
+}
+
+/// Digits and units misheard inside a number: 八白六, 三千溜, 巴百元.
+fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
+    const DIGITS: [char; 10] = ['一', '二', '三', '四', '五', '六', '七', '八', '九', '零'];
+    const UNITS: [char; 4] = ['百', '千', '万', '十'];
+    // 两万吧, 我把十个: what is said between numbers is no number.
+    const PARTICLES: &str = "吧把罢了就起其而儿";
+    let is_digit = |letter: char| numbers::digit(letter).is_some();
+    let is_unit = |letter: char| UNITS.contains(&letter);
+    let at_or_stop = |at: usize| said.chars.get(at).copied().unwrap_or('。');
+    for (at, &letter) in said.chars.iter().enumerate() {
+        if firm[at] > 0 || is_digit(letter) || is_unit(letter) || fixed.contains_key(&at) {
+            continue;
+        }
+        let before = match at {
+            0 => '。',
+            _ => *fixed.get(&(at - 1)).unwrap_or(&said.chars[at - 1]),
+        };
+        let after = at_or_stop(at + 1);
+        let like = |known: &[char]| {
+            known
+                .iter()
+                .copied()
+                .find(|known| !PARTICLES.contains(letter) && same_sound(letter, *known))
+        };
+        let ends = "块元多号".contains(after) || is_stop(after);
+        let number = if is_unit(before) && (is_unit(after) || ends) {
+            like(&DIGITS)
+        } else if is_digit(before) && (is_digit(after) || "块元多".contains(after)) {
+            like(&UNITS)
+        } else if is_unit(after)
+            && !is_digit(before)
+            && !FUNCTION.contains(letter)
+            && (is_digit(at_or_stop(at + 2)) || "块元多".contains(at_or_stop(at + 2)))
+        {
+            like(&DIGITS)
+        } else {
+            None
+        };
+        if let Some(number) = number {
+            fixed.insert(at, number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Repair;
+    use crate::speech::Leg;
+    use crate::ticket::said::Said;
+
+    fn mended(text: &str) -> String {
+        let words = [
+            "芝罘区",
+            "预付卡",
+            "市场监管",
+            "退款",
+            "燃气泄漏",
+            "幸福南路",
+        ];
+        Repair::new(words.into_iter())
+            .expect("few words")
+            .mend(Said::of(0, Leg::Caller, text))
+            .text
+    }
+
+    #[test]
+    fn a_known_word_that_sounds_the_same_takes_its_place() {
+        assert_eq!(
+            mended("我在支浮区，预付咖没用完，我要退宽。"),
+            "我在芝罘区，预付卡没用完，我要退款。"
+        );
+        assert_eq!(mended("是场监管来的"), "市场监管来的");
+    }
+
+    #[test]
+    fn a_lost_character_of_a_long_word_comes_back() {
+        assert_eq!(mended("有燃气漏，在幸福路"), "有燃气泄漏，在幸福南路");
+    }
+
+    #[test]
+    fn what_is_well_formed_or_only_half_alike_stays() {
+        for text in ["他推宽了路", "福南", "他们没有推款式", "今天的天气"] {
+            assert_eq!(mended(text), text);
+        }
+    }
+
+    #[test]
+    fn digits_and_units_are_put_right_inside_numbers_only() {
+        assert_eq!(mended("还剩八白六十块钱"), "还剩八百六十块钱");
+        assert_eq!(mended("八百流十元"), "八百六十元");
+        assert_eq!(mended("一共舞百六十块"), "一共五百六十块");
+        assert_eq!(mended("一百块吧，两万吧。"), "一百块吧，两万吧。");
+        assert_eq!(mended("我白跑了一趟"), "我白跑了一趟");
+    }
+
+    #[test]
+    fn evidence_still_points_at_the_words_as_recognised() {
+        let words = ["燃气泄漏"];
+        let repair = Repair::new(words.into_iter()).expect("few words");
+        let said = repair.mend(Said::of(0, Leg::Caller, "嗯，有燃气漏了"));
+        let range = said.find("燃气泄漏").expect("put right");
+        let evidence = said.evidence(&range);
+        assert_eq!((evidence.start, evidence.end), (3, 6));
+    }
+}
