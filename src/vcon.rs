@@ -266,6 +266,7 @@ mod tests {
                 called: "12345".into(),
                 operator: "sip:op@127.0.0.1:5080".into(),
                 started_at,
+                origin: crate::transcript::Origin::default(),
             },
             answered_at: answered.then(|| started_at + Duration::from_secs(4)),
             ended: Some((MediaTime::from_millis(61_500), reason.to_owned())),

@@ -33,7 +33,7 @@ use crate::sip::sdp::{Description, Direction, SdpError};
 use crate::speech::Leg;
 use crate::ticket::advice::Advised;
 use crate::ticket::{CallFacts, TicketDraft};
-use crate::transcript::{AlarmKind, CallInfo, TranscriptEvent};
+use crate::transcript::{AlarmKind, CallInfo, Origin, TranscriptEvent};
 
 /// What the bridge speaks, in our order of preference: the trunks of this country speak A-law.
 const CODECS: [Codec; 4] = [Codec::Pcma, Codec::Pcmu, Codec::G722, Codec::Opus];
@@ -101,6 +101,11 @@ impl Call {
             called: incoming.called.clone(),
             operator: setup.operator.clone(),
             started_at: setup.wall,
+            origin: Origin {
+                trunk: incoming.trunk.clone(),
+                diverted_from: incoming.diverted_from.clone(),
+                user_to_user: incoming.user_to_user.clone(),
+            },
         });
         let ear = || {
             setup

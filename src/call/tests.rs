@@ -73,6 +73,9 @@ impl World {
                 caller_display: None,
                 called: "12345".to_owned(),
                 offer,
+                trunk: Some("carrier".to_owned()),
+                diverted_from: Some("8001".into()),
+                user_to_user: Some("56a390".into()),
                 ..IncomingCall::default()
             },
             operator: "sip:op@203.0.113.9".to_owned(),
@@ -415,6 +418,20 @@ fn a_recogniser_that_never_answers_leaves_a_gap_and_the_call_ends_in_time() {
         }
     )));
     world.ended_properly();
+}
+
+#[test]
+fn the_record_says_how_the_call_came_here() {
+    let world = World::ringing();
+    let Some(TranscriptEvent::Started(info)) = world.told.first() else {
+        panic!("a call begins with its beginning: {:?}", world.told);
+    };
+    let origin = Origin {
+        trunk: Some("carrier".to_owned()),
+        diverted_from: Some("8001".into()),
+        user_to_user: Some("56a390".into()),
+    };
+    assert_eq!(info.origin, origin);
 }
 
 #[test]

@@ -124,6 +124,7 @@ fn started(call: &str, operator: &str) -> TranscriptEvent {
         called: "12345".into(),
         operator: operator.into(),
         started_at: SystemTime::now(),
+        origin: crate::transcript::Origin::default(),
     })
 }
 

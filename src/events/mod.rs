@@ -347,6 +347,7 @@ mod tests {
             called: "12345".into(),
             operator: operator.into(),
             started_at: SystemTime::UNIX_EPOCH,
+            origin: crate::transcript::Origin::default(),
         }))
     }
 

@@ -41,6 +41,9 @@ fn transcript_body(call_id: &str, event: &TranscriptEvent) -> transcript::event:
             caller_number: revealed(info.caller_number.as_ref()),
             called: info.called.clone(),
             started_unix_ms: unix_ms(info.started_at),
+            trunk: info.origin.trunk.clone().unwrap_or_default(),
+            diverted_from: revealed(info.origin.diverted_from.as_ref()),
+            user_to_user: revealed(info.origin.user_to_user.as_ref()),
         }),
         TranscriptEvent::Answered { at } => Body::Answered(transcript::CallAnswered {
             answered_unix_ms: unix_ms(*at),
@@ -171,6 +174,9 @@ pub fn call(record: &CallRecord, alive: bool) -> transcript::Call {
             .as_ref()
             .map(|(_, reason)| reason.clone())
             .unwrap_or_default(),
+        trunk: record.info.origin.trunk.clone().unwrap_or_default(),
+        diverted_from: revealed(record.info.origin.diverted_from.as_ref()),
+        user_to_user: revealed(record.info.origin.user_to_user.as_ref()),
     }
 }
 

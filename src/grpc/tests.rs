@@ -20,7 +20,7 @@ use crate::events::{Bus, Payload, WATCHER_LAG};
 use crate::gateway::{Services, bind, serve};
 use crate::speech::{CallId, Leg};
 use crate::store::{Store, writer};
-use crate::transcript::{CallInfo, Line, TranscriptEvent};
+use crate::transcript::{CallInfo, Line, Origin, TranscriptEvent};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -105,6 +105,11 @@ fn started(call: &str, operator: &str) -> TranscriptEvent {
         called: "12345".into(),
         operator: operator.into(),
         started_at: SystemTime::now(),
+        origin: Origin {
+            trunk: Some("carrier".into()),
+            diverted_from: Some("8001".into()),
+            user_to_user: Some("56a390".into()),
+        },
     })
 }
 
@@ -378,6 +383,10 @@ async fn the_list_of_calls_pages_through_memory_and_disk_without_repeating_any()
             operator: String::new(),
         };
         let answer = client.list_calls(request).await.unwrap().into_inner();
+        for call in &answer.calls {
+            let origin = [&call.trunk, &call.diverted_from, &call.user_to_user];
+            assert_eq!(origin, ["carrier", "8001", "56a390"]);
+        }
         seen.extend(answer.calls.into_iter().map(|call| call.call_id));
         page_token = answer.next_page_token;
         if page_token.is_empty() {

@@ -36,10 +36,12 @@ impl Algorithm {
         }
     }
 
+    /// Some write `SHA256`.
     fn of(token: &str) -> Option<Self> {
+        let plain = |token: &str| token.replace('-', "").to_ascii_uppercase();
         Self::ALL
             .into_iter()
-            .find(|algorithm| algorithm.token().eq_ignore_ascii_case(token))
+            .find(|algorithm| plain(algorithm.token()) == plain(token))
     }
 
     /// The hash of the words with colons between them, in small hexadecimal digits.

@@ -11,7 +11,7 @@ use crate::audio::MediaTime;
 use crate::events::{Event, Filter, Payload};
 use crate::private::Private;
 use crate::speech::CallId;
-use crate::transcript::{CallInfo, Transcript, TranscriptEvent};
+use crate::transcript::{CallInfo, Origin, Transcript, TranscriptEvent};
 
 /// A call as the records show it.
 #[derive(Clone, Debug, PartialEq)]
@@ -222,15 +222,20 @@ async fn record_call(
     match transcript {
         TranscriptEvent::Started(info) => {
             sqlx::query(
-                "INSERT INTO calls (call_id, operator, called, caller_number, started_ms) VALUES (?, ?, ?, ?, ?)
+                "INSERT INTO calls (call_id, operator, called, caller_number, started_ms, trunk, diverted_from, user_to_user)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                  ON CONFLICT (call_id) DO UPDATE SET operator = excluded.operator, called = excluded.called,
-                     caller_number = excluded.caller_number, started_ms = excluded.started_ms",
+                     caller_number = excluded.caller_number, started_ms = excluded.started_ms, trunk = excluded.trunk,
+                     diverted_from = excluded.diverted_from, user_to_user = excluded.user_to_user",
             )
             .bind(call)
             .bind(&info.operator)
             .bind(&info.called)
             .bind(info.caller_number.as_ref().map(Private::reveal))
             .bind(unix_ms(info.started_at))
+            .bind(&info.origin.trunk)
+            .bind(info.origin.diverted_from.as_ref().map(Private::reveal))
+            .bind(info.origin.user_to_user.as_ref().map(Private::reveal))
             .execute(connection)
             .await?;
         }
@@ -281,15 +286,19 @@ fn call_of(row: &SqliteRow) -> CallRecord {
             reason.unwrap_or_default(),
         )
     });
+    let private = |column| row.get::<Option<String>, _>(column).map(Private::new);
     CallRecord {
         info: CallInfo {
             call: CallId::new(row.get("call_id")),
-            caller_number: row
-                .get::<Option<String>, _>("caller_number")
-                .map(Private::new),
+            caller_number: private("caller_number"),
             called: row.get("called"),
             operator: row.get("operator"),
             started_at: from_unix_ms(row.get("started_ms")),
+            origin: Origin {
+                trunk: row.get("trunk"),
+                diverted_from: private("diverted_from"),
+                user_to_user: private("user_to_user"),
+            },
         },
         answered_at: row.get::<Option<i64>, _>("answered_ms").map(from_unix_ms),
         ended,

@@ -106,6 +106,10 @@ const SCHEMA: Schema = Schema {
         CREATE INDEX gists_of_phone ON gists (phone, at_ms) WHERE phone IS NOT NULL;
         CREATE INDEX gists_of_subject ON gists (subject, at_ms) WHERE subject IS NOT NULL;
         CREATE INDEX gists_of_category ON gists (category, at_ms) WHERE category IS NOT NULL;
+    ", "
+        ALTER TABLE calls ADD COLUMN trunk TEXT;
+        ALTER TABLE calls ADD COLUMN diverted_from TEXT;
+        ALTER TABLE calls ADD COLUMN user_to_user TEXT;
     "],
 };
 

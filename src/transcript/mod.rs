@@ -88,6 +88,20 @@ pub struct CallInfo {
     pub operator: String,
     /// Wall time of the call's arrival, read once.
     pub started_at: SystemTime,
+    /// How it came here.
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+/// How a call came to us.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The trunk that brought it, where trunks are set up.
+    pub trunk: Option<String>,
+    /// Who was called before the call was diverted here.
+    pub diverted_from: Option<Private<String>>,
+    /// What an exchange before us says about it in User-to-User (RFC 7433), as it came.
+    pub user_to_user: Option<Private<String>>,
 }
 
 /// Something that went wrong with listening, and that the operator should know.

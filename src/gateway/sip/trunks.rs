@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use metrics::gauge;
 use rsipstack::sip::{
     CallId, Header, Method, Param, Request, Response, SipMessage, StatusCodeKind, Uri,
 };
@@ -20,6 +21,11 @@ use crate::sip::trunk::{Change, Enrolment, Health, Outcome};
 
 /// Questions without an answer after which a trunk is down.
 const PATIENCE: u32 = 3;
+/// 1 while a trunk answers, 0 while it does not.
+const UP: &str = "xinqiao_trunk_up";
+/// 1 while we are registered with a trunk that wants it, 0 while we are not.
+const REGISTERED: &str = "xinqiao_trunk_registered";
+
 /// A question is given up after so many T1 (5 s with the usual one).
 const ANSWER_TIME: u32 = 10;
 /// How often a challenge is answered for one request: once, and once more if only the nonce was stale.
@@ -96,7 +102,9 @@ async fn watch(shared: Arc<Shared>, index: usize, uri: Uri, every: Duration) {
         let answer = question.ask(&shared, Vec::new()).await;
         // Any answer is a sign of life, except that it cannot take calls (or our own stack's that it was not reached).
         let answered = answer.is_some_and(|answer| !matches!(answer.status_code.code(), 408 | 503));
-        match health.note(Instant::now(), answered) {
+        let change = health.note(Instant::now(), answered);
+        gauge!(UP, "trunk" => line.name.clone()).set(f64::from(u8::from(health.is_up())));
+        match change {
             Some(Change::Up) => {
                 line.up.store(true, Ordering::Relaxed);
                 shared.log(|| tracing::info!(trunk = %line.name, "the trunk answers again"));
@@ -130,6 +138,7 @@ async fn enrol(shared: Arc<Shared>, index: usize, uri: Uri, seconds: u32) {
         enrolment.note(Instant::now(), outcome);
         let registered = enrolment.is_registered(Instant::now());
         let before = line.registered.swap(registered, Ordering::Relaxed);
+        gauge!(REGISTERED, "trunk" => line.name.clone()).set(f64::from(u8::from(registered)));
         let status = answer.map(|answer| answer.status_code.code());
         shared.log(|| match (before, registered) {
             (false, true) => tracing::info!(trunk = %line.name, "registered"),

@@ -505,3 +505,42 @@ async fn a_registered_stream_is_reused_for_calls_and_outlives_idleness() {
     );
     assert!(invite.contains("Via: SIP/2.0/TCP 127.0.0.1:"), "{invite}");
 }
+
+/// With another maker's digest: it registers as an extension, and a call reaches it through a trunk that proves itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn sipp_proves_itself_as_extension_and_as_trunk() {
+    if !Path::new(SIPP).exists() {
+        println!("skipped: {SIPP} is not installed (apt-get install sip-tester)");
+        return;
+    }
+    let secret = Secret::Password("correct".to_owned());
+    let mut carrier = trunk("carrier");
+    carrier.peer = Some(("carrier".to_owned(), secret.clone()));
+    let config = SipConfig {
+        extensions: vec![Extension {
+            name: "1001".to_owned(),
+            secret,
+        }],
+        trunks: vec![carrier],
+        ..config()
+    };
+    let gateway = Gateway::start(config, "sip:1001@xinqiao".to_owned()).await;
+    let (phone, port) = Sipp::operator("operator-answers", "", 3, &[]);
+    let place = ["-key", "phone", &port.to_string()].map(str::to_owned);
+    let place: Vec<&str> = place.iter().map(String::as_str).collect();
+    Sipp::caller("extension-registers", "", gateway.port(), 1, &place)
+        .succeeds()
+        .await;
+    assert_eq!(gateway.edge.counts().registered, 1);
+    Sipp::caller("caller-proves-itself", "", gateway.port(), 3, &[])
+        .succeeds()
+        .await;
+    phone.succeeds().await;
+    gateway.falls_silent().await;
+    let incoming = locked(&gateway.incoming);
+    assert!(
+        incoming
+            .iter()
+            .all(|call| call.trunk.as_deref() == Some("carrier"))
+    );
+}
