@@ -71,6 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         media: xinqiao::config::Media::default(),
         ring: Duration::from_mins(1),
         flush: Duration::ZERO,
+        rules: xinqiao::call::Rules::default(),
         most: CALLS,
         threads: MediaThreads::start(1)?,
         pool: Some(pool.clone()),
@@ -183,15 +184,19 @@ async fn answered(
         let mut place = [None, None];
         while place.contains(&None) {
             match command.recv().await.ok_or("the call ended")? {
-                SipCommand::InviteOperator { offer, .. } => {
+                SipCommand::Invite { offer, .. } => {
                     place[1] = named(&offer);
                     event
-                        .send(SipEvent::OperatorAnswered {
+                        .send(SipEvent::Answered {
+                            party: xinqiao::sip::Party::OPERATOR,
                             answer: describe(&legs[1])?,
                         })
                         .await?;
                 }
-                SipCommand::AnswerCaller { answer } => place[0] = named(&answer),
+                SipCommand::Answer {
+                    answer: Some(answer),
+                    ..
+                } => place[0] = named(&answer),
                 other => return Err(format!("the call wants {other:?}").into()),
             }
         }

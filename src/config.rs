@@ -3,6 +3,7 @@
 //! A key that does not exist, a value of the wrong kind and values that contradict each other are refused with the
 //! key, the value, where it came from and a remedy, before anything starts.
 
+mod calls;
 pub mod delivery;
 mod media;
 mod recognition;
@@ -17,6 +18,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+pub use self::calls::Calls;
 use self::telephony::{Admission, Extension, Registrar, Route, Sip, Telephony, Trunk};
 use delivery::{Grpc, LanguageModel, Webhook};
 pub use media::{Media, Sources, Srtp};
@@ -78,18 +80,6 @@ pub struct Operators {
     pub ring_s: u64,
 }
 
-/// Admission and ending.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Calls {
-    /// Past it, a new call gets 503 with Retry-After.
-    pub max: usize,
-    /// How long running calls may go on after the first SIGTERM.
-    pub drain_s: u64,
-    /// How long the last words of a call may take to be recognised after its end.
-    pub flush_s: u64,
-}
-
 /// A TCP listener whose default port is `PORT`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,16 +125,6 @@ impl Default for Operators {
         Self {
             default: "sip:op@127.0.0.1:5080".to_owned(),
             ring_s: 60,
-        }
-    }
-}
-
-impl Default for Calls {
-    fn default() -> Self {
-        Self {
-            max: 200,
-            drain_s: 30,
-            flush_s: 10,
         }
     }
 }
@@ -251,14 +231,10 @@ impl Config {
                 "not a SIP URI of the form sip:USER@HOST:PORT",
             );
         }
-        for (key, value) in [
-            ("operators.ring_s", self.operators.ring_s),
-            ("calls.max", self.calls.max as u64),
-        ] {
-            if value == 0 {
-                return refuse(key, "0".to_owned(), "it must be 1 or more");
-            }
+        if self.operators.ring_s == 0 {
+            return refuse("operators.ring_s", "0".to_owned(), "it must be 1 or more");
         }
+        self.calls.validate()?;
         self.recognition.validate()?;
         self.listening.validate()?;
         self.ticketing.validate()?;
@@ -414,7 +390,7 @@ impl std::error::Error for ConfigError {
 
 /// What to write instead.
 fn remedy(key: &str) -> &'static str {
-    if let Some(remedy) = delivery::remedy(key) {
+    if let Some(remedy) = calls::remedy(key).or_else(|| delivery::remedy(key)) {
         return remedy;
     }
     match key {
@@ -597,6 +573,14 @@ mod tests {
             (
                 "sip.listen=0.0.0.0:5060",
                 ["media.address", "sip.listen", "192.0.2.10"],
+            ),
+            (
+                "calls.min_se_s=30",
+                ["calls.min_se_s", "RFC 4028", "90 or more"],
+            ),
+            (
+                "calls.session_expires_s=60",
+                ["calls.session_expires_s", "60", "1800"],
             ),
             ("calls.max", ["--set calls.max", "=", "e.g."]),
             (

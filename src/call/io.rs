@@ -40,12 +40,38 @@ pub struct Setup {
     pub flush: Duration,
     /// Whether anybody recognises what is said; if not, nothing is listened to.
     pub recognised: bool,
+    /// What may happen in it and how long.
+    pub rules: Rules,
     /// Fills the draft.
     pub drafter: Arc<Drafter>,
     /// Writes what was recognised.
     pub finish: Arc<dyn Finish>,
     /// When an utterance begins, is passed on and ends.
     pub listening: Settings,
+}
+
+/// What may happen in a call, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Whether the caller hears what the operator's side plays before it answers.
+    pub early_media: bool,
+    /// How long a call may last.
+    pub max_duration: Option<Duration>,
+    /// How long both legs may send nothing while neither holds: a lost BYE.
+    pub media_timeout: Option<Duration>,
+    /// The same for one leg while the other one sends.
+    pub leg_media_timeout: Option<Duration>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            early_media: true,
+            max_duration: Some(Duration::from_hours(4)),
+            media_timeout: Some(Duration::from_mins(1)),
+            leg_media_timeout: Some(Duration::from_mins(10)),
+        }
+    }
 }
 
 /// What happens to a call.
@@ -138,6 +164,10 @@ pub enum Reason {
     NoMedia,
     /// A key press is to be sent, or counts as over.
     Keys,
+    /// Who has been replaced should have hung up.
+    Leave,
+    /// The call has lasted as long as it may.
+    Duration,
     /// The last words have had their time.
     Flush,
 }

@@ -32,7 +32,13 @@ pub struct Side {
     /// What this leg is heard through, if anybody recognises what is said.
     ear: Option<Ear>,
     last_packet: Instant,
+    /// The last sign of life: a packet, or a report of a leg that sends none while it is silent.
+    last_sign: Instant,
     alarmed: bool,
+    /// What the peer itself wants to do, as it sees it: less than both ways while it holds the other leg.
+    wish: Direction,
+    /// Whether what the leg says is listened to.
+    heard: bool,
     events: Vec<Event>,
 }
 
@@ -65,7 +71,10 @@ impl Side {
             buffer: None,
             ear,
             last_packet: now,
+            last_sign: now,
             alarmed: false,
+            wish: Direction::SendRecv,
+            heard: true,
             events: Vec::new(),
         }
     }
@@ -115,13 +124,14 @@ impl Side {
         sdp::negotiate_protected(theirs, preferred, self.path.protection())
     }
 
-    /// Takes what `theirs`, an offer, has been negotiated to, and writes our answer.
+    /// Takes what `theirs`, an offer, has been negotiated to, and writes our answer. The peer says which way it wants.
     pub fn answer(
         &mut self,
         theirs: &Description,
         agreed: Negotiated,
         direction: Direction,
     ) -> String {
+        self.wish = agreed.direction.reversed();
         self.agree(agreed);
         let local = self.describe(direction);
         let accepted = self.agreed.as_ref().map(|agreed| Accepted {
@@ -135,32 +145,134 @@ impl Side {
     /// Takes what offer and answer have settled.
     pub fn agree(&mut self, agreed: Negotiated) {
         self.path.agree(&agreed);
-        if let Some(buffer) = &mut self.buffer {
-            buffer.set_formats(agreed.receives.clone());
-        }
         self.agreed = Some(agreed);
+        self.set_formats();
     }
 
-    /// Answers a changed offer; the status with which it is refused otherwise.
-    pub fn renegotiate(&mut self, offer: Option<&str>, codecs: &[Codec]) -> Result<String, u16> {
+    /// Takes what the peer answered to our last description: it decides only what we left open.
+    pub fn answered(&mut self, agreed: Negotiated) {
+        let (said, ours) = (agreed.direction.reversed(), self.local.direction);
+        let sends = if ours.receives() {
+            said.sends()
+        } else {
+            self.wish.sends()
+        };
+        let receives = if ours.sends() {
+            said.receives()
+        } else {
+            self.wish.receives()
+        };
+        self.wish = Direction::from_ways(sends, receives);
+        self.agree(agreed);
+    }
+
+    /// Whether offer and answer have settled anything yet.
+    pub const fn has_agreed(&self) -> bool {
+        self.agreed.is_some()
+    }
+
+    /// What the peer wants to do.
+    pub const fn wish(&self) -> Direction {
+        self.wish
+    }
+
+    /// Whether the peer neither holds the other leg nor is silent by agreement of its own.
+    pub fn talks(&self) -> bool {
+        self.wish == Direction::SendRecv
+    }
+
+    /// Which way media flow by our last description.
+    pub const fn was_told(&self) -> Direction {
+        self.local.direction
+    }
+
+    /// Another party comes in the place of this leg's; what was agreed on is not its.
+    pub fn begin_anew(&mut self) {
+        self.path.forget_keys();
+        self.wish = Direction::SendRecv;
+        self.local.direction = Direction::SendRecv;
+    }
+
+    /// Listens, or lets time pass in silence; the wait for packets begins anew.
+    pub fn be_heard(&mut self, now: Instant, heard: bool) {
+        self.heard = heard;
+        (self.last_packet, self.last_sign) = (now, now);
+        self.set_formats();
+    }
+
+    fn set_formats(&mut self) {
+        if let Some(buffer) = &mut self.buffer {
+            // A payload type that is none of these counts as time that passes without sound.
+            let agreed = self.agreed.as_ref().filter(|_| self.heard);
+            buffer.set_formats(
+                agreed
+                    .map(|agreed| agreed.receives.clone())
+                    .unwrap_or_default(),
+            );
+        }
+    }
+
+    /// Offers the peer what it has now, with another direction.
+    pub fn reoffer(&mut self, direction: Direction, codecs: &[Codec]) -> String {
+        let current = self.agreed.as_ref().map(|agreed| agreed.codec);
+        let mut preferred: Vec<Codec> = current.into_iter().collect();
+        preferred.extend(codecs.iter().filter(|codec| Some(**codec) != current));
+        self.offer(direction, &preferred, None)
+    }
+
+    /// Offers the leg to somebody else, who does not know the keys in use.
+    pub fn offer_to_another(&mut self, codecs: &[Codec]) -> String {
+        self.path.change_keys();
+        self.reoffer(Direction::SendRecv, codecs)
+    }
+
+    /// Whether an offer can be answered; the status with which it is refused otherwise.
+    pub fn can_take(&self, offer: Option<&str>, codecs: &[Codec]) -> Result<(), u16> {
+        let Some(offer) = offer else {
+            return Ok(());
+        };
+        Description::parse(offer)
+            .and_then(|offer| self.negotiate(&offer, codecs))
+            .map(|_| ())
+            .map_err(|error| error.status())
+    }
+
+    /// Since when the leg, which should send and may, has given no sign of life; `None` while it holds or is held.
+    pub fn quiet_since(&self) -> Option<Instant> {
+        let sends = self.heard
+            && self
+                .agreed
+                .as_ref()
+                .is_some_and(|agreed| agreed.direction.receives());
+        sends.then_some(self.last_sign)
+    }
+
+    /// Answers a changed offer, allowing what the other leg wants; the status with which it is refused otherwise.
+    pub fn renegotiate(
+        &mut self,
+        offer: Option<&str>,
+        allowed: Direction,
+        codecs: &[Codec],
+    ) -> Result<String, u16> {
         let current = self.agreed.as_ref().map(|agreed| agreed.codec);
         let preferred: Vec<Codec> = current.into_iter().chain(codecs.iter().copied()).collect();
         let Some(offer) = offer else {
             // Ours goes out instead, and the answer comes with the ACK.
-            return Ok(self.offer(Direction::SendRecv, &preferred[..1], None));
+            return Ok(self.offer(allowed, &preferred[..1], None));
         };
         let offer = Description::parse(offer).map_err(|error| error.status())?;
         let agreed = self
             .negotiate(&offer, &preferred)
             .map_err(|error| error.status())?;
-        Ok(self.answer(&offer, agreed, Direction::SendRecv))
+        Ok(self.answer(&offer, agreed, allowed))
     }
 
     /// The call has been answered: the timeline begins.
     pub fn open(&mut self, now: Instant) {
         let formats = self.agreed.as_ref().map(|agreed| agreed.receives.clone());
         self.buffer = Some(ListenBuffer::new(now, formats.unwrap_or_default()));
-        self.last_packet = now;
+        (self.last_packet, self.last_sign) = (now, now);
+        self.set_formats();
     }
 
     /// Makes the stream towards this leg fit what `other` sends.
@@ -180,7 +292,7 @@ impl Side {
     ) -> Option<Packet<'a>> {
         self.agreed.as_ref()?;
         let packet = self.path.accept(now, source, datagram, room)?;
-        self.last_packet = now;
+        (self.last_packet, self.last_sign) = (now, now);
         self.alarmed = false;
         Some(packet)
     }
@@ -192,13 +304,11 @@ impl Side {
         }
     }
 
-    #[allow(dead_code, reason = "for keys that are told by INFO")]
     /// Presses a key towards this leg in its stream; `false` when the leg takes none there.
     pub fn press(&mut self, press: Press) -> bool {
         self.path.press(press)
     }
 
-    #[allow(dead_code, reason = "for keys that are told by INFO")]
     /// Whether the leg takes key presses in its stream.
     pub const fn takes_presses(&self) -> bool {
         self.path.takes_events()
@@ -299,6 +409,7 @@ impl Side {
     pub fn report(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
         let ssrc = self.path.sent().ssrc;
         if let Some(report) = self.path.open_report(source, datagram) {
+            self.last_sign = now;
             self.reports.receive(now, report, ssrc);
         }
     }

@@ -8,9 +8,11 @@ mod ear;
 mod io;
 mod latch;
 mod media;
+mod parties;
 mod path;
 mod scribe;
 mod signal;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,9 +20,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use ear::Ear;
-pub use io::{DraftOutput, Input, Output, Reason, Setup, Summary, Transmit};
+pub use io::{DraftOutput, Input, Output, Reason, Rules, Setup, Summary, Transmit};
 pub use latch::Latching;
 use media::Side;
+use parties::Parties;
 use path::Out;
 pub use path::{Refused, Travel};
 pub use scribe::{Note, Scribe};
@@ -28,8 +31,8 @@ pub use scribe::{Note, Scribe};
 use crate::audio::MediaTime;
 use crate::audio::codec::Codec;
 use crate::rtp::rtcp;
-use crate::sip::SipCommand;
 use crate::sip::sdp::{Description, Direction, SdpError};
+use crate::sip::{Party, SipCommand, Target};
 use crate::speech::Leg;
 use crate::ticket::advice::Advised;
 use crate::ticket::{CallFacts, TicketDraft};
@@ -43,6 +46,44 @@ const NO_ANSWER: &str = "the operator's phone does not answer";
 
 /// How long a leg may send nothing before the operator is told.
 const NO_MEDIA_AFTER: Duration = Duration::from_secs(8);
+
+/// Why the call is ended from here.
+#[derive(Clone, Copy)]
+enum End {
+    /// It has lasted as long as it may.
+    TooLong,
+    /// A hang-up was lost on the way, and no media come any more.
+    AllQuiet,
+    /// The same of one leg.
+    Quiet(Leg),
+}
+
+impl End {
+    const fn reason(self) -> Reason {
+        match self {
+            Self::TooLong => Reason::Duration,
+            Self::AllQuiet | Self::Quiet(_) => Reason::NoMedia,
+        }
+    }
+
+    fn sentence(self, rules: &Rules) -> String {
+        let seconds = |limit: Option<Duration>| limit.unwrap_or_default().as_secs();
+        match self {
+            Self::TooLong => format!(
+                "the longest time of a call, {} s, was over",
+                seconds(rules.max_duration)
+            ),
+            Self::AllQuiet => format!(
+                "no media from either side for {} s",
+                seconds(rules.media_timeout)
+            ),
+            Self::Quiet(leg) => format!(
+                "no media from the {leg} for {} s",
+                seconds(rules.leg_media_timeout)
+            ),
+        }
+    }
+}
 
 enum State {
     /// The operator's phone has been invited.
@@ -64,6 +105,9 @@ pub struct Call {
     answered: Option<Instant>,
     ended: Option<(Instant, String)>,
     state: State,
+    parties: Parties,
+    /// The description that the caller has been told, in 183 or 200.
+    told: Option<String>,
     sides: [Side; 2],
     scribe: Scribe,
     facts: CallFacts,
@@ -120,6 +164,8 @@ impl Call {
             state: State::Ringing {
                 until: now + setup.ring,
             },
+            parties: Parties::new(),
+            told: None,
             sides: [
                 Side::new(
                     Leg::Caller,
@@ -167,8 +213,9 @@ impl Call {
                 let like = offer.as_ref().and_then(Description::audio);
                 let text = call.sides[1].offer(Direction::SendRecv, &codecs, like);
                 call.offer = offer;
-                let invite = SipCommand::InviteOperator {
-                    to: call.setup.operator.clone(),
+                let invite = SipCommand::Invite {
+                    party: Party::OPERATOR,
+                    target: Target::new(&call.setup.operator),
                     caller_number: call.setup.incoming.caller_number.clone(),
                     offer: text,
                 };
@@ -215,15 +262,13 @@ impl Call {
             }
             Input::End(reason) => match self.state {
                 State::Ringing { .. } => {
-                    self.outputs
-                        .push_back(Output::Sip(SipCommand::CancelOperator));
+                    self.tell(SipCommand::HangUp {
+                        party: Party::OPERATOR,
+                    });
                     self.refuse(now, 480, reason);
                 }
                 State::Up => {
-                    for leg in LEGS {
-                        self.outputs
-                            .push_back(Output::Sip(SipCommand::HangUp { leg }));
-                    }
+                    self.hang_up_all(None);
                     self.hang_up(now, reason);
                 }
                 State::Flushing { .. } | State::Over => {}
@@ -244,7 +289,14 @@ impl Call {
     }
 
     fn media(&mut self, now: Instant, leg: Leg, source: SocketAddr, datagram: &[u8]) {
-        if !matches!(self.state, State::Up) {
+        // Before the answer only what both sides have been told of flows: early media.
+        let flows = match self.state {
+            State::Up => true,
+            State::Ringing { .. } => self.told.is_some(),
+            State::Flushing { .. } | State::Over => false,
+        };
+        // While a transfer rings, the operator may be gone, but not the port.
+        if !flows || (leg == Leg::Operator && self.parties.operator_gone) {
             return;
         }
         let [caller, operator] = &mut self.sides;
@@ -294,8 +346,9 @@ impl Call {
             }
             match self.state {
                 State::Ringing { until } if until <= now => {
-                    self.outputs
-                        .push_back(Output::Sip(SipCommand::CancelOperator));
+                    self.tell(SipCommand::HangUp {
+                        party: Party::OPERATOR,
+                    });
                     self.refuse(now, 480, NO_ANSWER);
                 }
                 State::Ringing { until } => return Output::Deadline(until, Reason::Ring),
@@ -321,6 +374,7 @@ impl Call {
 
     /// Listens and reports; whether anything came of it.
     fn tick(&mut self, now: Instant) -> bool {
+        self.look_after_parties(now);
         let wall = self.wall(now);
         for leg in LEGS {
             let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
@@ -330,8 +384,12 @@ impl Call {
             side.report_if_due(now, wall, &mut self.transmits);
             side.dial(now, &mut self.transmits);
             // What a leg presses goes on as it comes; who hears no such packets is told by INFO.
-            while side.pressed(now).is_some() {}
-            if side.is_suspiciously_silent(now) {
+            while let Some(press) = self.sides[index(leg)].pressed(now) {
+                if !self.sides[index(leg.other())].takes_presses() {
+                    self.tell_key(leg.other(), press.key.as_char(), press.duration);
+                }
+            }
+            if self.sides[index(leg)].is_suspiciously_silent(now) {
                 let alarm = TranscriptEvent::Alarm {
                     leg,
                     alarm: AlarmKind::NoMedia,
@@ -342,11 +400,49 @@ impl Call {
         !self.transmits.is_empty() || !self.outputs.is_empty() || self.scribe.has_notes()
     }
 
+    /// Gives up who has rung long enough, lets go who should have gone, and ends a call that nobody ends.
+    fn look_after_parties(&mut self, now: Instant) {
+        let rings_too_long = |invited: parties::Invitation| invited.until <= now;
+        if self.parties.invited.is_some_and(rings_too_long) {
+            self.give_up_successor(now);
+        }
+        while let Some(party) = self.parties.overdue(now) {
+            self.tell(SipCommand::HangUp { party });
+        }
+        let overdue = self.ends().into_iter().flatten().find(|(at, _)| *at <= now);
+        if let Some((_, end)) = overdue {
+            let why = end.sentence(&self.setup.rules);
+            self.handle(now, Input::End(&why));
+        }
+    }
+
+    /// When the call is ended from here, and why. It is asked at every packet, so it allocates nothing.
+    fn ends(&self) -> [Option<(Instant, End)>; 4] {
+        let rules = &self.setup.rules;
+        let quiet = [0, 1].map(|leg: usize| self.sides[leg].quiet_since());
+        let longest = self.answered.zip(rules.max_duration);
+        let both = quiet[0].zip(quiet[1]).zip(rules.media_timeout);
+        let one = |leg: Leg| {
+            let (since, most) = quiet[index(leg)].zip(rules.leg_media_timeout)?;
+            Some((since + most, End::Quiet(leg)))
+        };
+        [
+            longest.map(|(answered, most)| (answered + most, End::TooLong)),
+            both.map(|((caller, operator), most)| (caller.max(operator) + most, End::AllQuiet)),
+            one(Leg::Caller),
+            one(Leg::Operator),
+        ]
+    }
+
     fn deadline(&self) -> Output {
+        let ends = self.ends().into_iter().flatten();
+        let ends = ends.map(|(at, end)| (at, end.reason()));
         let next = self
             .sides
             .iter()
             .flat_map(Side::deadlines)
+            .chain(self.parties.deadlines())
+            .chain(ends)
             .min_by_key(|(at, _)| *at);
         next.map_or(Output::Idle, |(at, reason)| Output::Deadline(at, reason))
     }

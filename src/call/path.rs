@@ -87,6 +87,8 @@ struct Keys {
     protection: Protection,
     /// Those of our last offer.
     offered: Vec<Crypto>,
+    /// The next offer is for somebody else, who cannot know the rollover count of the key in use.
+    changes: bool,
     own: Option<Crypto>,
     protector: Option<Protector>,
     unprotector: Option<Unprotector>,
@@ -106,11 +108,24 @@ impl Keys {
         }
     }
 
+    /// Lets the next offer have keys of its own.
+    fn change(&mut self) {
+        self.changes = true;
+    }
+
+    /// Nothing is encrypted, or can be read, until the next answer.
+    fn forget(&mut self) {
+        (self.own, self.protector) = (None, None);
+        (self.unprotector, self.before) = (None, None);
+    }
+
     fn offer(&mut self) -> &[Crypto] {
         // The key in use goes on: a new one would begin its rollover count anew.
-        self.offered = match (&self.own, self.protection) {
+        let changes = std::mem::take(&mut self.changes);
+        let in_use = self.own.clone().filter(|_| !changes);
+        self.offered = match (in_use, self.protection) {
             (_, Protection::Off | Protection::Impossible) => Vec::new(),
-            (Some(own), _) => vec![own.clone()],
+            (Some(own), _) => vec![own],
             (None, _) => (1..)
                 .zip(OFFERED)
                 .map(|(tag, suite)| self.draw(tag, suite))
@@ -122,8 +137,7 @@ impl Keys {
     /// Chooses our key beside the peer's.
     fn settle(&mut self, theirs: Option<&Crypto>) {
         let Some(theirs) = theirs else {
-            (self.own, self.protector) = (None, None);
-            (self.unprotector, self.before) = (None, None);
+            self.forget();
             return;
         };
         let suite = theirs.key.suite();
@@ -201,6 +215,7 @@ impl Path {
             keys: Keys {
                 protection: travel.protection,
                 offered: Vec::new(),
+                changes: false,
                 own: None,
                 protector: None,
                 unprotector: None,
@@ -232,6 +247,16 @@ impl Path {
     /// Whether keys are wanted.
     pub const fn protection(&self) -> Protection {
         self.keys.protection
+    }
+
+    /// Draws new keys for the next offer; those in use stay in use until it is answered.
+    pub fn change_keys(&mut self) {
+        self.keys.change();
+    }
+
+    /// Forgets the keys in use.
+    pub fn forget_keys(&mut self) {
+        self.keys.forget();
     }
 
     /// The keys of our next offer.

@@ -1,34 +1,73 @@
 //! What a call does about what its parties signal.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::media::Side;
 use super::{CODECS, Call, Input, LEGS, NO_ANSWER, Output, State, index};
 use crate::audio::codec::Codec;
-use crate::sip::sdp::{Description, Direction};
-use crate::sip::{SipCommand, SipEvent, status_for_caller};
+use crate::rtp::dtmf::{Key, Press};
+use crate::sip::sdp::{Description, Direction, Negotiated, SdpError};
+use crate::sip::{Party, SipCommand, SipEvent, status_for_caller};
 use crate::speech::Leg;
 use crate::transcript::TranscriptEvent;
 
 impl Call {
+    pub(super) fn tell(&mut self, command: SipCommand) {
+        self.outputs.push_back(Output::Sip(command));
+    }
+
     pub(super) fn signal(&mut self, now: Instant, event: SipEvent) {
-        match (&self.state, event) {
-            (State::Ringing { .. }, SipEvent::CallerCancelled) => {
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::CancelOperator));
+        match self.state {
+            State::Ringing { .. } => self.signal_ringing(now, event),
+            State::Up => self.signal_up(now, event),
+            // What crosses a hang-up on the wire has no effect any more.
+            State::Flushing { .. } | State::Over => {
+                if let SipEvent::TakenOver { party, .. } = event {
+                    self.turn_away(party);
+                }
+            }
+        }
+    }
+
+    fn signal_ringing(&mut self, now: Instant, event: SipEvent) {
+        match event {
+            SipEvent::Cancelled {
+                party: Party::CALLER,
+            } => {
+                self.tell(SipCommand::HangUp {
+                    party: Party::OPERATOR,
+                });
                 self.close(now, "caller cancelled");
             }
-            (State::Ringing { .. }, SipEvent::OperatorRinging { status, .. }) => {
-                // Early media is not bridged, so its description is not passed on and 183 becomes 180.
-                let status = if status == 183 { 180 } else { status };
-                self.outputs.push_back(Output::Sip(SipCommand::Ring {
+            SipEvent::Ringing {
+                party: Party::OPERATOR,
+                status,
+                answer,
+            } => {
+                // Where early media cannot be bridged, its description is not passed on and 183 becomes 180.
+                let answer = answer
+                    .filter(|_| self.setup.rules.early_media)
+                    .and_then(|answer| self.early(&answer));
+                let status = if status == 183 && answer.is_none() {
+                    180
+                } else {
+                    status
+                };
+                self.tell(SipCommand::Ring {
+                    party: Party::CALLER,
                     status,
-                    answer: None,
-                }));
+                    answer,
+                });
             }
-            (State::Ringing { .. }, SipEvent::OperatorAnswered { answer }) => {
-                self.answer(now, &answer);
-            }
-            (State::Ringing { .. }, SipEvent::OperatorRejected { status, reason }) => {
+            SipEvent::Answered {
+                party: Party::OPERATOR,
+                answer,
+            } => self.answer(now, &answer),
+            SipEvent::Rejected {
+                party: Party::OPERATOR,
+                status,
+                reason,
+            } => {
                 let told = status_for_caller(status);
                 let reason = match status {
                     408 => NO_ANSWER.to_owned(),
@@ -37,72 +76,109 @@ impl Call {
                 };
                 self.refuse(now, told, &reason);
             }
-            (State::Ringing { .. }, SipEvent::HungUp { leg, cause }) => {
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::CancelOperator));
-                self.close(now, &format!("{leg} lost before the answer ({cause})"));
+            SipEvent::HungUp { party, cause } => {
+                self.tell(SipCommand::HangUp {
+                    party: Party::OPERATOR,
+                });
+                self.close(now, &format!("{party} lost before the answer ({cause})"));
             }
-            (State::Up, SipEvent::HungUp { leg, cause }) => {
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::HangUp { leg: leg.other() }));
-                let reason = if cause == "BYE" {
-                    format!("{leg} hung up")
-                } else {
-                    format!("{leg} lost ({cause})")
-                };
-                self.hang_up(now, &reason);
+            // Early media is changed (UPDATE), or its offer answered (PRACK).
+            SipEvent::Offered { party, offer } => self.offered(now, party, offer.as_deref()),
+            SipEvent::OfferAnswered { party, answer } => self.offer_answered(now, party, &answer),
+            SipEvent::Referred { party, .. } => {
+                self.tell(SipCommand::AnswerRefer { party, status: 403 });
             }
-            (State::Up, SipEvent::Offered { leg, offer }) => {
-                let answer = self.sides[index(leg)].renegotiate(offer.as_deref(), &CODECS);
-                self.connect();
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::AnswerOffer { leg, answer }));
-            }
-            (State::Up, SipEvent::OfferAnswered { leg, answer }) => {
-                let side = &self.sides[index(leg)];
-                let agreed =
-                    Description::parse(&answer).and_then(|answer| side.negotiate(&answer, &CODECS));
-                match agreed {
-                    Ok(agreed) => {
-                        self.sides[index(leg)].agree(agreed);
-                        self.connect();
-                    }
-                    Err(error) => {
-                        let reason = format!("{leg} answered our offer unusably: {error}");
-                        self.handle(now, Input::End(&reason));
-                    }
-                }
-            }
-            // What crosses a hang-up on the wire has no effect any more.
+            SipEvent::TakenOver { party, .. } => self.turn_away(party),
             _ => {}
         }
     }
 
+    fn signal_up(&mut self, now: Instant, event: SipEvent) {
+        match event {
+            SipEvent::HungUp { party, cause } => self.party_hung_up(now, party, &cause),
+            SipEvent::Offered { party, offer } => self.offered(now, party, offer.as_deref()),
+            SipEvent::OfferAnswered { party, answer } => self.offer_answered(now, party, &answer),
+            SipEvent::Keyed { party, key, millis } => {
+                if let Some(leg) = self.parties.leg(party) {
+                    let duration = Duration::from_millis(millis.into());
+                    self.press(leg.other(), key, duration);
+                }
+            }
+            SipEvent::Referred { party, target } => self.referred(now, party, target),
+            SipEvent::Ringing { party, status, .. } => self.successor_rings(party, status),
+            SipEvent::Answered { party, answer } => self.successor_answered(now, party, &answer),
+            SipEvent::Rejected { party, status, .. } => self.successor_refused(now, party, status),
+            SipEvent::TakenOver {
+                party,
+                replaced,
+                offer,
+            } => {
+                self.taken_over(now, party, replaced, offer.as_deref());
+            }
+            // A refused offer leaves the session as it was: the leg only does not know that the other one holds.
+            SipEvent::OfferRefused { .. } | SipEvent::Cancelled { .. } => {}
+        }
+    }
+
+    /// What the party on a leg chose of our offer.
+    pub(super) fn chosen(&self, leg: Leg, answer: &str) -> Result<Negotiated, SdpError> {
+        let theirs = Description::parse(answer)?;
+        // What the caller has too comes first, then what the phone likes best.
+        let mut chosen: Vec<Codec> = theirs
+            .codecs()
+            .into_iter()
+            .filter(|codec| CODECS.contains(codec))
+            .collect();
+        let others = self.offer.as_ref().filter(|_| leg == Leg::Operator);
+        let others = others.map(Description::codecs);
+        chosen.sort_by_key(|codec| others.as_ref().is_some_and(|has| !has.contains(codec)));
+        self.sides[index(leg)].negotiate(&theirs, &chosen)
+    }
+
+    /// Bridges what the operator's side plays before it answers; gives the description that the caller gets for it.
+    fn early(&mut self, answer: &str) -> Option<String> {
+        // An offer of ours reaches the caller only in a response that is acknowledged.
+        if self.offer.is_none() && !self.setup.incoming.takes_reliably() {
+            return None;
+        }
+        let operator = self.chosen(Leg::Operator, answer).ok()?;
+        let text = self.describe_to_caller(operator.codec).ok()?;
+        self.sides[1].agree(operator);
+        self.connect();
+        Some(text)
+    }
+
+    /// Our description for the caller. What a provisional response has said, the final one repeats (RFC 3261 §13.2.1).
+    fn describe_to_caller(&mut self, operators: Codec) -> Result<String, SdpError> {
+        if let Some(told) = &self.told {
+            return Ok(told.clone());
+        }
+        // The operator's choice first, so that nothing needs to be transcoded where the caller knows it too.
+        let preferred: Vec<Codec> = std::iter::once(operators).chain(CODECS).collect();
+        let text = if let Some(offer) = &self.offer {
+            let caller = self.sides[0].negotiate(offer, &preferred)?;
+            self.sides[0].answer(offer, caller, Direction::SendRecv)
+        } else {
+            self.sides[0].offer(Direction::SendRecv, &[operators], None)
+        };
+        self.told = Some(text.clone());
+        Ok(text)
+    }
+
     fn answer(&mut self, now: Instant, answer: &str) {
-        let agreed = Description::parse(answer).and_then(|operator| {
-            // What the caller has too comes first, then what the phone likes best.
-            let mut chosen: Vec<Codec> = operator
-                .codecs()
-                .into_iter()
-                .filter(|codec| CODECS.contains(codec))
-                .collect();
-            let callers = self.offer.as_ref().map(Description::codecs);
-            chosen.sort_by_key(|codec| callers.as_ref().is_some_and(|has| !has.contains(codec)));
-            let operator = self.sides[1].negotiate(&operator, &chosen)?;
-            let preferred: Vec<Codec> = std::iter::once(operator.codec).chain(CODECS).collect();
-            let text = if let Some(offer) = &self.offer {
-                let caller = self.sides[0].negotiate(offer, &preferred)?;
-                self.sides[0].answer(offer, caller, Direction::SendRecv)
-            } else {
-                self.sides[0].offer(Direction::SendRecv, &[operator.codec], None)
-            };
-            self.sides[1].agree(operator);
+        let agreed = self.chosen(Leg::Operator, answer).and_then(|operator| {
+            let text = self.describe_to_caller(operator.codec)?;
+            self.sides[1].answered(operator);
             Ok(text)
         });
         match agreed {
             Ok(text) => {
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::AnswerCaller { answer: text }));
+                // An offer of ours that a PRACK has answered is not made again (RFC 3262 §5).
+                let settled = self.offer.is_none() && self.sides[0].has_agreed();
+                self.tell(SipCommand::Answer {
+                    party: Party::CALLER,
+                    answer: (!settled).then_some(text),
+                });
                 self.answered = Some(now);
                 self.state = State::Up;
                 for side in &mut self.sides {
@@ -119,8 +195,9 @@ impl Call {
             }
             Err(error) => {
                 // The phone has accepted: its dialog is ended properly.
-                self.outputs
-                    .push_back(Output::Sip(SipCommand::HangUp { leg: Leg::Operator }));
+                self.tell(SipCommand::HangUp {
+                    party: Party::OPERATOR,
+                });
                 self.refuse(
                     now,
                     488,
@@ -130,13 +207,118 @@ impl Call {
         }
     }
 
+    /// A party changes its session: holds, resumes, takes another codec or another address.
+    fn offered(&mut self, now: Instant, party: Party, offer: Option<&str>) {
+        let Some(leg) = self.parties.leg(party) else {
+            // Who has been replaced, or is not yet there, settles nothing any more.
+            self.tell(SipCommand::AnswerOffer {
+                party,
+                answer: Err(488),
+            });
+            return;
+        };
+        let other = self.sides[index(leg.other())].wish();
+        let side = &mut self.sides[index(leg)];
+        let before = side.wish();
+        let answer = side.renegotiate(offer, other, &CODECS);
+        let changed = before != side.wish();
+        if matches!(self.state, State::Ringing { .. }) && leg == Leg::Caller {
+            self.told = answer.clone().ok().or(self.told.take());
+        }
+        self.settle(now);
+        self.tell(SipCommand::AnswerOffer { party, answer });
+        if changed {
+            self.pass_on(leg);
+        }
+    }
+
+    fn offer_answered(&mut self, now: Instant, party: Party, answer: &str) {
+        let Some(leg) = self.parties.leg(party) else {
+            return;
+        };
+        match self.chosen(leg, answer) {
+            Ok(agreed) => {
+                let side = &mut self.sides[index(leg)];
+                let before = side.wish();
+                side.answered(agreed);
+                let changed = before != side.wish();
+                self.settle(now);
+                if changed {
+                    self.pass_on(leg);
+                }
+            }
+            Err(error) => {
+                let reason = format!("{leg} answered our offer unusably: {error}");
+                self.handle(now, Input::End(&reason));
+            }
+        }
+    }
+
+    /// Tells the other leg which way media flow now, so that a held phone shows it and sends nothing into the void.
+    pub(super) fn pass_on(&mut self, from: Leg) {
+        if !matches!(self.state, State::Up) {
+            return;
+        }
+        let to = from.other();
+        let party = self.parties.of(to);
+        if self.parties.leg(party) != Some(to) {
+            return;
+        }
+        let direction = self.sides[index(from)].wish();
+        if self.sides[index(to)].was_told() == direction {
+            return;
+        }
+        let offer = self.sides[index(to)].reoffer(direction, &CODECS);
+        self.tell(SipCommand::Offer { party, offer });
+    }
+
+    /// Passes a key on to a leg: in its stream, or by INFO where it takes none there.
+    fn press(&mut self, leg: Leg, key: char, duration: Duration) {
+        let press = Key::from_char(key).map(|key| Press { key, duration });
+        let side = &mut self.sides[index(leg)];
+        if !press.is_some_and(|press| side.press(press)) {
+            self.tell_key(leg, key, duration);
+        }
+    }
+
+    pub(super) fn tell_key(&mut self, leg: Leg, key: char, duration: Duration) {
+        let party = self.parties.of(leg);
+        let millis = duration.as_millis().min(5_000) as u16;
+        self.tell(SipCommand::Key { party, key, millis });
+    }
+
+    /// Makes the streams fit what has been agreed on. While one leg holds the other, what it plays is no speech of its
+    /// own, and what the held one says is meant for nobody.
+    pub(super) fn settle(&mut self, now: Instant) {
+        let talking = self.sides.iter().all(Side::talks);
+        for side in &mut self.sides {
+            side.be_heard(now, talking);
+        }
+        self.connect();
+    }
+
     pub(super) fn refuse(&mut self, now: Instant, status: u16, reason: &str) {
-        self.outputs
-            .push_back(Output::Sip(SipCommand::RejectCaller {
-                status,
-                reason: reason.to_owned(),
-            }));
+        self.tell(SipCommand::Reject {
+            party: Party::CALLER,
+            status,
+            reason: reason.to_owned(),
+        });
         self.close(now, reason);
+    }
+
+    /// Ends the dialogs of everybody but `except`.
+    pub(super) fn hang_up_all(&mut self, except: Option<Party>) {
+        let ends: Vec<Party> = LEGS
+            .into_iter()
+            .map(|leg| self.parties.of(leg))
+            .filter(|party| self.parties.leg(*party).is_some())
+            .collect();
+        let others: Vec<Party> = self.parties.others().collect();
+        for party in ends.into_iter().chain(others) {
+            if Some(party) != except {
+                self.tell(SipCommand::HangUp { party });
+            }
+        }
     }
 
     /// Ends a call that was connected: what was said last is still recognised.

@@ -29,12 +29,12 @@ use super::advice::Advisor;
 use super::keeper::Keeper;
 use super::ports::PortPool;
 use super::sip::{NewCall, Transport};
-use crate::call::{Latching, Travel};
+use crate::call::{Latching, Rules, Travel};
 use crate::config::{self, Sources, Srtp};
 use crate::events::Bus;
 use crate::recognition::RecognitionPool;
-use crate::sip::SipCommand;
 use crate::sip::sdp::Protection;
+use crate::sip::{Party, SipCommand};
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
 use crate::ticket::Drafter;
@@ -53,6 +53,8 @@ pub struct Calls {
     pub ring: Duration,
     /// How long the last words may take.
     pub flush: Duration,
+    /// What may happen in a call and how long.
+    pub rules: Rules,
     /// How many calls at once.
     pub most: usize,
     /// The threads that carry their media.
@@ -140,7 +142,8 @@ impl Calls {
 
 fn reject(new: &NewCall, status: u16, reason: &str) {
     // When the adapter does not take it, the call has ended by itself.
-    let _ = new.commands.try_send(SipCommand::RejectCaller {
+    let _ = new.commands.try_send(SipCommand::Reject {
+        party: Party::CALLER,
         status,
         reason: reason.to_owned(),
     });

@@ -21,7 +21,8 @@ use super::ports::PortPool;
 use super::server::{self, ServeError, Services};
 use super::sip::{BindError, SipEdge};
 use super::telephony;
-use crate::config::{Config, Listening, Recognition};
+use crate::call::Rules;
+use crate::config::{self, Config, Listening, Recognition};
 use crate::console::{self, Console};
 use crate::events::Bus;
 use crate::grpc::tls::TlsError;
@@ -277,6 +278,7 @@ impl Gateway {
             media: config.media.clone(),
             ring: config.ring(),
             flush: Duration::from_secs(config.calls.flush_s),
+            rules: rules(&config.calls),
             most: config.calls.max,
             threads,
             pool,
@@ -463,6 +465,17 @@ fn allow_open_files(calls: usize) {
         warn!(
             "the system allows {allowed} open files, and calls.max = {calls} may need {wanted}; raise LimitNOFILE"
         );
+    }
+}
+
+/// What may happen in a call; 0 in the settings is no limit.
+fn rules(calls: &config::Calls) -> Rules {
+    let limit = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
+    Rules {
+        early_media: calls.early_media,
+        max_duration: limit(calls.max_duration_s),
+        media_timeout: limit(calls.media_timeout_s),
+        leg_media_timeout: limit(calls.leg_media_timeout_s),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::sip::digest::Secret;
 use crate::sip::limits::ScanLimits;
 use crate::sip::registrar::Terms;
 use crate::sip::route::{Called, Routes, Rule};
+use crate::sip::session;
 
 /// The edge that checked settings describe.
 #[must_use]
@@ -66,6 +67,10 @@ pub fn sip_config(config: &Config) -> SipConfig {
                 .filter_map(|route| rule(config, route))
                 .collect(),
         ),
+        session: session::Terms {
+            expires: config.calls.session_expires_s,
+            min: config.calls.min_se_s,
+        },
         ..edge
     }
 }

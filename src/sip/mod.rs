@@ -5,15 +5,20 @@
 pub mod digest;
 pub mod limits;
 pub mod multipart;
+mod refer;
 pub mod registrar;
+pub mod reliable;
 pub mod route;
 pub mod sdp;
+pub mod session;
 pub mod siprec;
 pub mod trunk;
 
+use std::fmt;
+
 pub use self::multipart::Body;
+pub use self::refer::{Replaces, Target};
 use crate::private::Private;
-use crate::speech::Leg;
 
 /// What carries a peer's SIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,97 +79,231 @@ pub struct IncomingCall {
     pub user_to_user: Option<Private<String>>,
 }
 
+impl IncomingCall {
+    /// Whether a provisional response reaches the caller for certain (100rel), so that it may carry an offer.
+    #[must_use]
+    pub fn takes_reliably(&self) -> bool {
+        self.requires
+            .iter()
+            .chain(&self.supports)
+            .any(|tag| tag == "100rel")
+    }
+}
+
+/// One party of a call: the caller, and whoever was invited to talk to him or took over from another.
+///
+/// A transfer is one more party: it is invited, answers, and the one before it is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Party(u8);
+
+impl Party {
+    /// Who called.
+    pub const CALLER: Self = Self(0);
+    /// Who is invited first.
+    pub const OPERATOR: Self = Self(1);
+
+    /// Who is invited next; `None` when a call has had as many parties as can be counted.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        // The upper half is for those who come by themselves.
+        if self.0 < 127 {
+            Some(Self(self.0 + 1))
+        } else {
+            None
+        }
+    }
+
+    /// The party that took over as the `count`-th, from 0; counted apart from the invited, for the adapter names these.
+    #[must_use]
+    pub const fn taking_over(count: u8) -> Option<Self> {
+        if count < 128 {
+            Some(Self(255 - count))
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("caller"),
+            1 => f.write_str("operator"),
+            number => write!(f, "party {number}"),
+        }
+    }
+}
+
 /// What the SIP adapter tells a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SipEvent {
-    /// The caller gave up before the answer (CANCEL).
-    CallerCancelled,
-    /// The operator's phone answered provisionally (180, 183 …), perhaps with a session description.
-    OperatorRinging {
+    /// A party that called gave up before the answer (CANCEL).
+    Cancelled {
+        /// Who.
+        party: Party,
+    },
+    /// An invited phone answered provisionally (180, 183 …), perhaps with a session description.
+    Ringing {
+        /// Whose phone.
+        party: Party,
         /// 101–199.
         status: u16,
         /// Early media's description, if any.
         answer: Option<String>,
     },
-    /// The operator's phone accepted with this session description.
-    OperatorAnswered {
+    /// An invited phone accepted with this session description.
+    Answered {
+        /// Who.
+        party: Party,
         /// The answer to our offer.
         answer: String,
     },
-    /// The operator's phone, or the path to it, refused: 300–699, or 408 when nothing answered.
-    OperatorRejected {
+    /// An invited phone, or the path to it, refused: 300–699, or 408 when nothing answered.
+    Rejected {
+        /// Who.
+        party: Party,
         /// The status to map back to the caller.
         status: u16,
         /// Reason phrase as received.
         reason: String,
     },
-    /// A leg hung up (BYE), or its dialog failed (no ACK, transport lost).
+    /// A party hung up (BYE), or its dialog failed (no ACK, session expired, transport lost).
     HungUp {
-        /// Which leg.
-        leg: Leg,
+        /// Who.
+        party: Party,
         /// `BYE`, or what broke.
         cause: String,
     },
-    /// A leg offers a changed session (re-INVITE or UPDATE); answer with [`SipCommand::AnswerOffer`].
+    /// A party offers a changed session (re-INVITE, UPDATE or PRACK); answer with [`SipCommand::AnswerOffer`].
     Offered {
-        /// Which leg.
-        leg: Leg,
+        /// Who.
+        party: Party,
         /// The new offer; `None` asks us to make one.
         offer: Option<String>,
     },
-    /// A leg's ACK answered the offer that we made because its INVITE had none.
+    /// A party answered an offer of ours: one that our 2xx carried because its INVITE had none, or
+    /// [`SipCommand::Offer`].
     OfferAnswered {
-        /// Which leg.
-        leg: Leg,
+        /// Who.
+        party: Party,
         /// The answer to our offer.
         answer: String,
+    },
+    /// A party refused [`SipCommand::Offer`]; the session stays as it was.
+    OfferRefused {
+        /// Who.
+        party: Party,
+        /// 300–699.
+        status: u16,
+    },
+    /// A party asks to be replaced (REFER); answer with [`SipCommand::AnswerRefer`].
+    Referred {
+        /// Who.
+        party: Party,
+        /// By whom.
+        target: Target,
+    },
+    /// Somebody takes the place of a party (INVITE with Replaces); answer with [`SipCommand::Answer`].
+    TakenOver {
+        /// Who comes.
+        party: Party,
+        /// Whose place it is.
+        replaced: Party,
+        /// The offer, if the INVITE carried one.
+        offer: Option<String>,
+    },
+    /// A party pressed a key and said so by INFO.
+    Keyed {
+        /// Who.
+        party: Party,
+        /// `0`–`9`, `*`, `#`, `A`–`D`.
+        key: char,
+        /// For how long.
+        millis: u16,
     },
 }
 
 /// What a call asks of the SIP adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SipCommand {
-    /// Tell the caller that it rings.
+    /// Tell a party that called that it rings.
     Ring {
-        /// 101–199, as the operator's phone said; the caller gets 183 with a description and 180 without.
+        /// Who.
+        party: Party,
+        /// 101–199, as the operator's phone said; with a description it is 183 and without 180.
         status: u16,
         /// Session description, if early media flows.
         answer: Option<String>,
     },
-    /// Accept the caller's INVITE with this session description.
-    AnswerCaller {
-        /// The answer to the caller's offer.
-        answer: String,
+    /// Accept a party's INVITE.
+    Answer {
+        /// Whose.
+        party: Party,
+        /// Our session description; `None` where early media has settled the session already.
+        answer: Option<String>,
     },
-    /// Refuse the caller's INVITE.
-    RejectCaller {
+    /// Refuse a party's INVITE.
+    Reject {
+        /// Whose.
+        party: Party,
         /// 300–699.
         status: u16,
         /// Reason phrase.
         reason: String,
     },
-    /// Invite the operator's phone.
-    InviteOperator {
-        /// The operator's URI.
-        to: String,
-        /// The caller's number, shown to the operator as From.
+    /// Invite a phone.
+    Invite {
+        /// As whom.
+        party: Party,
+        /// Its URI, and whose place it takes there.
+        target: Target,
+        /// The caller's number, shown as From.
         caller_number: Option<Private<String>>,
         /// Our offer.
         offer: String,
     },
-    /// Stop inviting the operator (CANCEL, or ACK + BYE if a 200 crosses it).
-    CancelOperator,
-    /// End a leg's dialog: BYE, CANCEL for an operator's phone that rings, 503 for a caller who still waits.
+    /// End a party's dialog, whatever its state: BYE, CANCEL for a phone that rings (ACK + BYE if a 200 crosses it),
+    /// 503 for a caller who still waits.
     HangUp {
-        /// Which leg.
-        leg: Leg,
+        /// Whose.
+        party: Party,
+    },
+    /// Offer a changed session; a newer one replaces what has not been sent yet.
+    Offer {
+        /// To whom.
+        party: Party,
+        /// Our offer.
+        offer: String,
     },
     /// Answer [`SipEvent::Offered`].
     AnswerOffer {
-        /// Which leg.
-        leg: Leg,
+        /// Whose.
+        party: Party,
         /// The answer, or the status with which the offer is refused (488).
         answer: Result<String, u16>,
+    },
+    /// Answer [`SipEvent::Referred`]: 202, or the status with which it is refused.
+    AnswerRefer {
+        /// Whose.
+        party: Party,
+        /// 202 or 300–699.
+        status: u16,
+    },
+    /// Tell the party that referred how far its successor is (NOTIFY, RFC 3515).
+    ReportTransfer {
+        /// Whom.
+        party: Party,
+        /// What the invited phone said; 200–699 is the last that is told.
+        status: u16,
+    },
+    /// Tell a party by INFO that the other one pressed a key.
+    Key {
+        /// Whom.
+        party: Party,
+        /// `0`–`9`, `*`, `#`, `A`–`D`.
+        key: char,
+        /// For how long.
+        millis: u16,
     },
 }
 

@@ -108,7 +108,9 @@ pub enum Direction {
 }
 
 impl Direction {
-    const fn from_ways(sends: bool, receives: bool) -> Self {
+    /// The direction of a side that sends, receives, both or neither.
+    #[must_use]
+    pub const fn from_ways(sends: bool, receives: bool) -> Self {
         match (sends, receives) {
             (true, true) => Self::SendRecv,
             (true, false) => Self::SendOnly,

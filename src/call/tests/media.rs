@@ -40,7 +40,7 @@ impl World {
     /// What the operator's phone was offered.
     fn invited(&self) -> Description {
         let offer = self.commands.iter().find_map(|command| match command {
-            SipCommand::InviteOperator { offer, .. } => Some(offer),
+            SipCommand::Invite { offer, .. } => Some(offer),
             _ => None,
         });
         Description::parse(offer.expect("invited")).expect("a description")
@@ -53,7 +53,10 @@ impl World {
             .iter()
             .rev()
             .find_map(|command| match command {
-                SipCommand::AnswerCaller { answer }
+                SipCommand::Answer {
+                    answer: Some(answer),
+                    ..
+                }
                 | SipCommand::AnswerOffer {
                     answer: Ok(answer), ..
                 } => Some(answer),
@@ -85,7 +88,7 @@ impl World {
 
     fn hang_up(&mut self) {
         self.sip(SipEvent::HungUp {
-            leg: Leg::Caller,
+            party: Party::CALLER,
             cause: "BYE".to_owned(),
         });
         self.wait(1_000);
@@ -98,7 +101,8 @@ fn half_secured() -> World {
     let offer = secured(CALLER, "8 101", KEY);
     let travel = [travel(Protection::Required), travel(Protection::Off)];
     let mut world = World::travelling(Some(offer), travel);
-    world.sip(SipEvent::OperatorAnswered {
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
         answer: described(OPERATOR, "8"),
     });
     world
@@ -176,7 +180,7 @@ fn a_new_offer_with_the_same_key_goes_on_and_with_another_one_changes_it() {
     assert_eq!(speak(&mut world, &mut protector, 0), 1);
     let reoffer = |world: &mut World, key: &str| {
         world.sip(SipEvent::Offered {
-            leg: Leg::Caller,
+            party: Party::CALLER,
             offer: Some(secured(CALLER, "8 101", key)),
         });
     };
@@ -196,7 +200,7 @@ fn a_new_offer_with_the_same_key_goes_on_and_with_another_one_changes_it() {
     assert_eq!(speak(&mut world, &mut renewed, 5), 1);
     // Without a key it is no offer for this leg.
     world.sip(SipEvent::Offered {
-        leg: Leg::Caller,
+        party: Party::CALLER,
         offer: Some(described(CALLER, "8")),
     });
     assert!(matches!(
@@ -242,7 +246,10 @@ fn keys_are_offered_to_the_operators_phone_as_the_policy_says() {
             }
             None => described(OPERATOR, "8"),
         };
-        world.sip(SipEvent::OperatorAnswered { answer });
+        world.sip(SipEvent::Answered {
+            party: Party::OPERATOR,
+            answer,
+        });
         world.receive(Leg::Caller, CALLER, &voice(1, 8, 160, &[0x55; 160]));
         let sent = world.forwarded[1].first().expect("forwarded").clone();
         let mut clear = sent.clone();
@@ -257,7 +264,8 @@ fn keys_are_offered_to_the_operators_phone_as_the_policy_says() {
     // A phone without keys where they are required is not bridged.
     let required = [Travel::default(), travel(Protection::Required)];
     let mut world = World::travelling(Some(described(CALLER, "8")), required);
-    world.sip(SipEvent::OperatorAnswered {
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
         answer: described(OPERATOR, "8"),
     });
     assert_eq!(world.rejected(), Some(488));
@@ -320,7 +328,8 @@ fn legs_without_a_common_codec_hear_each_other_and_are_heard() {
     let offered = world.invited().codecs();
     assert_eq!(offered[0], Codec::Opus, "what the caller has comes first");
     assert!(offered.contains(&Codec::Pcma));
-    world.sip(SipEvent::OperatorAnswered {
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
         answer: described(OPERATOR, "8"),
     });
     assert_eq!(world.said_last().codecs(), [Codec::Opus]);
@@ -349,7 +358,8 @@ fn legs_without_a_common_codec_hear_each_other_and_are_heard() {
 fn a_codec_that_both_have_is_taken_even_where_the_phone_likes_another_one_best() {
     let mut world = World::offered(Some(described(CALLER, "0 8")));
     assert_eq!(world.invited().codecs()[..2], [Codec::Pcmu, Codec::Pcma]);
-    world.sip(SipEvent::OperatorAnswered {
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
         answer: described(OPERATOR, "9 8"),
     });
     assert_eq!(world.said_last().codecs(), [Codec::Pcma]);
@@ -365,7 +375,8 @@ fn a_codec_that_both_have_is_taken_even_where_the_phone_likes_another_one_best()
 fn silence_suppression_keeps_the_timeline_and_comfort_noise_goes_where_it_is_known() {
     let mut world = World::offered(Some(described(CALLER, "8 13")));
     assert!(world.invited().sections()[0].has_comfort_noise());
-    world.sip(SipEvent::OperatorAnswered {
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
         answer: described(OPERATOR, "8"),
     });
     let mut encoder = Encoder::new(Codec::Pcma);
@@ -427,7 +438,8 @@ fn silence_suppression_keeps_the_timeline_and_comfort_noise_goes_where_it_is_kno
 #[test]
 fn packet_times_that_a_leg_wishes_are_made_for_it() {
     let mut world = World::offered(Some(described(CALLER, "8")));
-    world.sip(SipEvent::OperatorAnswered {
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
         answer: described(OPERATOR, "8\r\na=ptime:40"),
     });
     for sequence in 0..100 {
@@ -449,7 +461,8 @@ fn packet_times_that_a_leg_wishes_are_made_for_it() {
 fn a_key_that_is_pressed_reaches_the_other_leg_under_its_number() {
     let offer = described(CALLER, "8 101\r\na=rtpmap:101 telephone-event/8000");
     let mut world = World::offered(Some(offer));
-    world.sip(SipEvent::OperatorAnswered {
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
         answer: described(OPERATOR, "8 96\r\na=rtpmap:96 telephone-event/8000"),
     });
     world.receive(Leg::Caller, CALLER, &voice(0, 8, 160, &[0x55; 160]));

@@ -127,6 +127,7 @@ impl Task {
             ring: calls.ring,
             flush: calls.flush,
             recognised: calls.pool.is_some(),
+            rules: calls.rules,
             drafter: calls.drafter.clone(),
             finish: calls.finish.clone(),
             listening: calls.listening.clone(),

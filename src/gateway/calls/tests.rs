@@ -35,6 +35,7 @@ impl Bridged {
             media,
             ring: Duration::from_mins(1),
             flush: Duration::ZERO,
+            rules: crate::call::Rules::default(),
             most: 1,
             threads: MediaThreads::start(1).expect("a thread"),
             pool: None,
@@ -68,13 +69,19 @@ impl Bridged {
         let (mut invited, mut answered) = (None, None);
         while answered.is_none() {
             match command.recv().await.expect("the call goes on") {
-                SipCommand::InviteOperator { offer, .. } => {
+                SipCommand::Invite { offer, .. } => {
                     invited = Some(Description::parse(&offer).expect("a description"));
                     let answer = describe(&phones[1], None);
-                    let answered = SipEvent::OperatorAnswered { answer };
+                    let answered = SipEvent::Answered {
+                        party: Party::OPERATOR,
+                        answer,
+                    };
                     event.send(answered).await.expect("taken");
                 }
-                SipCommand::AnswerCaller { answer } => {
+                SipCommand::Answer {
+                    answer: Some(answer),
+                    ..
+                } => {
                     answered = Some(Description::parse(&answer).expect("a description"));
                 }
                 other => panic!("{other:?}"),
@@ -210,7 +217,7 @@ async fn a_closed_calls_port_takes_stale_media_in_silence() {
     sent.expect("sent");
     assert!(call.heard(1, SOON).is_some());
     let ended = SipEvent::HungUp {
-        leg: crate::speech::Leg::Caller,
+        party: Party::CALLER,
         cause: "BYE".to_owned(),
     };
     call.events.send(ended).await.expect("taken");

@@ -30,8 +30,7 @@ use super::wav::{Wav, WavError};
 use crate::audio::codec::Codec;
 use crate::private::Private;
 use crate::sip::sdp::{self, Description, Direction, Local, Negotiated};
-use crate::sip::{SipCommand, SipEvent};
-use crate::speech::Leg;
+use crate::sip::{Party, SipCommand, SipEvent, Target};
 
 /// How long the end of a call may take.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -220,8 +219,9 @@ pub async fn call(plan: CallPlan, stop: &CancellationToken) -> Result<CallReport
         .map_err(PhoneError::Bind)?;
     let mut line = Line::new(local, plan.record).await?;
     let mut placed = edge.place_call();
-    let invite = SipCommand::InviteOperator {
-        to: plan.to,
+    let invite = SipCommand::Invite {
+        party: Party::OPERATOR,
+        target: Target::new(&plan.to),
         caller_number: Some(plan.from),
         offer: sdp::offer(&line.local(Direction::SendRecv), &[plan.codec]),
     };
@@ -236,8 +236,8 @@ pub async fn call(plan: CallPlan, stop: &CancellationToken) -> Result<CallReport
             }
         };
         match event.ok_or(PhoneError::Gone)? {
-            SipEvent::OperatorAnswered { answer } => break Some(answer),
-            SipEvent::OperatorRejected { status, reason } => {
+            SipEvent::Answered { answer, .. } => break Some(answer),
+            SipEvent::Rejected { status, reason, .. } => {
                 (report.status, report.cause) = (status, reason);
                 break None;
             }
@@ -250,13 +250,19 @@ pub async fn call(plan: CallPlan, stop: &CancellationToken) -> Result<CallReport
             Ok((_, agreed)) => {
                 let speech = Arc::new(Speech::new(&wav, LEFT, plan.codec));
                 let tail = Some(plan.tail);
-                let ends = (Leg::Operator, &mut placed.events, &placed.commands);
+                let ends = (Party::OPERATOR, &mut placed.events, &placed.commands);
                 line.talk(&agreed, speech, tail, ends, stop, &mut report)
                     .await?;
             }
             Err(error) => report.cause = error.to_string(),
         }
-        let _ = tell(&placed.commands, SipCommand::HangUp { leg: Leg::Operator }).await;
+        let _ = tell(
+            &placed.commands,
+            SipCommand::HangUp {
+                party: Party::OPERATOR,
+            },
+        )
+        .await;
     }
     drop(placed);
     edge.close().await;
@@ -361,7 +367,8 @@ async fn answer_one(
         Ok(agreed) => agreed,
         Err(error) => {
             (report.status, report.cause) = (error.status(), error.to_string());
-            let reject = SipCommand::RejectCaller {
+            let reject = SipCommand::Reject {
+                party: Party::CALLER,
                 status: error.status(),
                 reason: String::new(),
             };
@@ -372,6 +379,7 @@ async fn answer_one(
         }
     };
     let ringing = SipCommand::Ring {
+        party: Party::CALLER,
         status: 180,
         answer: None,
     };
@@ -386,16 +394,29 @@ async fn answer_one(
     }
     let mut line = Line::new(local, record).await?;
     let answer = sdp::answer(&theirs, &agreed, &line.local(Direction::SendRecv));
-    tell(&new.commands, SipCommand::AnswerCaller { answer }).await?;
+    tell(
+        &new.commands,
+        SipCommand::Answer {
+            party: Party::CALLER,
+            answer: Some(answer),
+        },
+    )
+    .await?;
     (report.answered, report.status) = (true, 200);
     let chosen = speech
         .into_iter()
         .find(|speech| speech.codec == agreed.codec);
     let speech = chosen.expect("the codec was agreed from these");
-    let ends = (Leg::Caller, &mut new.events, &new.commands);
+    let ends = (Party::CALLER, &mut new.events, &new.commands);
     line.talk(&agreed, speech, None, ends, &stop, &mut report)
         .await?;
-    let _ = tell(&new.commands, SipCommand::HangUp { leg: Leg::Caller }).await;
+    let _ = tell(
+        &new.commands,
+        SipCommand::HangUp {
+            party: Party::CALLER,
+        },
+    )
+    .await;
     Ok(report)
 }
 
@@ -418,9 +439,9 @@ struct Line {
     version: u64,
 }
 
-/// The far end of a call: its leg, what it does, and how it is told.
+/// The far end of a call: which party it is, what it does, and how it is told.
 type Ends<'a> = (
-    Leg,
+    Party,
     &'a mut mpsc::Receiver<SipEvent>,
     &'a mpsc::Sender<SipCommand>,
 );
@@ -457,7 +478,7 @@ impl Line {
         agreed: &Negotiated,
         speech: Arc<Speech>,
         tail: Option<Duration>,
-        (leg, events, commands): Ends<'_>,
+        (party, events, commands): Ends<'_>,
         stop: &CancellationToken,
         report: &mut CallReport,
     ) -> Result<(), PhoneError> {
@@ -495,7 +516,7 @@ impl Line {
                         }
                         Err(error) => Err(error.status()),
                     };
-                    tell(commands, SipCommand::AnswerOffer { leg, answer }).await?;
+                    tell(commands, SipCommand::AnswerOffer { party, answer }).await?;
                 }
                 Some(SipEvent::HungUp { cause, .. }) => break cause,
                 Some(_) => {}

@@ -1,17 +1,19 @@
-//! One call: the task that owns its caller's and its operator's dialog.
+//! One call: the task that owns the dialogs of its parties.
 //!
-//! The stack reports each dialog's states; the task turns them into [`SipEvent`]s and obeys [`SipCommand`]s. It ends
-//! when both legs have ended. When the call drops a channel, or the edge closes, it ends the legs itself.
+//! The stack reports each dialog's states, and the ingress hands over the requests within them; the task turns both
+//! into [`SipEvent`]s and obeys [`SipCommand`]s. It ends when every dialog has ended. When the call drops a channel, or
+//! the edge closes, it ends the dialogs itself.
 
-use std::collections::VecDeque;
-use std::future::pending;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TerminatedReason};
-use rsipstack::dialog::invite_dialog::InviteDialog;
-use rsipstack::sip::{HeadersExt, Request, Response, StatusCode};
+use rsipstack::sip::{Header, HeadersExt, Request, Response, StatusCode, Uri};
 use rsipstack::transaction::key::TransactionRole;
 use rsipstack::transaction::transaction::Transaction;
 use tokio::sync::mpsc;
@@ -20,27 +22,47 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ingress;
 use super::invite::{self, Invitation, Invited, Unreachable};
-use super::side::{Side, body, with_sdp};
+use super::side::{Happening, Newcomer, Side, allows, description, said, timer_headers};
 use super::sockets::Carried;
 use super::ways;
-use super::{CALL_QUEUE, Extension, InviteKey, NewCall, Shared, THE_CALLED, Who, locked, wire};
+use super::{
+    Alive, CALL_QUEUE, Extension, InviteKey, NewCall, Shared, THE_CALLED, Who, locked, wire,
+};
 use crate::private::Private;
-use crate::sip::{Body, IncomingCall, SipCommand, SipEvent};
-use crate::speech::Leg;
+use crate::sip::session::Session;
+use crate::sip::{Body, IncomingCall, Party, Replaces, SipCommand, SipEvent, Target};
 
 /// The hops that a request of ours may take (RFC 3261 §8.1.1.6).
 const MAX_FORWARDS: u8 = 70;
 
-/// The operator's leg.
-enum Operator {
-    None,
-    Inviting {
-        invitation: JoinHandle<Result<Invited, Unreachable>>,
-        states: DialogStateReceiver,
-        deadline: Instant,
-        heard: Arc<AtomicBool>,
-    },
-    Talking(Side),
+/// How often an invitation is repeated because the session timer that it asks for is too short.
+const MOST_TIMERS: u8 = 3;
+
+/// A phone that is being invited.
+struct Inviting {
+    invitation: JoinHandle<Result<Invited, Unreachable>>,
+    states: DialogStateReceiver,
+    deadline: Instant,
+    heard: Arc<AtomicBool>,
+    session: Session,
+    asked: Asked,
+    tries: u8,
+}
+
+/// What a phone is invited with.
+#[derive(Clone)]
+struct Asked {
+    /// In the order to try them.
+    callees: Vec<Uri>,
+    target: Target,
+    number: Option<Private<String>>,
+    offer: String,
+}
+
+/// One party's end of the call.
+enum End {
+    Inviting(Box<Inviting>),
+    Talking(Box<Side>),
 }
 
 /// What the task wakes up for.
@@ -50,58 +72,77 @@ enum Turn {
     /// The queue of events has a free place.
     Room,
     Command(SipCommand),
-    Caller(Option<DialogState>),
-    Operator(Option<DialogState>),
-    /// The invitation has its final answer; `None` if it was aborted.
-    Invited(Option<Result<Invited, Unreachable>>),
+    State(Party, Option<DialogState>),
+    /// An invitation has its final answer; `None` if it was aborted.
+    Invited(Party, Option<Result<Invited, Unreachable>>),
+    Happened(Happening),
     Deadline,
 }
 
 struct Call {
     shared: Arc<Shared>,
-    runs_from: Option<InviteKey>,
-    caller: Option<Side>,
-    caller_answered: bool,
-    operator: Operator,
+    ends: BTreeMap<Party, End>,
+    /// How many parties have taken another's place.
+    newcomers: u8,
     /// Whom the rules name for this call, in the order to try them.
     route: Vec<String>,
     hops: u8,
+    tell: mpsc::Sender<Happening>,
+    happenings: mpsc::Receiver<Happening>,
     /// Events on their way to the call.
     outbox: VecDeque<SipEvent>,
     events: mpsc::Sender<SipEvent>,
     commands: mpsc::Receiver<SipCommand>,
-    /// Whether the call still listens; a placed call begins with no leg.
+    /// Whether the call still listens; a placed call begins with no party.
     deserted: bool,
     begun: bool,
 }
 
-/// Takes an INVITE: its dialog, its task and its announcement.
+/// Takes an INVITE: its dialog, its task and its announcement; or its place in a call that runs.
 pub(super) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sender<NewCall>) {
     let key = key_of(&request.original);
     let arrival = key
         .as_ref()
         .and_then(|key| locked(&shared.invites).get(key).cloned());
     let (Some(key), Some(arrival)) = (key, arrival) else {
-        ingress::refuse(shared, request, StatusCode::BadRequest);
+        ingress::refuse(shared, request, StatusCode::BadRequest, vec![]);
         return;
+    };
+    let alive = Alive::new(shared, key.clone());
+    let mut session = Session::new(false, shared.config.session, rand::random());
+    let grant = match session.asked(true, said(&request.original)) {
+        Ok(grant) => grant,
+        Err(refusal) => {
+            let min_se = refusal.min_se.unwrap_or_default().to_string();
+            let headers = vec![Header::MinSE(min_se.into())];
+            ingress::refuse(shared, request, refusal.status.into(), headers);
+            return;
+        }
+    };
+    let replaced = match replaced(shared, &request.original) {
+        Ok(replaced) => replaced,
+        Err(status) => {
+            ingress::refuse(shared, request, status.into(), vec![]);
+            return;
+        }
     };
     let (state_sender, states) = shared.layer.new_dialog_state_channel();
     let contact = shared.contact("gateway", arrival.flow);
-    let dialog =
-        shared
-            .layer
-            .get_or_create_server_invite(&request, state_sender, None, Some(contact));
+    let dialog = shared.layer.get_or_create_server_invite(
+        &request,
+        state_sender,
+        None,
+        Some(contact.clone()),
+    );
     let Ok(dialog) = dialog else {
         // No Contact to send requests to.
-        locked(&shared.invites).remove(&key);
         shared.complain("has no usable Contact", arrival.flow.source);
-        ingress::refuse(shared, request, StatusCode::BadRequest);
+        ingress::refuse(shared, request, StatusCode::BadRequest, vec![]);
         return;
     };
     let stream = Carried::new(shared, arrival.flow);
     let incoming = describe(shared, &request.original, &key, &arrival.who);
     let route = route(shared, &incoming, &arrival.who);
-    let without_offer = incoming.offer.is_none();
     let hops = request
         .original
         .max_forwards_header()
@@ -109,6 +150,29 @@ pub(super) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc
         .and_then(|hops| hops.to_string().rsplit(' ').next()?.parse().ok())
         .unwrap_or(MAX_FORWARDS)
         .saturating_sub(1);
+    let new = Newcomer {
+        dialog: dialog.clone(),
+        states,
+        respond: request.tu_sender.clone(),
+        session,
+        grant,
+        stream,
+        alive: Some(alive),
+        contact,
+        offer: incoming.offer.clone(),
+    };
+    let mut driver = dialog.clone();
+    shared.until_cut(async move {
+        let _ = driver.handle(&mut request).await;
+    });
+    if let Some((party, tell)) = replaced {
+        let handed = tell.try_send(Happening::TakenOver(party, Box::new(new)));
+        if handed.is_err() {
+            let _ = dialog.reject(Some(StatusCode::CallTransactionDoesNotExist), None);
+            shared.layer.remove_dialog(&dialog.id());
+        }
+        return;
+    }
     let (events, event_receiver) = mpsc::channel(CALL_QUEUE);
     let (command_sender, commands) = mpsc::channel(CALL_QUEUE);
     let announced = calls.try_send(NewCall {
@@ -119,29 +183,39 @@ pub(super) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc
         events: event_receiver,
         commands: command_sender,
     });
-    let mut driver = dialog.clone();
-    shared.until_cut(async move {
-        let _ = driver.handle(&mut request).await;
-    });
+    let mut call = Call::new(shared, events, commands, hops);
+    call.route = route;
+    let mut side = Side::called(shared, Party::CALLER, new, &call.tell);
     if announced.is_err() {
-        let _ = dialog.reject(Some(StatusCode::ServiceUnavailable), None);
+        side.reject(503, "");
     }
-    let call = Call {
-        shared: shared.clone(),
-        runs_from: Some(key),
-        caller: Some(Side::new(dialog, states, without_offer, stream)),
-        caller_answered: false,
-        operator: Operator::None,
-        route,
-        hops,
-        outbox: VecDeque::new(),
-        events,
-        commands,
-        deserted: false,
-        begun: true,
-    };
+    call.ends
+        .insert(Party::CALLER, End::Talking(Box::new(side)));
+    call.begun = true;
     shared.calls.fetch_add(1, Ordering::Relaxed);
     shared.until_cut(call.run());
+}
+
+/// Whose place an INVITE takes, if it names a dialog (RFC 3891 §3); the status with which it is refused otherwise.
+fn replaced(
+    shared: &Shared,
+    request: &Request,
+) -> Result<Option<(Party, mpsc::Sender<Happening>)>, u16> {
+    let Some(value) = request.header_value("Replaces") else {
+        return Ok(None);
+    };
+    let replaces = Replaces::parse(&value).ok_or(400_u16)?;
+    let seats = locked(&shared.seats);
+    let seat = seats
+        .get(&(replaces.call_id, replaces.to_tag))
+        .filter(|seat| seat.remote_tag == replaces.from_tag)
+        .ok_or(481_u16)?;
+    match (replaces.early_only, seat.answered) {
+        (true, true) => Err(486),
+        // Nobody takes a call from a caller who still waits.
+        (_, false) => Err(481),
+        _ => Ok(Some((seat.party, seat.tell.clone()))),
+    }
 }
 
 /// Starts a call without a caller.
@@ -151,20 +225,7 @@ pub(super) fn place(
 ) -> (mpsc::Receiver<SipEvent>, mpsc::Sender<SipCommand>) {
     let (events, event_receiver) = mpsc::channel(CALL_QUEUE);
     let (command_sender, commands) = mpsc::channel(CALL_QUEUE);
-    let call = Call {
-        shared: shared.clone(),
-        runs_from: None,
-        caller: None,
-        caller_answered: false,
-        operator: Operator::None,
-        route: Vec::new(),
-        hops: MAX_FORWARDS,
-        outbox: VecDeque::new(),
-        events,
-        commands,
-        deserted: false,
-        begun: false,
-    };
+    let call = Call::new(shared, events, commands, MAX_FORWARDS);
     shared.calls.fetch_add(1, Ordering::Relaxed);
     let _inside = runtime.enter();
     shared.until_cut(call.run());
@@ -268,28 +329,63 @@ fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> I
     }
 }
 
-/// The next state of a dialog; never, when there is none.
-async fn next_state(states: Option<&mut DialogStateReceiver>) -> Option<DialogState> {
-    match states {
-        Some(states) => states.recv().await,
-        None => pending().await,
-    }
+/// The next thing that the stack tells of one of the dialogs.
+async fn next_of(ends: &mut BTreeMap<Party, End>) -> Turn {
+    poll_fn(|context| {
+        for (party, end) in &mut *ends {
+            match end {
+                End::Inviting(inviting) => {
+                    // What rang before the answer is told before it.
+                    if let Poll::Ready(Some(state)) = inviting.states.poll_recv(context) {
+                        return Poll::Ready(Turn::State(*party, Some(state)));
+                    }
+                    if let Poll::Ready(result) = Pin::new(&mut inviting.invitation).poll(context) {
+                        return Poll::Ready(Turn::Invited(*party, result.ok()));
+                    }
+                }
+                End::Talking(side) => {
+                    if let Poll::Ready(state) = side.states.poll_recv(context) {
+                        return Poll::Ready(Turn::State(*party, state));
+                    }
+                }
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 impl Call {
+    fn new(
+        shared: &Arc<Shared>,
+        events: mpsc::Sender<SipEvent>,
+        commands: mpsc::Receiver<SipCommand>,
+        hops: u8,
+    ) -> Self {
+        let (tell, happenings) = mpsc::channel(CALL_QUEUE);
+        Self {
+            shared: shared.clone(),
+            ends: BTreeMap::new(),
+            newcomers: 0,
+            route: Vec::new(),
+            hops,
+            tell,
+            happenings,
+            outbox: VecDeque::new(),
+            events,
+            commands,
+            deserted: false,
+            begun: false,
+        }
+    }
+
     async fn run(mut self) {
         let mut closing = false;
         while !self.is_over() {
-            let (invitation, operator_states, deadline) = match &mut self.operator {
-                Operator::None => (None, None, None),
-                Operator::Inviting {
-                    invitation,
-                    states,
-                    deadline,
-                    ..
-                } => (Some(invitation), Some(states), Some(*deadline)),
-                Operator::Talking(side) => (None, Some(&mut side.states), None),
-            };
+            let deadline = self.tick();
+            if self.is_over() {
+                break;
+            }
             let turn = tokio::select! {
                 () = self.shared.closing.cancelled(), if !closing => Turn::Close,
                 () = self.events.closed(), if !self.deserted => Turn::Deserted,
@@ -297,16 +393,8 @@ impl Call {
                 command = self.commands.recv(), if !self.deserted => {
                     command.map_or(Turn::Deserted, Turn::Command)
                 }
-                state = next_state(self.caller.as_mut().map(|side| &mut side.states)) => {
-                    Turn::Caller(state)
-                }
-                state = next_state(operator_states) => Turn::Operator(state),
-                result = async {
-                    match invitation {
-                        Some(invitation) => invitation.await,
-                        None => pending().await,
-                    }
-                } => Turn::Invited(result.ok()),
+                turn = next_of(&mut self.ends) => turn,
+                Some(happening) = self.happenings.recv() => Turn::Happened(happening),
                 () = async {
                     match deadline {
                         Some(deadline) => sleep_until(deadline).await,
@@ -322,7 +410,7 @@ impl Call {
                 Turn::Deserted => {
                     // What the call said last counts: a refusal's status, a hang-up.
                     while let Ok(command) = self.commands.try_recv() {
-                        self.obey(command).await;
+                        self.obey(command);
                     }
                     self.desert();
                 }
@@ -331,22 +419,28 @@ impl Call {
                         let _ = self.events.try_send(event);
                     }
                 }
-                Turn::Command(command) => self.obey(command).await,
-                Turn::Caller(state) => self.on_caller(state).await,
-                Turn::Operator(state) => self.on_operator(state).await,
-                Turn::Invited(result) => self.on_invitation(result),
-                Turn::Deadline => self.on_deadline(),
+                Turn::Command(command) => self.obey(command),
+                Turn::State(party, state) => self.on_state(party, state),
+                Turn::Invited(party, result) => self.on_invitation(party, result),
+                Turn::Happened(happening) => self.on_happening(happening),
+                Turn::Deadline => {}
             }
         }
         while let Some(event) = self.outbox.pop_front() {
             let _ = self.events.try_send(event);
         }
+        // Who came too late is sent away.
+        self.happenings.close();
+        while let Ok(happening) = self.happenings.try_recv() {
+            if matches!(happening, Happening::Request(..) | Happening::TakenOver(..)) {
+                self.deserted = true;
+                self.on_happening(happening);
+            }
+        }
     }
 
     fn is_over(&self) -> bool {
-        self.caller.is_none()
-            && matches!(self.operator, Operator::None)
-            && (self.begun || self.deserted)
+        self.ends.is_empty() && (self.begun || self.deserted)
     }
 
     /// Tells the call; one that does not listen any more is ended.
@@ -358,263 +452,405 @@ impl Call {
         }
     }
 
-    /// Ends both legs.
+    /// Ends every dialog.
     fn desert(&mut self) {
         self.deserted = true;
-        self.end_caller();
-        self.end_operator();
+        while let Some((_, end)) = self.ends.pop_first() {
+            self.end(end);
+        }
     }
 
-    async fn obey(&mut self, command: SipCommand) {
+    fn side(&mut self, party: Party) -> Option<&mut Side> {
+        match self.ends.get_mut(&party) {
+            Some(End::Talking(side)) => Some(side),
+            _ => None,
+        }
+    }
+
+    /// Does what is due at each end; when something is due next.
+    fn tick(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next: Option<Instant> = None;
+        let parties: Vec<Party> = self.ends.keys().copied().collect();
+        for party in parties {
+            match self.ends.get_mut(&party) {
+                Some(End::Inviting(inviting)) if inviting.deadline <= now => {
+                    self.give_up(party);
+                    continue;
+                }
+                Some(End::Talking(side)) => {
+                    if let Some(event) = side.tick(now.into_std()) {
+                        self.tell_of(party, event);
+                    }
+                }
+                _ => {}
+            }
+            let at = match self.ends.get_mut(&party) {
+                Some(End::Inviting(inviting)) => Some(inviting.deadline),
+                Some(End::Talking(side)) => side.deadline(now.into_std()).map(Instant::from_std),
+                None => None,
+            };
+            next = [next, at].into_iter().flatten().min();
+        }
+        next
+    }
+
+    /// Tells an event of a dialog; one that says that the dialog is over ends it here too.
+    fn tell_of(&mut self, party: Party, event: SipEvent) {
+        if matches!(event, SipEvent::HungUp { .. })
+            && let Some(end) = self.ends.remove(&party)
+        {
+            self.end(end);
+        }
+        self.tell(event);
+    }
+
+    fn obey(&mut self, command: SipCommand) {
         match command {
-            SipCommand::Ring { answer, .. } => {
-                if let Some(caller) = &self.caller {
-                    let (headers, description) = match answer {
-                        Some(answer) => with_sdp(answer),
-                        None => (None, None),
-                    };
-                    let _ = caller.dialog.ringing(headers, description);
+            SipCommand::Ring { party, answer, .. } => {
+                if let Some(side) = self.side(party) {
+                    side.ring(answer);
                 }
             }
-            SipCommand::AnswerCaller { answer } => {
-                if let Some(caller) = &self.caller
-                    && !self.caller_answered
-                {
-                    let (headers, description) = with_sdp(answer);
-                    let _ = caller.dialog.accept(headers, description);
-                    self.caller_answered = true;
+            SipCommand::Answer { party, answer } => {
+                if let Some(side) = self.side(party) {
+                    side.accept(answer);
                 }
             }
-            SipCommand::RejectCaller { status, reason } => self.reject_caller(status, &reason),
-            SipCommand::InviteOperator {
-                to,
+            SipCommand::Reject {
+                party,
+                status,
+                reason,
+            } => self.reject(party, status, &reason),
+            SipCommand::Invite {
+                party,
+                target,
                 caller_number,
                 offer,
-            } => self.invite_operator(&to, caller_number, offer),
-            SipCommand::CancelOperator => {
-                if matches!(self.operator, Operator::Inviting { .. }) {
-                    self.end_operator();
-                }
-            }
-            SipCommand::HangUp { leg: Leg::Caller } => self.end_caller(),
-            SipCommand::HangUp { .. } => self.end_operator(),
-            SipCommand::AnswerOffer { leg, answer } => {
-                let side = match (leg, &mut self.operator) {
-                    (Leg::Caller, _) => self.caller.as_mut(),
-                    (_, Operator::Talking(side)) => Some(side),
-                    _ => None,
-                };
-                if let Some(transaction) = side.and_then(|side| side.offer.take()) {
-                    let _ = match answer {
-                        Ok(description) => {
-                            let (headers, description) = with_sdp(description);
-                            transaction
-                                .respond(StatusCode::OK, headers, description)
-                                .await
-                        }
-                        Err(status) => transaction.respond(status.into(), None, None).await,
-                    };
-                }
-            }
-        }
-    }
-
-    fn reject_caller(&mut self, status: u16, reason: &str) {
-        if self.caller_answered {
-            self.end_caller();
-        } else if let Some(caller) = self.caller.take() {
-            // RFC 3326; the phrase of the status line is the stack's.
-            let plain: String = reason
-                .chars()
-                .filter(|letter| !letter.is_control() && !matches!(letter, '"' | '\\'))
-                .collect();
-            let reason =
-                (!plain.is_empty()).then(|| format!("SIP;cause={status};text=\"{plain}\""));
-            let _ = caller.dialog.reject(Some(status.into()), reason);
-            self.forget(&caller.dialog);
-        }
-    }
-
-    fn end_caller(&mut self) {
-        if !self.caller_answered {
-            self.reject_caller(503, "");
-        } else if let Some(caller) = self.caller.take() {
-            self.bye(caller);
-        }
-    }
-
-    fn end_operator(&mut self) {
-        match std::mem::replace(&mut self.operator, Operator::None) {
-            Operator::None => {}
-            Operator::Talking(side) => self.bye(side),
-            Operator::Inviting {
-                invitation, states, ..
             } => {
+                self.invite(party, target, caller_number, offer);
+            }
+            SipCommand::HangUp { party } => {
+                if let Some(end) = self.ends.remove(&party) {
+                    self.end(end);
+                }
+            }
+            SipCommand::Offer { party, offer } => {
+                if let Some(side) = self.side(party) {
+                    side.session.offer(offer);
+                }
+            }
+            SipCommand::AnswerOffer { party, answer } => {
+                if let Some(side) = self.side(party) {
+                    side.answer(answer);
+                }
+            }
+            SipCommand::AnswerRefer { party, status } => {
+                if let Some(side) = self.side(party) {
+                    side.answer_refer(status);
+                }
+            }
+            SipCommand::ReportTransfer { party, status } => {
+                if let Some(side) = self.side(party) {
+                    side.report(status);
+                }
+            }
+            SipCommand::Key { party, key, millis } => {
+                if let Some(side) = self.side(party) {
+                    side.press(key, millis);
+                }
+            }
+        }
+    }
+
+    /// Refuses who waits, hangs up on who talks.
+    fn reject(&mut self, party: Party, status: u16, reason: &str) {
+        match self.ends.remove(&party) {
+            Some(End::Talking(mut side)) if side.waits() => {
+                side.reject(status, reason);
+                self.shared.layer.remove_dialog(&side.dialog.id());
+            }
+            Some(end) => self.end(end),
+            None => {}
+        }
+    }
+
+    /// Ends a dialog, whatever its state.
+    fn end(&self, end: End) {
+        match end {
+            End::Talking(mut side) if side.waits() => {
+                side.reject(503, "");
+                self.shared.layer.remove_dialog(&side.dialog.id());
+            }
+            End::Talking(side) => self.shared.until_cut(async move { side.say_bye().await }),
+            End::Inviting(inviting) => {
                 // The stack cancels an invitation that is dropped, and ends a session whose 200 crossed the CANCEL.
+                let Inviting {
+                    invitation,
+                    states,
+                    session,
+                    ..
+                } = *inviting;
                 invitation.abort();
-                let shared = self.shared.clone();
+                let (shared, tell) = (self.shared.clone(), self.tell.clone());
                 self.shared.until_cut(async move {
                     if let Ok(Ok(invited)) = invitation.await
-                        && invited
-                            .response
-                            .is_some_and(|response| response.status_code == StatusCode::OK)
+                        && invited.is_accepted()
                     {
-                        Side::new(invited.dialog, states, false, invited.stream)
-                            .say_bye(&shared)
-                            .await;
+                        let Invited {
+                            dialog,
+                            stream,
+                            contact,
+                            ..
+                        } = invited;
+                        let party = Party::OPERATOR;
+                        Side::calling(
+                            &shared,
+                            party,
+                            (dialog, states),
+                            contact,
+                            session,
+                            &tell,
+                            stream,
+                        )
+                        .say_bye()
+                        .await;
                     }
                 });
             }
         }
     }
 
-    fn bye(&self, side: Side) {
-        let shared = self.shared.clone();
-        self.shared
-            .until_cut(async move { side.say_bye(&shared).await });
-    }
-
-    fn forget(&self, dialog: &InviteDialog) {
-        self.shared.layer.remove_dialog(&dialog.id());
-    }
-
-    async fn on_caller(&mut self, state: Option<DialogState>) {
-        let Some(side) = self.caller.as_mut() else {
-            return;
-        };
-        match state {
-            Some(DialogState::Terminated(_, reason)) => {
-                let event = match reason {
-                    TerminatedReason::UacCancel => Some(SipEvent::CallerCancelled),
-                    TerminatedReason::UasBye | TerminatedReason::UasDecline => None,
-                    TerminatedReason::UacBye => Some(hung_up(Leg::Caller, "BYE")),
-                    TerminatedReason::Timeout => Some(hung_up(Leg::Caller, "no ACK")),
-                    other => Some(hung_up(Leg::Caller, &format!("{other:?}"))),
-                };
-                if let Some(caller) = self.caller.take() {
-                    self.forget(&caller.dialog);
-                }
-                if let Some(event) = event {
-                    self.tell(event);
-                }
-            }
-            Some(state) => {
-                let event = side.hear(Leg::Caller, state).await;
-                if let Some(event) = event {
-                    self.tell(event);
-                }
-            }
-            None => self.caller = None,
-        }
-    }
-
-    async fn on_operator(&mut self, state: Option<DialogState>) {
-        match &mut self.operator {
-            Operator::None => {}
-            Operator::Inviting {
-                deadline, heard, ..
-            } => {
+    fn on_state(&mut self, party: Party, state: Option<DialogState>) {
+        match self.ends.get_mut(&party) {
+            Some(End::Inviting(inviting)) => {
                 let provisional =
                     matches!(state, Some(DialogState::Trying(_) | DialogState::Early(..)));
-                if provisional && !heard.swap(true, Ordering::Relaxed) {
-                    *deadline = Instant::now() + self.shared.config.ring;
+                if provisional && !inviting.heard.swap(true, Ordering::Relaxed) {
+                    inviting.deadline = Instant::now() + self.shared.config.ring;
                 }
                 if let Some(DialogState::Early(_, response)) = state {
-                    self.tell(ringing(&response));
+                    self.tell(ringing(party, &response));
                 }
             }
-            Operator::Talking(side) => match state {
+            Some(End::Talking(side)) => match state {
                 Some(DialogState::Terminated(_, reason)) => {
-                    let cause = match reason {
-                        TerminatedReason::UasBye => "BYE".to_owned(),
-                        other => format!("{other:?}"),
+                    let event = match reason {
+                        TerminatedReason::UacCancel => Some(SipEvent::Cancelled { party }),
+                        TerminatedReason::UasDecline => None,
+                        TerminatedReason::UacBye if side.waits() => {
+                            side.ended_early();
+                            Some(SipEvent::Cancelled { party })
+                        }
+                        TerminatedReason::UacBye | TerminatedReason::UasBye => {
+                            Some(hung_up(party, "BYE"))
+                        }
+                        TerminatedReason::Timeout => Some(hung_up(party, "no ACK")),
+                        other => Some(hung_up(party, &format!("{other:?}"))),
                     };
                     self.shared.layer.remove_dialog(&side.dialog.id());
-                    self.operator = Operator::None;
-                    self.tell(hung_up(Leg::Operator, &cause));
-                }
-                Some(state) => {
-                    let event = side.hear(Leg::Operator, state).await;
+                    self.ends.remove(&party);
                     if let Some(event) = event {
                         self.tell(event);
                     }
                 }
-                None => self.operator = Operator::None,
+                Some(state) => {
+                    if let Some(event) = side.hear(&state) {
+                        self.tell(event);
+                    }
+                }
+                None => {
+                    self.ends.remove(&party);
+                }
             },
+            None => {}
         }
     }
 
-    fn invite_operator(&mut self, to: &str, number: Option<Private<String>>, offer: String) {
-        if !matches!(self.operator, Operator::None) {
+    fn on_happening(&mut self, happening: Happening) {
+        let (party, event) = match happening {
+            Happening::Request(party, request) => {
+                let Some(side) = self.side(party) else {
+                    let status = StatusCode::CallTransactionDoesNotExist;
+                    ingress::refuse(&self.shared, *request, status, vec![]);
+                    return;
+                };
+                (party, side.take(request))
+            }
+            Happening::Acked(party, answer) => {
+                (party, self.side(party).and_then(|side| side.acked(answer)))
+            }
+            Happening::NotAcked(party) => {
+                (party, self.side(party).map(|_| hung_up(party, "no ACK")))
+            }
+            Happening::Responded(party, response) => (
+                party,
+                self.side(party)
+                    .and_then(|side| side.responded(response.as_ref())),
+            ),
+            Happening::TakenOver(replaced, newcomer) => {
+                self.seat(replaced, *newcomer);
+                return;
+            }
+        };
+        if let Some(event) = event {
+            self.tell_of(party, event);
+        }
+    }
+
+    /// Somebody comes to take a party's place.
+    fn seat(&mut self, replaced: Party, newcomer: Newcomer) {
+        let offer = newcomer.offer.clone();
+        let party = Party::taking_over(self.newcomers).filter(|_| !self.deserted);
+        self.newcomers = self.newcomers.saturating_add(1);
+        let mut side = Side::called(
+            &self.shared,
+            party.unwrap_or(replaced),
+            newcomer,
+            &self.tell,
+        );
+        let Some(party) = party else {
+            side.reject(481, "");
+            self.shared.layer.remove_dialog(&side.dialog.id());
+            return;
+        };
+        self.ends.insert(party, End::Talking(Box::new(side)));
+        self.tell(SipEvent::TakenOver {
+            party,
+            replaced,
+            offer,
+        });
+    }
+
+    fn invite(
+        &mut self,
+        party: Party,
+        target: Target,
+        number: Option<Private<String>>,
+        offer: String,
+    ) {
+        if self.ends.contains_key(&party) {
             return;
         }
         self.begun = true;
-        let mut callees: Vec<_> = std::iter::once(to)
-            .chain(
-                self.route
-                    .iter()
-                    .map(String::as_str)
-                    .filter(|other| *other != to),
-            )
-            .filter_map(ways::sip_uri)
-            .collect();
-        // Of a call that the rules do not know, only the one that is asked for.
-        if self.route.first().is_none_or(|first| first != to) {
-            callees.truncate(1);
-        }
-        if ways::sip_uri(to).is_none() {
-            return self.tell(SipEvent::OperatorRejected {
+        if ways::sip_uri(&target.uri).is_none() {
+            return self.tell(SipEvent::Rejected {
+                party,
                 status: 416,
-                reason: "the operator's address is no sip: URI".to_owned(),
+                reason: "the address is no sip: URI".to_owned(),
             });
         }
-        let patience = self.shared.config.operator_reply
-            + self.shared.config.hop_reply * (callees.len() as u32 - 1);
+        // Whom the rules name next is tried next; of whom they do not know, as in a transfer, there is only the one.
+        let known = self.route.first() == Some(&target.uri);
+        let others = self
+            .route
+            .iter()
+            .filter(|other| known && **other != target.uri);
+        let callees = std::iter::once(&target.uri)
+            .chain(others)
+            .filter_map(|uri| ways::sip_uri(uri))
+            .collect();
+        let session = Session::new(true, self.shared.config.session, rand::random());
+        let asked = Asked {
+            callees,
+            target,
+            number,
+            offer,
+        };
+        self.ask(party, asked, session, 0);
+    }
+
+    fn ask(&mut self, party: Party, asked: Asked, session: Session, tries: u8) {
+        let mut headers = timer_headers(session.says());
+        if let Some(replaces) = &asked.target.replaces {
+            headers.push(Header::Replaces(replaces.to_string().into()));
+            headers.push(Header::Require("replaces".into()));
+        }
+        if let Some(referred_by) = &asked.target.referred_by {
+            headers.push(Header::ReferredBy(referred_by.clone().into()));
+        }
+        let config = &self.shared.config;
+        let more = asked.callees.len().saturating_sub(1) as u32;
+        let patience = config.operator_reply + config.hop_reply * more;
         let (state_sender, states) = self.shared.layer.new_dialog_state_channel();
         let heard = Arc::new(AtomicBool::new(false));
         let invitation = self.shared.tasks.spawn(invite::invite(
             self.shared.clone(),
             Invitation {
-                callees,
-                number,
-                offer,
+                callees: asked.callees.clone(),
+                number: asked.number.clone(),
+                offer: asked.offer.clone(),
                 hops: self.hops,
+                headers,
             },
             heard.clone(),
             state_sender,
         ));
-        self.operator = Operator::Inviting {
+        let inviting = Inviting {
             invitation,
             states,
             deadline: Instant::now() + patience,
             heard,
+            session,
+            asked,
+            tries,
         };
+        self.ends.insert(party, End::Inviting(Box::new(inviting)));
     }
 
-    fn on_invitation(&mut self, result: Option<Result<Invited, Unreachable>>) {
-        let Operator::Inviting { mut states, .. } =
-            std::mem::replace(&mut self.operator, Operator::None)
-        else {
+    fn on_invitation(&mut self, party: Party, result: Option<Result<Invited, Unreachable>>) {
+        let Some(End::Inviting(inviting)) = self.ends.remove(&party) else {
             return;
         };
+        let Inviting {
+            mut states,
+            mut session,
+            asked,
+            tries,
+            ..
+        } = *inviting;
         // Ringing that had no turn yet; what follows the answer stays for later.
         while let Ok(state) = states.try_recv() {
             match state {
-                DialogState::Early(_, response) => self.tell(ringing(&response)),
+                DialogState::Early(_, response) => self.tell(ringing(party, &response)),
                 DialogState::Confirmed(..) => break,
                 _ => {}
             }
         }
         let (status, reason) = match result {
-            Some(Ok(invited)) => match invited.response {
-                Some(response) if response.status_code == StatusCode::OK => {
-                    self.tell(SipEvent::OperatorAnswered {
-                        answer: body(&response.body).unwrap_or_default(),
+            Some(Ok(invited)) => match &invited.response {
+                Some(response) if invited.is_accepted() => {
+                    session.accepted(std::time::Instant::now(), said(response));
+                    session.described(&asked.offer);
+                    session.peer_takes_updates(allows(response, "UPDATE"));
+                    self.tell(SipEvent::Answered {
+                        party,
+                        answer: description(response).unwrap_or_default(),
                     });
-                    let mut side = Side::new(invited.dialog, states, false, invited.stream);
-                    side.confirmed = true;
-                    self.operator = Operator::Talking(side);
+                    let Invited {
+                        dialog,
+                        stream,
+                        contact,
+                        ..
+                    } = invited;
+                    let side = Side::calling(
+                        &self.shared,
+                        party,
+                        (dialog, states),
+                        contact,
+                        session,
+                        &self.tell,
+                        stream,
+                    );
+                    self.ends.insert(party, End::Talking(Box::new(side)));
                     return;
+                }
+                Some(response)
+                    if response.status_code.code() == 422
+                        && tries < MOST_TIMERS
+                        && session.is_too_short(said(response).min_se) =>
+                {
+                    return self.ask(party, asked, session, tries + 1);
                 }
                 Some(Response {
                     status_code,
@@ -622,27 +858,34 @@ impl Call {
                     ..
                 }) => (
                     status_code.code(),
-                    wire_reason.unwrap_or_else(|| status_code.text().to_owned()),
+                    wire_reason
+                        .clone()
+                        .unwrap_or_else(|| status_code.text().to_owned()),
                 ),
                 None => (408, "no final answer".to_owned()),
             },
             Some(Err(unreachable)) => (unreachable.status, unreachable.reason),
             None => (408, "given up".to_owned()),
         };
-        self.tell(SipEvent::OperatorRejected { status, reason });
+        self.tell(SipEvent::Rejected {
+            party,
+            status,
+            reason,
+        });
     }
 
-    fn on_deadline(&mut self) {
-        let Operator::Inviting { heard, .. } = &self.operator else {
+    fn give_up(&mut self, party: Party) {
+        let Some(End::Inviting(inviting)) = self.ends.remove(&party) else {
             return;
         };
-        let reason = if heard.load(Ordering::Relaxed) {
+        let reason = if inviting.heard.load(Ordering::Relaxed) {
             "the phone rang too long"
         } else {
             "the phone did not answer the INVITE"
         };
-        self.end_operator();
-        self.tell(SipEvent::OperatorRejected {
+        self.end(End::Inviting(inviting));
+        self.tell(SipEvent::Rejected {
+            party,
             status: 408,
             reason: reason.to_owned(),
         });
@@ -651,23 +894,21 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(key) = &self.runs_from {
-            locked(&self.shared.invites).remove(key);
-        }
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn ringing(response: &Response) -> SipEvent {
-    SipEvent::OperatorRinging {
+fn ringing(party: Party, response: &Response) -> SipEvent {
+    SipEvent::Ringing {
+        party,
         status: response.status_code.code(),
-        answer: body(&response.body),
+        answer: description(response),
     }
 }
 
-fn hung_up(leg: Leg, cause: &str) -> SipEvent {
+fn hung_up(party: Party, cause: &str) -> SipEvent {
     SipEvent::HungUp {
-        leg,
+        party,
         cause: cause.to_owned(),
     }
 }

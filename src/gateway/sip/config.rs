@@ -11,6 +11,7 @@ use crate::sip::digest::Secret;
 use crate::sip::limits::ScanLimits;
 use crate::sip::registrar::Terms;
 use crate::sip::route::{Cidr, Routes};
+use crate::sip::session;
 
 /// How the edge listens, and its times.
 #[derive(Clone, Debug)]
@@ -59,6 +60,8 @@ pub struct SipConfig {
     pub terms: Terms,
     /// Who gets which calls.
     pub routes: Routes,
+    /// How long sessions last without a refresh (RFC 4028).
+    pub session: session::Terms,
 }
 
 /// An address to listen on.
@@ -143,6 +146,10 @@ impl SipConfig {
                 most: 3_600,
             },
             routes: Routes::default(),
+            session: session::Terms {
+                expires: 1_800,
+                min: 90,
+            },
         }
     }
 }

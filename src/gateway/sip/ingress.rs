@@ -10,21 +10,23 @@ use std::time::Instant;
 
 use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog::Dialog;
-use rsipstack::sip::{HeadersExt, Method, Request, SipMessage, StatusCode};
+use rsipstack::sip::{Header, HeadersExt, Method, Request, SipMessage, StatusCode};
 use rsipstack::transaction::TransactionReceiver;
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
 use rsipstack::transaction::transaction::Transaction;
 use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::admission::Admitted;
+use super::side::Happening;
 use super::wire::{self, Message, Start};
 use super::{Arrival, InviteKey, NewCall, Shared, call, enrol, grammar, kind_of, locked};
 use crate::sip::digest::Challenge;
 use crate::sip::registrar::Flow;
 
 /// The extensions that a request may demand of us (RFC 3261 §8.2.2.3).
-const UNDERSTOOD: [&str; 1] = ["siprec"];
+const UNDERSTOOD: [&str; 4] = ["siprec", "100rel", "timer", "replaces"];
 /// The bodies that are read.
 const ACCEPT: &str = "application/sdp, multipart/mixed";
 
@@ -194,7 +196,7 @@ impl Shared {
         let accept = ("Accept", ACCEPT.to_owned());
         match method {
             "ACK" | "CANCEL" => return None,
-            "INVITE" | "BYE" | "UPDATE" | "OPTIONS" => {}
+            "INVITE" | "BYE" | "UPDATE" | "OPTIONS" | "PRACK" | "INFO" | "REFER" => {}
             "REGISTER" if !self.config.extensions.is_empty() => {}
             _ => return Some((405, vec![allow])),
         }
@@ -221,6 +223,10 @@ impl Shared {
             } else {
                 self.later()
             });
+        }
+        if matches!(method, "INFO" | "REFER") {
+            // Their bodies are for the dialog to judge.
+            return None;
         }
         let body = message.to_body()?;
         match body.media_type().as_str() {
@@ -262,13 +268,40 @@ pub(super) async fn take_requests(
     calls: mpsc::Sender<NewCall>,
 ) {
     while let Some(request) = incoming.recv().await {
+        let method = request.original.method;
         if let Some(dialog) = shared.layer.match_dialog(&request) {
-            shared.until_cut(within_dialog(dialog, request));
-        } else if request.original.method == Method::Invite && !has_to_tag(&request) {
+            // The stack keeps the dialog's beginning and its end; what is asked between is the call's.
+            if matches!(method, Method::Ack | Method::Bye | Method::Cancel) {
+                shared.until_cut(within_dialog(dialog, request));
+            } else {
+                hand_over(&shared, &dialog.id(), request);
+            }
+        } else if method == Method::Invite && !has_to_tag(&request) {
             call::begin(&shared, request, &calls);
         } else {
-            refuse(&shared, request, StatusCode::CallTransactionDoesNotExist);
+            let status = StatusCode::CallTransactionDoesNotExist;
+            refuse(&shared, request, status, vec![]);
         }
+    }
+}
+
+/// Brings a request to the call whose dialog it names.
+fn hand_over(shared: &Arc<Shared>, id: &DialogId, request: Transaction) {
+    let key = (id.call_id.clone(), id.local_tag.clone());
+    let seat = locked(&shared.seats)
+        .get(&key)
+        .map(|seat| (seat.party, seat.tell.clone()));
+    let Some((party, tell)) = seat else {
+        // A dialog that is only just being set up, or has just ended.
+        let later = vec![Header::RetryAfter("2".into())];
+        refuse(shared, request, StatusCode::ServerInternalError, later);
+        return;
+    };
+    if let Err(TrySendError::Full(unheard) | TrySendError::Closed(unheard)) =
+        tell.try_send(Happening::Request(party, Box::new(request)))
+        && let Happening::Request(_, request) = unheard
+    {
+        refuse(shared, *request, StatusCode::ServiceUnavailable, vec![]);
     }
 }
 
@@ -281,9 +314,14 @@ fn has_to_tag(request: &Transaction) -> bool {
 }
 
 /// Answers in a task of its own: a stream whose peer does not read must not hold up the others.
-pub(super) fn refuse(shared: &Shared, mut request: Transaction, status: StatusCode) {
+pub(super) fn refuse(
+    shared: &Shared,
+    mut request: Transaction,
+    status: StatusCode,
+    headers: Vec<Header>,
+) {
     shared.until_cut(async move {
-        let _ = request.reply(status).await;
+        let _ = request.reply_with(status, headers, None).await;
         // A refused INVITE waits for its ACK.
         while request.receive().await.is_some() {}
     });

@@ -11,7 +11,7 @@ use rsipstack::dialog::authenticate::Credential;
 use rsipstack::dialog::dialog::DialogStateSender;
 use rsipstack::dialog::invitation::InviteOption;
 use rsipstack::dialog::invite_dialog::InviteDialog;
-use rsipstack::sip::{Auth, Header, HostWithPort, Response, Scheme, Uri};
+use rsipstack::sip::{Auth, Header, HostWithPort, Response, Scheme, StatusCode, Uri};
 use rsipstack::transport::SipAddr;
 
 use super::sockets::{self, Carried};
@@ -27,6 +27,8 @@ pub(super) struct Invitation {
     pub offer: String,
     /// Max-Forwards.
     pub hops: u8,
+    /// What else the INVITE says.
+    pub headers: Vec<Header>,
 }
 
 /// How an invitation ended.
@@ -34,6 +36,17 @@ pub(super) struct Invited {
     pub dialog: InviteDialog,
     pub response: Option<Response>,
     pub stream: Option<Carried>,
+    /// Our Contact in it.
+    pub contact: Uri,
+}
+
+impl Invited {
+    /// Whether the phone has answered.
+    pub fn is_accepted(&self) -> bool {
+        self.response
+            .as_ref()
+            .is_some_and(|response| response.status_code == StatusCode::OK)
+    }
 }
 
 /// Why the operator's phone was not reached, as the status that tells it.
@@ -123,9 +136,10 @@ async fn invite_over(
             reason: format!("{peer} over {}: {error}", flow.transport.token()),
         })?;
     let option = invitation.option(shared, way);
+    let contact = option.contact.clone();
     tokio::select! {
         invited = shared.layer.do_invite(option, states.clone()) => match invited {
-            Ok((dialog, response)) => Ok(Invited { dialog, response, stream }),
+            Ok((dialog, response)) => Ok(Invited { dialog, response, stream, contact }),
             Err(_) => Err(Unreachable {
                 status: 500,
                 reason: "the stack could not bring the INVITE to an end".to_owned(),
@@ -176,10 +190,15 @@ impl Invitation {
                 ..Credential::default()
             }),
             route_set: way.routes,
-            headers: Some(vec![
-                Header::MaxForwards(u32::from(self.hops).into()),
-                Header::Allow(wire::ALLOW.into()),
-            ]),
+            headers: Some(
+                [
+                    Header::MaxForwards(u32::from(self.hops).into()),
+                    Header::Allow(wire::ALLOW.into()),
+                ]
+                .into_iter()
+                .chain(self.headers.iter().cloned())
+                .collect(),
+            ),
             ..InviteOption::default()
         }
     }

@@ -20,6 +20,7 @@ mod grammar;
 mod ingress;
 mod invite;
 mod listen;
+mod prack;
 mod side;
 mod sockets;
 mod tls;
@@ -89,7 +90,7 @@ pub struct NewCall {
     pub commands: mpsc::Sender<SipCommand>,
 }
 
-/// A call that we place: its only leg is [`crate::speech::Leg::Operator`], begun by [`SipCommand::InviteOperator`].
+/// A call that we place: its first party is [`crate::sip::Party::OPERATOR`], begun by [`SipCommand::Invite`].
 #[derive(Debug)]
 pub struct PlacedCall {
     /// What happens; `None` when the call has ended.
@@ -136,6 +137,27 @@ struct Arrival {
     who: Who,
 }
 
+/// That an INVITE's dialog lives, so that its retransmissions are known and it counts.
+struct Alive {
+    shared: Arc<Shared>,
+    key: InviteKey,
+}
+
+impl Alive {
+    fn new(shared: &Arc<Shared>, key: InviteKey) -> Self {
+        Self {
+            shared: shared.clone(),
+            key,
+        }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        locked(&self.shared.invites).remove(&self.key);
+    }
+}
+
 /// What all tasks of the edge share.
 struct Shared {
     config: SipConfig,
@@ -152,6 +174,8 @@ struct Shared {
     accepting: AtomicBool,
     /// The INVITEs whose calls run.
     invites: Mutex<HashMap<InviteKey, Arrival>>,
+    /// Who sits at which dialog, by Call-ID and our tag.
+    seats: Mutex<HashMap<(String, String), side::Seat>>,
     /// The streams; cancelled when they are closed.
     streams: Mutex<HashMap<Flow, CancellationToken>>,
     /// How many calls each stream carries.
@@ -347,6 +371,7 @@ impl Shared {
             })
             .with_inspector(Box::new(Finish {
                 retry_after: config.retry_after,
+                early: prack::EarlyDialogs::default(),
             }))
             .build();
         let incoming = endpoint.incoming_transactions().map_err(io::Error::other)?;
@@ -364,6 +389,7 @@ impl Shared {
             datagrams,
             accepting: AtomicBool::new(true),
             invites: Mutex::default(),
+            seats: Mutex::default(),
             streams: Mutex::default(),
             carried: Mutex::default(),
             sources: Mutex::default(),
@@ -466,10 +492,11 @@ const fn kind_of(transport: Transport) -> SipTransport {
     }
 }
 
-/// The last touch on messages that leave: a 503 says when to come back (RFC 3261 §21.5.4), and credentials name their
-/// algorithm as others do.
+/// The last touch on messages that leave: a 503 says when to come back (RFC 3261 §21.5.4), credentials name their
+/// algorithm as others do, and a PRACK finds its way.
 struct Finish {
     retry_after: u32,
+    early: prack::EarlyDialogs,
 }
 
 impl MessageInspector for Finish {
@@ -490,10 +517,16 @@ impl MessageInspector for Finish {
             }
             SipMessage::Response(_) => {}
         }
+        if let SipMessage::Request(request) = &mut message {
+            self.early.lead(request);
+        }
         message
     }
 
     fn after_received(&self, message: SipMessage, _: Option<&SipAddr>) -> SipMessage {
+        if let SipMessage::Response(response) = &message {
+            self.early.note(response);
+        }
         message
     }
 }

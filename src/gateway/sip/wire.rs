@@ -25,7 +25,9 @@ const MAX_BODY: usize = 256 * 1_024;
 /// The most header lines taken.
 const MAX_HEADERS: usize = 256;
 /// The methods that a call needs; the others get 405.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER";
+/// The extensions that a call knows: RFC 3262, RFC 4028, RFC 3891.
+pub(super) const SUPPORTED: &str = "100rel, timer, replaces";
 
 /// What is wrong with received bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -491,6 +493,10 @@ fn full_name(name: &str) -> String {
         "e" => "Content-Encoding",
         "k" => "Supported",
         "s" => "Subject",
+        "x" => "Session-Expires",
+        "r" => "Refer-To",
+        "b" => "Referred-By",
+        "o" => "Event",
         _ => name,
     }
     .to_owned()

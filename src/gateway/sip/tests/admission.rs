@@ -411,8 +411,9 @@ async fn an_extension_is_called_where_it_registered_from() {
     let own = phone.0.local_addr().expect("bound");
     let place = |edge: &SipEdge, user: &str| {
         let placed = edge.place_call();
-        let invite = SipCommand::InviteOperator {
-            to: format!("sip:{user}@xinqiao"),
+        let invite = SipCommand::Invite {
+            party: Party::OPERATOR,
+            target: Target::new(&format!("sip:{user}@xinqiao")),
             caller_number: Some("13800138000".into()),
             offer: SDP.to_owned(),
         };
@@ -423,7 +424,7 @@ async fn an_extension_is_called_where_it_registered_from() {
     let mut unreached = place(&edge, "1001");
     let said = unreached.events.recv().await;
     assert!(
-        matches!(said, Some(SipEvent::OperatorRejected { status: 480, .. })),
+        matches!(said, Some(SipEvent::Rejected { status: 480, .. })),
         "{said:?}"
     );
     // Behind a translating router: the contact leads nowhere, the way back is where the REGISTER came from.
@@ -488,8 +489,9 @@ async fn a_registered_stream_is_reused_for_calls_and_outlives_idleness() {
     assert!(granted.starts_with("SIP/2.0 200 "), "{granted}");
     tokio::time::sleep(Duration::from_millis(900)).await;
     let placed = edge.place_call();
-    let invite = SipCommand::InviteOperator {
-        to: "sip:1001@xinqiao".to_owned(),
+    let invite = SipCommand::Invite {
+        party: Party::OPERATOR,
+        target: Target::new("sip:1001@xinqiao"),
         caller_number: None,
         offer: SDP.to_owned(),
     };

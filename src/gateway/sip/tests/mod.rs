@@ -1,7 +1,19 @@
 //! The edge against a real peer, `SIPp`; `malformed` has what no peer should send.
 
+/// Skips, and says so, where the peer is not installed.
+macro_rules! needs_sipp {
+    () => {
+        if !Path::new(SIPP).exists() {
+            println!("skipped: {SIPP} is not installed (apt-get install sip-tester)");
+            return;
+        }
+    };
+}
+
 mod admission;
+mod flows;
 mod malformed;
+mod parts;
 mod torture;
 mod transports;
 mod trunks;
@@ -13,21 +25,10 @@ use std::sync::Mutex as StdMutex;
 
 use super::*;
 use crate::sip::sdp::{self, Description, Direction, Local};
-use crate::sip::status_for_caller;
-use crate::speech::Leg;
+use crate::sip::{Party, Target, status_for_caller};
 
 const SIPP: &str = "/usr/bin/sipp";
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Skips, and says so, where the peer is not installed.
-macro_rules! needs_sipp {
-    () => {
-        if !Path::new(SIPP).exists() {
-            println!("skipped: {SIPP} is not installed (apt-get install sip-tester)");
-            return;
-        }
-    };
-}
 
 fn config() -> SipConfig {
     config_at("127.0.0.1:0")
@@ -120,8 +121,9 @@ impl Gateway {
 
 async fn bridge(mut call: NewCall, operator: String, log: Arc<StdMutex<Vec<SipEvent>>>) {
     let offer = call.incoming.offer.clone().unwrap_or_default();
-    let invite = SipCommand::InviteOperator {
-        to: operator,
+    let invite = SipCommand::Invite {
+        party: Party::OPERATOR,
+        target: Target::new(&operator),
         caller_number: call.incoming.caller_number.clone(),
         offer: sdp::offer(&description(MEDIA, Direction::SendRecv), &CODECS),
     };
@@ -129,28 +131,41 @@ async fn bridge(mut call: NewCall, operator: String, log: Arc<StdMutex<Vec<SipEv
     while let Some(event) = call.events.recv().await {
         locked(&log).push(event.clone());
         let command = match event {
-            SipEvent::CallerCancelled => SipCommand::CancelOperator,
-            SipEvent::OperatorRinging { status, answer } => SipCommand::Ring {
+            SipEvent::Cancelled { .. } => SipCommand::HangUp {
+                party: Party::OPERATOR,
+            },
+            SipEvent::Ringing { status, answer, .. } => SipCommand::Ring {
+                party: Party::CALLER,
                 status,
                 answer: answer.and_then(|_| answer_to(&offer).ok()),
             },
-            SipEvent::OperatorAnswered { .. } => match answer_to(&offer) {
-                Ok(answer) => SipCommand::AnswerCaller { answer },
-                Err(status) => SipCommand::RejectCaller {
+            SipEvent::Answered { .. } => match answer_to(&offer) {
+                Ok(answer) => SipCommand::Answer {
+                    party: Party::CALLER,
+                    answer: Some(answer),
+                },
+                Err(status) => SipCommand::Reject {
+                    party: Party::CALLER,
                     status,
                     reason: String::new(),
                 },
             },
-            SipEvent::OperatorRejected { status, reason } => SipCommand::RejectCaller {
+            SipEvent::Rejected { status, reason, .. } => SipCommand::Reject {
+                party: Party::CALLER,
                 status: status_for_caller(status),
                 reason,
             },
-            SipEvent::HungUp { leg, .. } => SipCommand::HangUp { leg: leg.other() },
-            SipEvent::Offered { leg, offer } => SipCommand::AnswerOffer {
-                leg,
+            SipEvent::HungUp { party, .. } => SipCommand::HangUp {
+                party: match party {
+                    Party::CALLER => Party::OPERATOR,
+                    _ => Party::CALLER,
+                },
+            },
+            SipEvent::Offered { party, offer } => SipCommand::AnswerOffer {
+                party,
                 answer: answer_to(&offer.unwrap_or_default()),
             },
-            SipEvent::OfferAnswered { .. } => continue,
+            _ => continue,
         };
         let _ = call.commands.send(command).await;
     }
@@ -173,7 +188,7 @@ impl Sipp {
         let text = std::fs::read_to_string(path).expect("the scenario");
         std::fs::write(
             folder.path().join("scenario.xml"),
-            text.replace("STATUS", replace),
+            parts::expanded(&text.replace("STATUS", replace)),
         )
         .expect("written");
         let child = Command::new(SIPP)
@@ -309,10 +324,10 @@ async fn the_caller_hangs_up_and_the_operator_hears_it() {
             .offer
             .is_some_and(|offer| offer.contains("m=audio"))
     );
-    let hung_up = |event: &SipEvent| matches!(event, SipEvent::HungUp { leg: Leg::Caller, cause } if cause == "BYE");
+    let hung_up = |event: &SipEvent| matches!(event, SipEvent::HungUp { party: Party::CALLER, cause } if cause == "BYE");
     assert_eq!(gateway.saw(hung_up), 1);
     assert_eq!(
-        gateway.saw(|event| matches!(event, SipEvent::OperatorRinging { status: 180, .. })),
+        gateway.saw(|event| matches!(event, SipEvent::Ringing { status: 180, .. })),
         1
     );
 }
@@ -324,9 +339,10 @@ async fn the_operator_hangs_up_and_the_caller_hears_it() {
     let early = |event: &SipEvent| {
         matches!(
             event,
-            SipEvent::OperatorRinging {
+            SipEvent::Ringing {
                 status: 183,
-                answer: Some(_)
+                answer: Some(_),
+                ..
             }
         )
     };
@@ -335,7 +351,7 @@ async fn the_operator_hangs_up_and_the_caller_hears_it() {
         matches!(
             event,
             SipEvent::HungUp {
-                leg: Leg::Operator,
+                party: Party::OPERATOR,
                 ..
             }
         )
@@ -373,7 +389,7 @@ async fn a_caller_who_cancels_ends_the_operators_ringing() {
     needs_sipp!();
     let gateway = run(("caller-cancels", ""), ("operator-is-cancelled", ""), 10).await;
     assert_eq!(
-        gateway.saw(|event| matches!(event, SipEvent::CallerCancelled)),
+        gateway.saw(|event| matches!(event, SipEvent::Cancelled { .. })),
         10
     );
 }
@@ -392,7 +408,7 @@ async fn hold_and_retrieval_are_offers_and_their_acks_are_no_new_call() {
         gateway.saw(|event| matches!(
             event,
             SipEvent::Offered {
-                leg: Leg::Caller,
+                party: Party::CALLER,
                 offer: Some(_)
             }
         )),
@@ -416,7 +432,7 @@ async fn calls_go_over_tcp_on_both_sides() {
     )
     .await;
     assert_eq!(
-        gateway.saw(|event| matches!(event, SipEvent::OperatorAnswered { .. })),
+        gateway.saw(|event| matches!(event, SipEvent::Answered { .. })),
         20
     );
     run_with(
@@ -443,7 +459,7 @@ async fn two_hundred_calls_at_fifty_a_second_leave_nothing_behind() {
     )
     .await;
     assert_eq!(
-        gateway.saw(|event| matches!(event, SipEvent::OperatorAnswered { .. })),
+        gateway.saw(|event| matches!(event, SipEvent::Answered { .. })),
         200
     );
     let counts = gateway.edge.counts();
@@ -464,7 +480,7 @@ async fn a_phone_that_never_answers_is_480_for_the_caller() {
         .succeeds()
         .await;
     assert_eq!(
-        gateway.saw(|event| matches!(event, SipEvent::OperatorRejected { status: 408, .. })),
+        gateway.saw(|event| matches!(event, SipEvent::Rejected { status: 408, .. })),
         3
     );
     gateway.falls_silent().await;

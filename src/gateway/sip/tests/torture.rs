@@ -198,7 +198,8 @@ async fn every_torture_message_is_understood_refused_or_dropped() {
     let mut begun = Vec::new();
     while let Ok(Some(call)) = tokio::time::timeout(Duration::from_secs(1), calls.recv()).await {
         begun.push(call.incoming.called.clone());
-        let refusal = SipCommand::RejectCaller {
+        let refusal = SipCommand::Reject {
+            party: Party::CALLER,
             status: BUSY,
             reason: String::new(),
         };

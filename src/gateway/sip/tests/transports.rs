@@ -141,6 +141,7 @@ async fn a_call_over_tls_and_a_certificate_that_is_renewed_under_it() {
     let call = next(&mut calls).await;
     assert_eq!(call.transport, Transport::Tls);
     let ring = SipCommand::Ring {
+        party: Party::CALLER,
         status: 180,
         answer: None,
     };
@@ -222,8 +223,9 @@ async fn calls_go_out_over_tls_to_who_shows_the_right_certificate() {
     let to = format!("sips:op@{}", port_of(&phone, Transport::Tls));
     let place = |edge: &SipEdge| {
         let placed = edge.place_call();
-        let invite = SipCommand::InviteOperator {
-            to: to.clone(),
+        let invite = SipCommand::Invite {
+            party: Party::OPERATOR,
+            target: Target::new(&to),
             caller_number: None,
             offer: SDP.to_owned(),
         };
@@ -244,14 +246,12 @@ async fn calls_go_out_over_tls_to_who_shows_the_right_certificate() {
         (call.transport, call.incoming.called.as_str()),
         (Transport::Tls, "op")
     );
-    let answer = SipCommand::AnswerCaller {
-        answer: SDP.to_owned(),
+    let answer = SipCommand::Answer {
+        party: Party::CALLER,
+        answer: Some(SDP.to_owned()),
     };
     call.commands.send(answer).await.expect("taken");
-    while !matches!(
-        placed.events.recv().await,
-        Some(SipEvent::OperatorAnswered { .. })
-    ) {}
+    while !matches!(placed.events.recv().await, Some(SipEvent::Answered { .. })) {}
     drop(call);
     let ended = placed.events.recv().await;
     assert!(matches!(ended, Some(SipEvent::HungUp { .. })), "{ended:?}");
@@ -260,7 +260,7 @@ async fn calls_go_out_over_tls_to_who_shows_the_right_certificate() {
     let mut placed = place(&edge);
     let said = placed.events.recv().await;
     assert!(
-        matches!(said, Some(SipEvent::OperatorRejected { status: 503, .. })),
+        matches!(said, Some(SipEvent::Rejected { status: 503, .. })),
         "{said:?}"
     );
 }
@@ -293,8 +293,9 @@ async fn ipv6_works_on_both_sides_and_beside_ipv4() {
     peer.send(&text);
     let call = next(&mut calls).await;
     assert_eq!(call.source, own);
-    let answer = SipCommand::AnswerCaller {
-        answer: SDP.to_owned(),
+    let answer = SipCommand::Answer {
+        party: Party::CALLER,
+        answer: Some(SDP.to_owned()),
     };
     call.commands.send(answer).await.expect("taken");
     let mut ok = peer.receive();
@@ -322,8 +323,9 @@ async fn ipv6_works_on_both_sides_and_beside_ipv4() {
     );
     // And out: to a phone on IPv6 while the first listener is on IPv4.
     let placed = edge.place_call();
-    let invite = SipCommand::InviteOperator {
-        to: format!("sip:op@{own}"),
+    let invite = SipCommand::Invite {
+        party: Party::OPERATOR,
+        target: Target::new(&format!("sip:op@{own}")),
         caller_number: None,
         offer: SDP.to_owned(),
     };
@@ -353,8 +355,9 @@ async fn a_recorded_route_is_followed_from_either_end() {
             .replace("<sip:13987654321@127.0.0.1:9>", "<sip:caller@203.0.113.9>"),
     );
     let call = next(&mut calls).await;
-    let answer = SipCommand::AnswerCaller {
-        answer: SDP.to_owned(),
+    let answer = SipCommand::Answer {
+        party: Party::CALLER,
+        answer: Some(SDP.to_owned()),
     };
     call.commands.send(answer).await.expect("taken");
     let ok = proxy.answer();
@@ -396,8 +399,9 @@ async fn a_recorded_route_is_followed_from_either_end() {
     let outbound = Peer(proxy.0.try_clone().expect("a socket"));
     outbound.0.connect(edge.local_addr()).expect("connected");
     let mut placed = edge.place_call();
-    let invite = SipCommand::InviteOperator {
-        to: "sip:queue@pbx.invalid".to_owned(),
+    let invite = SipCommand::Invite {
+        party: Party::OPERATOR,
+        target: Target::new("sip:queue@pbx.invalid"),
         caller_number: None,
         offer: SDP.to_owned(),
     };
@@ -434,9 +438,11 @@ async fn a_recorded_route_is_followed_from_either_end() {
         if method == "ACK" {
             assert!(matches!(
                 placed.events.recv().await,
-                Some(SipEvent::OperatorAnswered { .. })
+                Some(SipEvent::Answered { .. })
             ));
-            let hang_up = SipCommand::HangUp { leg: Leg::Operator };
+            let hang_up = SipCommand::HangUp {
+                party: Party::OPERATOR,
+            };
             placed.commands.try_send(hang_up).expect("taken");
         }
     }

@@ -104,15 +104,16 @@ async fn a_trunk_that_does_not_answer_is_down_and_comes_back() {
     pbx.answer(&options, from, "404 Not Found", "");
     until(&edge, |trunks| !trunks[0].up).await;
     let mut placed = edge.place_call();
-    let invite = SipCommand::InviteOperator {
-        to: format!("sip:6000@{}", pbx.address()),
+    let invite = SipCommand::Invite {
+        party: Party::OPERATOR,
+        target: Target::new(&format!("sip:6000@{}", pbx.address())),
         caller_number: None,
         offer: SDP.to_owned(),
     };
     placed.commands.try_send(invite).expect("taken");
     let said = placed.events.recv().await;
     assert!(
-        matches!(&said, Some(SipEvent::OperatorRejected { status: 503, reason }) if reason.contains("pbx")),
+        matches!(&said, Some(SipEvent::Rejected { status: 503, reason, .. }) if reason.contains("pbx")),
         "{said:?}"
     );
     let end = Instant::now() + PATIENCE;
@@ -202,8 +203,9 @@ async fn an_invite_answers_the_best_of_a_proxys_challenges_and_the_bye_does_too(
     let mut guard = Guard::new("pbx", Duration::from_mins(1), [2; 32], Instant::now());
     guard.admit("hotline", Secret::Password(PASSWORD.to_owned()), ());
     let mut placed = edge.place_call();
-    let invite = SipCommand::InviteOperator {
-        to: format!("sip:6000@{}", pbx.address()),
+    let invite = SipCommand::Invite {
+        party: Party::OPERATOR,
+        target: Target::new(&format!("sip:6000@{}", pbx.address())),
         caller_number: Some("13800138000".into()),
         offer: SDP.to_owned(),
     };
@@ -251,13 +253,15 @@ async fn an_invite_answers_the_best_of_a_proxys_challenges_and_the_bye_does_too(
     pbx.answer(&invite, from, "200 OK", &contact);
     assert!(matches!(
         placed.events.recv().await,
-        Some(SipEvent::OperatorAnswered { .. })
+        Some(SipEvent::Answered { .. })
     ));
     let (ack, _) = pbx.receive();
     assert!(ack.starts_with("ACK "), "{ack}");
     placed
         .commands
-        .try_send(SipCommand::HangUp { leg: Leg::Operator })
+        .try_send(SipCommand::HangUp {
+            party: Party::OPERATOR,
+        })
         .expect("taken");
     let (bye, from) = challenged("BYE");
     pbx.answer(&bye, from, "200 OK", "");
@@ -283,8 +287,9 @@ async fn first_way_says(status: Option<&str>) -> Option<SipEvent> {
     Peer::of(&edge).send(super::malformed::request("INVITE", "ways", "", SDP));
     let mut call = super::malformed::next(&mut calls).await;
     assert_eq!(call.route.len(), 2);
-    let invite = SipCommand::InviteOperator {
-        to: call.route[0].clone(),
+    let invite = SipCommand::Invite {
+        party: Party::OPERATOR,
+        target: Target::new(&call.route[0]),
         caller_number: None,
         offer: SDP.to_owned(),
     };
@@ -308,13 +313,13 @@ async fn first_way_says(status: Option<&str>) -> Option<SipEvent> {
     }
     loop {
         match call.events.recv().await {
-            Some(SipEvent::OperatorRinging { .. }) => {}
+            Some(SipEvent::Ringing { .. }) => {}
             event => {
                 // Nothing of the first way may end the call later.
                 let more =
                     tokio::time::timeout(Duration::from_millis(300), call.events.recv()).await;
                 assert!(
-                    more.is_err() || !matches!(event, Some(SipEvent::OperatorAnswered { .. })),
+                    more.is_err() || !matches!(event, Some(SipEvent::Answered { .. })),
                     "{more:?}"
                 );
                 return event;
@@ -333,15 +338,12 @@ async fn the_next_way_is_tried_when_the_first_is_silent_broken_or_busy_and_not_w
     );
     for answered in [silent, broken, busy] {
         assert!(
-            matches!(answered, Some(SipEvent::OperatorAnswered { .. })),
+            matches!(answered, Some(SipEvent::Answered { .. })),
             "{answered:?}"
         );
     }
     assert!(
-        matches!(
-            declined,
-            Some(SipEvent::OperatorRejected { status: 603, .. })
-        ),
+        matches!(declined, Some(SipEvent::Rejected { status: 603, .. })),
         "{declined:?}"
     );
 }

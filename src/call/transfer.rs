@@ -1,0 +1,182 @@
+//! How a leg passes to another party: by REFER, blind or attended, or by INVITE with Replaces. The caller stays
+//! connected, and transcript and draft go on.
+
+use std::time::Instant;
+
+use super::{CODECS, Call, index};
+use crate::sip::{Party, SipCommand, Target};
+use crate::speech::Leg;
+
+impl Call {
+    /// The operator asks to be replaced. What a caller asks for would be dialled at the hotline's cost.
+    pub(super) fn referred(&mut self, now: Instant, party: Party, target: Target) {
+        let refused = if self.parties.leg(party) != Some(Leg::Operator) {
+            Some(403)
+        } else if self.parties.invited.is_some() {
+            Some(491)
+        } else {
+            None
+        };
+        let until = now + self.setup.ring;
+        let invited = match refused {
+            Some(status) => Err(status),
+            None => self.parties.invite(party, until).ok_or(503),
+        };
+        match invited {
+            Ok(successor) => {
+                self.tell(SipCommand::AnswerRefer { party, status: 202 });
+                // The successor is told to send where the operator sends; its answer decides from when.
+                let offer = self.sides[1].offer_to_another(&CODECS);
+                self.tell(SipCommand::Invite {
+                    party: successor,
+                    target,
+                    caller_number: self.setup.incoming.caller_number.clone(),
+                    offer,
+                });
+            }
+            Err(status) => self.tell(SipCommand::AnswerRefer { party, status }),
+        }
+    }
+
+    pub(super) fn successor_rings(&mut self, party: Party, status: u16) {
+        if let Some(invited) = self
+            .parties
+            .invited
+            .filter(|invited| invited.party == party)
+        {
+            self.tell(SipCommand::ReportTransfer {
+                party: invited.by,
+                status,
+            });
+        }
+    }
+
+    pub(super) fn successor_answered(&mut self, now: Instant, party: Party, answer: &str) {
+        let Some(invited) = self
+            .parties
+            .invited
+            .take_if(|invited| invited.party == party)
+        else {
+            // It was given up a moment ago.
+            self.tell(SipCommand::HangUp { party });
+            return;
+        };
+        let Ok(agreed) = self.chosen(Leg::Operator, answer) else {
+            self.tell(SipCommand::HangUp { party });
+            self.parties.invited = Some(invited);
+            self.successor_refused(now, party, 488);
+            return;
+        };
+        self.tell(SipCommand::ReportTransfer {
+            party: invited.by,
+            status: 200,
+        });
+        let gone = self.parties.operator_gone;
+        let before = self.parties.hand_over(Leg::Operator, party);
+        if !gone {
+            self.parties.let_go(now, before);
+        }
+        self.sides[1].begin_anew();
+        self.sides[1].answered(agreed);
+        self.settle(now);
+        // If the caller was put on hold for the transfer, that is over.
+        self.pass_on(Leg::Operator);
+    }
+
+    pub(super) fn successor_refused(&mut self, now: Instant, party: Party, status: u16) {
+        let Some(invited) = self
+            .parties
+            .invited
+            .take_if(|invited| invited.party == party)
+        else {
+            return;
+        };
+        self.tell(SipCommand::ReportTransfer {
+            party: invited.by,
+            status,
+        });
+        if self.parties.operator_gone {
+            self.hang_up_all(None);
+            self.hang_up(now, &format!("the transfer failed ({status})"));
+        }
+    }
+
+    /// The successor has rung long enough.
+    pub(super) fn give_up_successor(&mut self, now: Instant) {
+        if let Some(invited) = self.parties.invited {
+            self.tell(SipCommand::HangUp {
+                party: invited.party,
+            });
+            self.successor_refused(now, invited.party, 408);
+        }
+    }
+
+    /// Somebody comes with an INVITE that names the dialog of one of the legs.
+    pub(super) fn taken_over(
+        &mut self,
+        now: Instant,
+        party: Party,
+        replaced: Party,
+        offer: Option<&str>,
+    ) {
+        let Some(leg) = self.parties.leg(replaced) else {
+            self.turn_away(party);
+            return;
+        };
+        let other = self.sides[index(leg.other())].wish();
+        let side = &mut self.sides[index(leg)];
+        let answer = side.can_take(offer, &CODECS).and_then(|()| {
+            side.begin_anew();
+            side.renegotiate(offer, other, &CODECS)
+        });
+        match answer {
+            Ok(answer) => {
+                self.tell(SipCommand::Answer {
+                    party,
+                    answer: Some(answer),
+                });
+                self.parties.hand_over(leg, party);
+                self.tell(SipCommand::HangUp { party: replaced });
+                self.settle(now);
+                self.pass_on(leg);
+            }
+            Err(status) => self.tell(SipCommand::Reject {
+                party,
+                status,
+                reason: "the offer cannot be taken".to_owned(),
+            }),
+        }
+    }
+
+    /// Whose place is taken is not here (RFC 3891 §3).
+    pub(super) fn turn_away(&mut self, party: Party) {
+        self.tell(SipCommand::Reject {
+            party,
+            status: 481,
+            reason: "no such dialog".to_owned(),
+        });
+    }
+
+    pub(super) fn party_hung_up(&mut self, now: Instant, party: Party, cause: &str) {
+        if self.parties.has_left(party) {
+            return;
+        }
+        let Some(leg) = self.parties.leg(party) else {
+            // A successor that was lost before it answered.
+            self.successor_refused(now, party, 480);
+            return;
+        };
+        // Many phones hang up as soon as their REFER is accepted: the caller waits for the successor.
+        if leg == Leg::Operator && self.parties.invited.is_some() {
+            self.parties.operator_gone = true;
+            return;
+        }
+        self.hang_up_all(Some(party));
+        let reason = if cause == "BYE" {
+            format!("{leg} hung up")
+        } else {
+            format!("{leg} lost ({cause})")
+        };
+        self.hang_up(now, &reason);
+    }
+}
