@@ -25,7 +25,7 @@ use xinqiao::gateway::advice::Advisor;
 use xinqiao::gateway::calls::{Calls, MediaThreads};
 use xinqiao::gateway::keeper::Keeper;
 use xinqiao::gateway::ports::PortPool;
-use xinqiao::gateway::sip::{NewCall, Transport};
+use xinqiao::gateway::sip::{NewCall, Outlook, Transport};
 use xinqiao::gateway::wav::Wav;
 use xinqiao::recognition::models::ModelStore;
 use xinqiao::recognition::{RecognitionPool, WhisperModel};
@@ -177,6 +177,7 @@ async fn answered(
                 source,
                 transport: Transport::Udp,
                 route: Vec::new(),
+                outlook: Outlook::default(),
                 events,
                 commands,
             })

@@ -401,7 +401,7 @@ fn remedy(key: &str) -> &'static str {
         "media.first_port" | "media.last_port" => {
             "write e.g. first_port = 20000 and last_port = 21999"
         }
-        "media.srtp" => "write off, optional or required",
+        "media.srtp" | "media.operator_srtp" => "write off, optional or required",
         "media.sources" => "write signalled, address or network",
         "operators.default" => "write e.g. sip:1001@192.0.2.20:5060",
         "recognition.model" => "`xinqiao models list` names the models",

@@ -23,6 +23,8 @@ pub struct Media {
     pub threads: usize,
     /// Whether audio is encrypted.
     pub srtp: Srtp,
+    /// The same for the operators' side, where it is another.
+    pub operator_srtp: Option<Srtp>,
     /// Whether its keys may stand in signalling that is not encrypted itself.
     pub keys_without_tls: bool,
     /// Where a leg's audio may come from, beside the address that its session description names.
@@ -62,6 +64,7 @@ impl Default for Media {
             quiet_s: 5,
             threads: 0,
             srtp: Srtp::Optional,
+            operator_srtp: None,
             keys_without_tls: false,
             sources: Sources::Address,
         }

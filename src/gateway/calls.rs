@@ -28,7 +28,7 @@ use self::threads::Newcomer;
 use super::advice::Advisor;
 use super::keeper::Keeper;
 use super::ports::PortPool;
-use super::sip::{NewCall, Transport};
+use super::sip::{NewCall, Prospect, Transport};
 use crate::call::{Latching, Rules, Travel};
 use crate::config::{self, Sources, Srtp};
 use crate::events::Bus;
@@ -115,27 +115,42 @@ impl Calls {
             Sources::Address => Latching::Address,
             Sources::Network => Latching::Network,
         };
-        let travel = |is_secret: bool, signals_from| Travel {
-            protection: match self.media.srtp {
-                Srtp::Off => Protection::Off,
-                // A key that everybody can read protects nothing.
-                Srtp::Optional if !is_secret => Protection::Off,
-                Srtp::Optional => Protection::Optional,
-                Srtp::Required if !is_secret => Protection::Impossible,
-                Srtp::Required => Protection::Required,
-            },
-            latching,
-            signals_from,
+        let travel = |srtp: Srtp, peer: Prospect| {
+            // A key that everybody can read protects nothing.
+            let may_have_keys = peer.is_secret || self.media.keys_without_tls;
+            Travel {
+                protection: match srtp {
+                    Srtp::Required if may_have_keys => Protection::Required,
+                    Srtp::Required => Protection::Impossible,
+                    Srtp::Optional if may_have_keys => Protection::Optional,
+                    Srtp::Optional | Srtp::Off => Protection::Off,
+                },
+                latching,
+                signals_from: peer.signals_from,
+            }
         };
-        let is_allowed = self.media.keys_without_tls;
-        let caller_is_secret = !matches!(new.transport, Transport::Udp | Transport::Tcp);
-        let operator_is_secret = self
-            .operator
-            .to_ascii_lowercase()
-            .contains(";transport=tls");
+        let operators: Vec<Prospect> = if new.route.is_empty() {
+            vec![new.outlook.towards(&self.operator)]
+        } else {
+            let route = new.route.iter();
+            route.map(|uri| new.outlook.towards(uri)).collect()
+        };
+        // One offer goes to all of them.
+        let operator = Prospect {
+            is_secret: operators.iter().all(|operator| operator.is_secret),
+            signals_from: match operators[..] {
+                [only] => only.signals_from,
+                _ => None,
+            },
+        };
+        let caller = Prospect {
+            is_secret: new.transport == Transport::Tls,
+            signals_from: Some(new.source.ip()),
+        };
+        let operator_srtp = self.media.operator_srtp.unwrap_or(self.media.srtp);
         [
-            travel(is_allowed || caller_is_secret, Some(new.source.ip())),
-            travel(is_allowed || operator_is_secret, None),
+            travel(self.media.srtp, caller),
+            travel(operator_srtp, operator),
         ]
     }
 }

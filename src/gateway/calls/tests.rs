@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use super::*;
+use crate::gateway::sip::Outlook;
 use crate::rtp::srtp::{Protector, Unprotector};
 use crate::rtp::{Packet, WireSequence};
 use crate::sip::sdp::{Crypto, Description};
@@ -62,6 +63,7 @@ impl Bridged {
             source: phones[0].local_addr().expect("bound"),
             transport: Transport::Udp,
             route: Vec::new(),
+            outlook: Outlook::default(),
             events,
             commands,
         };
@@ -230,4 +232,18 @@ async fn a_closed_calls_port_takes_stale_media_in_silence() {
     }
     assert_eq!(call.heard(1, NEVER), None);
     assert_eq!(call.heard(0, Duration::from_millis(20)), None);
+}
+
+#[test]
+fn a_way_is_secret_only_where_its_uri_says_so() {
+    for (uri, is_secret) in [
+        ("sip:op@192.0.2.1", false),
+        ("sip:op@192.0.2.1;transport=tcp", false),
+        ("sip:op@192.0.2.1;transport=TLS", true),
+        ("sips:op@192.0.2.1", true),
+        ("op", false),
+    ] {
+        let prospect = Outlook::default().towards(uri);
+        assert_eq!(prospect.is_secret, is_secret, "{uri}");
+    }
 }

@@ -26,7 +26,8 @@ use super::side::{Happening, Newcomer, Side, allows, description, said, timer_he
 use super::sockets::Carried;
 use super::ways;
 use super::{
-    Alive, CALL_QUEUE, Extension, InviteKey, NewCall, Shared, THE_CALLED, Who, locked, wire,
+    Alive, CALL_QUEUE, Extension, InviteKey, NewCall, Outlook, Shared, THE_CALLED, Who, locked,
+    wire,
 };
 use crate::private::Private;
 use crate::sip::session::Session;
@@ -180,6 +181,7 @@ pub(super) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc
         source: arrival.flow.source,
         transport: arrival.flow.transport,
         route: route.clone(),
+        outlook: Outlook::new(shared),
         events: event_receiver,
         commands: command_sender,
     });

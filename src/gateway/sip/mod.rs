@@ -58,7 +58,7 @@ use self::sockets::Datagrams;
 use self::tls::Tls;
 pub use self::tls::{TlsError, TlsFiles};
 pub use self::trunks::TrunkState;
-pub use self::ways::local_address_towards;
+pub use self::ways::{Outlook, Prospect, local_address_towards};
 pub use crate::sip::Transport;
 use crate::sip::registrar::{Flow, Registrar};
 use crate::sip::{IncomingCall, SipCommand, SipEvent};
@@ -84,6 +84,8 @@ pub struct NewCall {
     pub transport: Transport,
     /// Whom to invite, as SIP URIs in the order to try them; empty when no rule says so.
     pub route: Vec<String>,
+    /// What is known of the ways there.
+    pub outlook: Outlook,
     /// What happens; `None` when both legs have ended.
     pub events: mpsc::Receiver<SipEvent>,
     /// What to do.

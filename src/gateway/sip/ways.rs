@@ -1,6 +1,7 @@
 //! From a SIP URI to the addresses to try: an extension's places, a trunk, a proxy, or what the host's name says.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rsipstack::sip::typed::Route;
@@ -35,6 +36,48 @@ pub(super) struct Way {
     pub domain: Option<String>,
 }
 
+/// What is known of the way to a URI before it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prospect {
+    /// Whether nobody on the way can read what is signalled.
+    pub is_secret: bool,
+    /// Where the answer will come from, if that is sure.
+    pub signals_from: Option<IpAddr>,
+}
+
+/// Tells what is known of the ways to URIs.
+#[derive(Clone, Default)]
+pub struct Outlook(Option<Arc<Shared>>);
+
+impl std::fmt::Debug for Outlook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outlook")
+    }
+}
+
+impl Outlook {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self(Some(shared.clone()))
+    }
+
+    /// What is known of the way to a URI.
+    #[must_use]
+    pub fn towards(&self, uri: &str) -> Prospect {
+        let uri = sip_uri(uri);
+        match (uri, &self.0) {
+            (Some(uri), Some(shared)) => shared.prospect(&uri),
+            (uri, _) => Prospect {
+                is_secret: uri.is_some_and(|uri| is_secret(&uri)),
+                signals_from: None,
+            },
+        }
+    }
+}
+
+fn is_secret(uri: &Uri) -> bool {
+    uri.scheme == Some(Scheme::Sips) || uri.transport() == Some(&SipTransport::Tls)
+}
+
 /// A `sip:` or `sips:` URI.
 pub(super) fn sip_uri(text: &str) -> Option<Uri> {
     Uri::try_from(text)
@@ -45,29 +88,10 @@ pub(super) fn sip_uri(text: &str) -> Option<Uri> {
 impl Shared {
     /// The addresses to try for a URI, in order.
     pub(super) async fn ways(&self, callee: &Uri) -> Result<Vec<Way>, Unreachable> {
-        let host = callee.host_with_port.host.to_string();
-        let port = callee.host_with_port.port.map(|port| port.value());
-        if let Some(name) = callee.user()
-            && (host == self.config.realm || self.addresses.are_ours(&host, port))
-            && self
-                .config
-                .extensions
-                .iter()
-                .any(|extension| extension.name == name)
-        {
+        if let Some(name) = self.extension_of(callee) {
             return self.ways_to_extension(name).await;
         }
-        let trunk = self.config.trunks.iter().position(|trunk| {
-            trunk
-                .uri
-                .as_deref()
-                .and_then(wire::host_and_port)
-                .is_some_and(|(of_trunk, its_port)| {
-                    of_trunk.eq_ignore_ascii_case(&host)
-                        && (port.is_none() || its_port.is_none() || port == its_port)
-                })
-        });
-        match trunk {
+        match self.trunk_of(callee) {
             Some(index) if !self.lines[index].is_up() => Err(Unreachable {
                 status: 503,
                 reason: format!("trunk {} is down", self.config.trunks[index].name),
@@ -77,6 +101,66 @@ impl Shared {
                 Some(proxy) => through(proxy, callee).await,
                 None => direct(callee, callee).await,
             },
+        }
+    }
+
+    /// The extension of ours that a URI names.
+    fn extension_of<'a>(&self, callee: &'a Uri) -> Option<&'a str> {
+        let host = callee.host_with_port.host.to_string();
+        let port = callee.host_with_port.port.map(|port| port.value());
+        let name = callee.user()?;
+        let is_ours = host == self.config.realm || self.addresses.are_ours(&host, port);
+        let is_known = |name| {
+            let mut extensions = self.config.extensions.iter();
+            extensions.any(|extension| extension.name == name)
+        };
+        (is_ours && is_known(name)).then_some(name)
+    }
+
+    /// The trunk that a URI leads to.
+    fn trunk_of(&self, callee: &Uri) -> Option<usize> {
+        let host = callee.host_with_port.host.to_string();
+        let port = callee.host_with_port.port.map(|port| port.value());
+        self.config.trunks.iter().position(|trunk| {
+            trunk
+                .uri
+                .as_deref()
+                .and_then(wire::host_and_port)
+                .is_some_and(|(of_trunk, its_port)| {
+                    of_trunk.eq_ignore_ascii_case(&host)
+                        && (port.is_none() || its_port.is_none() || port == its_port)
+                })
+        })
+    }
+
+    /// What is known of the way to a URI before it is tried.
+    fn prospect(&self, callee: &Uri) -> Prospect {
+        if let Some(name) = self.extension_of(callee) {
+            let bindings = locked(&self.registrar).contacts(Instant::now(), name);
+            let is_tls = |binding: &Binding| {
+                binding.path.is_empty() && binding.flow.transport == Transport::Tls
+            };
+            return Prospect {
+                is_secret: !bindings.is_empty() && bindings.iter().all(is_tls),
+                signals_from: match &bindings[..] {
+                    [only] => Some(only.flow.source.ip()),
+                    _ => None,
+                },
+            };
+        }
+        let trunk = self
+            .trunk_of(callee)
+            .map(|index| &self.config.trunks[index]);
+        let proxy = trunk
+            .and_then(|trunk| trunk.outbound_proxy.as_ref())
+            .or(self.config.outbound_proxy.as_ref());
+        let next = proxy.or(trunk.and_then(|trunk| trunk.uri.as_ref()));
+        Prospect {
+            is_secret: match next {
+                Some(next) => sip_uri(wire::address(next)).is_some_and(|next| is_secret(&next)),
+                None => is_secret(callee),
+            },
+            signals_from: None,
         }
     }
 
