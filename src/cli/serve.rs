@@ -12,10 +12,10 @@ use crate::gateway::serve::Gateway;
 #[derive(clap::Args)]
 pub struct Settings {
     /// A TOML file; without one, the embedded defaults hold
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// A single setting, e.g. operators.default=sip:op@127.0.0.1:5080; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     sets: Vec<String>,
 }
 

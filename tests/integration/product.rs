@@ -1,11 +1,11 @@
 //! What the tests of the whole product share: the binary as a child process, the model, calls.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -64,7 +64,8 @@ pub fn shared(file: &str) -> Option<PathBuf> {
 pub struct Process {
     child: Child,
     lines: Receiver<String>,
-    log: JoinHandle<String>,
+    reader: Option<JoinHandle<()>>,
+    log: Arc<Mutex<String>>,
 }
 
 impl Process {
@@ -76,7 +77,7 @@ impl Process {
             .spawn()
             .expect("the binary starts");
         let output = BufReader::new(child.stdout.take().expect("piped"));
-        let mut errors = child.stderr.take().expect("piped");
+        let errors = BufReader::new(child.stderr.take().expect("piped"));
         let (sender, lines) = sync_channel(1_000);
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
@@ -85,19 +86,28 @@ impl Process {
                 }
             }
         });
-        let log = std::thread::spawn(move || {
-            let mut log = String::new();
-            errors.read_to_string(&mut log).expect("the log is text");
-            log
+        let log = Arc::<Mutex<String>>::default();
+        let written = log.clone();
+        let reader = std::thread::spawn(move || {
+            for line in errors.lines() {
+                let line = line.expect("the log is text") + "\n";
+                written.lock().expect("unpoisoned").push_str(&line);
+            }
         });
-        Self { child, lines, log }
+        Self {
+            child,
+            lines,
+            reader: Some(reader),
+            log,
+        }
     }
 
     /// The next line of its output.
     pub fn line(&self) -> String {
-        self.lines
-            .recv_timeout(PATIENCE)
-            .expect("the process says something")
+        self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| {
+            let log = self.log.lock().expect("unpoisoned");
+            panic!("the process says nothing ({error}); its log: {log}")
+        })
     }
 
     /// Asks it to stop, as an administrator would, waits, and gives back its log.
@@ -105,8 +115,9 @@ impl Process {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
         let status = self.child.wait().expect("it ends");
-        let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
-        let log = log.join().expect("it was read");
+        let reader = self.reader.take().expect("taken only here");
+        reader.join().expect("it was read");
+        let log = self.log.lock().expect("unpoisoned").clone();
         assert!(status.success(), "{status}: {log}");
         log
     }
