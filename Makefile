@@ -69,8 +69,8 @@ target/bench/venv/ready: benches/recognition/requirements.txt
 
 # Checks against other implementations of gRPC and vCon, in Python.
 test-peers: needs target/peers/ready
-	XINQIAO_PYTHON=$(CURDIR)/target/peers/bin/python cargo test --test integration foreign
-	XINQIAO_PYTHON=$(CURDIR)/target/peers/bin/python cargo test --lib vcon
+	PEERS_PYTHON=$(CURDIR)/target/peers/bin/python cargo test --test integration foreign
+	PEERS_PYTHON=$(CURDIR)/target/peers/bin/python cargo test --lib vcon
 
 target/peers/ready: tests/peers/requirements.txt
 	python3 -c 'import venv, ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }

@@ -406,11 +406,11 @@ mod tests {
         }
     }
 
-    /// With another implementation, where it is there: `PyPI`'s `vcon`, in the Python that `XINQIAO_PYTHON` names.
+    /// With another implementation, where it is there: `PyPI`'s `vcon`, in the Python that `PEERS_PYTHON` names.
     #[test]
     fn the_vcon_library_finds_nothing_wrong_with_it() {
-        let Ok(python) = std::env::var("XINQIAO_PYTHON") else {
-            println!("skipped: XINQIAO_PYTHON names no Python with PyPI's vcon");
+        let Ok(python) = std::env::var("PEERS_PYTHON") else {
+            println!("skipped: PEERS_PYTHON names no Python with PyPI's vcon");
             return;
         };
         let folder = tempfile::tempdir().unwrap();

@@ -34,7 +34,7 @@ const CALLING: Duration = Duration::from_secs(32);
 /// A whole test, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(55);
 /// Where the producer finds its files and the backend: FOLDER;ENDPOINT.
-const PRODUCER: &str = "XINQIAO_CHAOS_PRODUCER";
+const PRODUCER: &str = "CHAOS_PRODUCER";
 const SIPP: &str = "/usr/bin/sipp";
 
 fn free_port() -> u16 {

@@ -1,5 +1,5 @@
 //! Other implementations against ours: the documented walk-through with grpcurl, clients and a backend in Python. They
-//! run where `XINQIAO_PYTHON` names a Python with `tests/peers/requirements.txt` (`make test-peers` makes one).
+//! run where `PEERS_PYTHON` names a Python with `tests/peers/requirements.txt` (`make test-peers` makes one).
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use xinqiao::ticket::desk::{DeskError, DraftKey, Submission, TicketDesk};
 use crate::product::{Process, said};
 
 fn python() -> Option<PathBuf> {
-    let python = std::env::var_os("XINQIAO_PYTHON").map(PathBuf::from);
+    let python = std::env::var_os("PEERS_PYTHON").map(PathBuf::from);
     if python.is_none() {
-        println!("skipped: XINQIAO_PYTHON names no Python; `make test-peers` makes one");
+        println!("skipped: PEERS_PYTHON names no Python; `make test-peers` makes one");
     }
     python
 }
