@@ -2,4 +2,7 @@
 //!
 //! Pure: nothing here reads a clock, a socket or a file.
 
+pub mod figures;
+pub mod numerals;
 pub mod pinyin;
+pub mod script;

@@ -9,7 +9,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
     ("rtp", true, &["audio"]),
     ("sip", true, &["audio", "rtp", "speech"]),
     ("speech", true, &["audio"]),
-    ("text", true, &["audio"]),
+    ("text", true, &["audio", "speech"]),
     ("transcript", true, &["audio", "speech"]),
     ("ticket", true, &["audio", "speech", "text", "transcript"]),
     (
