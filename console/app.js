@@ -270,7 +270,7 @@ class View {
     let row = this.rows.get(message.id);
     if (!row) {
       const element = make("li", message.leg, make("time"), make("span", "speaker", SPEAKERS[message.leg] ?? message.leg), make("span", "text"));
-      row = { id: message.id, start: message.start_ms, element, revision: 0, text: "", final: false, committed: 0, words: [] };
+      row = { id: message.id, start: message.start_ms, element, revision: 0, text: "", final: false, committed: 0, words: [], changes: [], marks: [] };
       this.rows.set(message.id, row);
       const after = [...this.rows.values()].filter((other) => other !== row && (other.start - row.start || other.id - row.id) > 0);
       const follower = after.sort((a, b) => a.start - b.start || a.id - b.id)[0];
@@ -284,7 +284,7 @@ class View {
   takeLine(message) {
     const row = this.row(message);
     if (message.revision <= row.revision) return;
-    Object.assign(row, { revision: message.revision, text: message.text, final: message.final, committed: message.committed ?? 0, words: message.words ?? [] });
+    Object.assign(row, { revision: message.revision, text: message.text, final: message.final, committed: message.committed ?? 0, words: message.words ?? [], changes: message.changes ?? [], marks: message.marks ?? [] });
     row.element.hidden = message.final && !message.text;
     row.element.classList.toggle("tentative", !message.final);
     const unsure = message.final && message.confidence < UNSURE;
@@ -320,19 +320,25 @@ class View {
         }
       }
     }
+    // What was put right by its sound says what was heard; sensitive words say what they are about.
+    const notes = letters.map(() => null);
+    const note = (from, to, kind, title) => { for (let at = from; at < Math.min(to, letters.length); at++) notes[at] = { kind, title }; };
+    for (const { from, to, kind, said, list } of row.changes) if (kind === "hotword") note(from, to, "put-right", `听到的是“${said}”，按“${list}”改正`);
+    for (const { from, to, category } of row.marks) note(from, to, "sensitive", `敏感词：${category}`);
     const runs = [];
     letters.forEach((letter, at) => {
-      const names = held[at].join(" "), solid = !row.final && at < row.committed, last = runs.at(-1);
-      if (last?.names === names && last.solid === solid) last.text += letter; else runs.push({ names, solid, text: letter });
+      const names = held[at].join(" "), solid = !row.final && at < row.committed, note = notes[at], last = runs.at(-1);
+      if (last?.names === names && last.solid === solid && last.note?.title === note?.title) last.text += letter; else runs.push({ names, solid, note, text: letter });
     });
     const shown = JSON.stringify(runs);
     if (row.shown === shown) return; // A selection with the mouse survives.
     row.shown = shown;
-    row.element.children[2].replaceChildren(...runs.map(({ names, solid, text }) => {
-      if (!names) return solid ? make("span", "solid", text) : text;
-      const span = make("span", "from", text);
-      span.dataset.fields = names;
-      span.title = names.split(" ").map((name) => LABELS.get(name) ?? name).join("、");
+    row.element.children[2].replaceChildren(...runs.map(({ names, solid, note, text }) => {
+      if (!names && !note) return solid ? make("span", "solid", text) : text;
+      const span = make("span", [names && "from", solid && "solid", note?.kind].filter(Boolean).join(" "), text);
+      if (names) span.dataset.fields = names;
+      const fields = names ? names.split(" ").map((name) => LABELS.get(name) ?? name).join("、") : "";
+      span.title = [fields, note?.title].filter(Boolean).join("；");
       return span;
     }));
   }

@@ -8,6 +8,7 @@ pub mod delivery;
 mod media;
 mod recognition;
 pub mod telephony;
+mod text;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,7 @@ use self::telephony::{Admission, Extension, Registrar, Route, Sip, Telephony, Tr
 use delivery::{Grpc, LanguageModel, Webhook};
 pub use media::{Media, Sources, Srtp};
 pub use recognition::{Listening, Recognition};
+pub use text::Text;
 
 /// Prefix of environment variables: `XINQIAO_SIP__LISTEN` is `sip.listen`.
 const PREFIX: &str = "XINQIAO_";
@@ -41,6 +43,8 @@ pub struct Config {
     pub recognition: Recognition,
     /// How their speech is cut into utterances.
     pub listening: Listening,
+    /// How what was recognised is written.
+    pub text: Text,
     /// How many at once, and how they end.
     pub calls: Calls,
     /// The operator's page.

@@ -10,8 +10,6 @@
 //!
 //! `ASR_PARTS=live,peer,cer,loss` chooses parts; without it all are run.
 
-#[path = "../recognition/characters.rs"]
-mod characters;
 #[path = "../recognition/clips.rs"]
 mod clips;
 mod live;
@@ -31,6 +29,7 @@ use serde::Deserialize;
 use xinqiao::audio::MediaTime;
 use xinqiao::recognition::WhisperModel;
 use xinqiao::speech::{CallId, Leg, Pass, Prompt, Recognizer, Utterance, UtteranceKey};
+use xinqiao::text::score as characters;
 
 use clips::Clip;
 use peer::Peer;

@@ -5,7 +5,6 @@
 //! over the rounds. `speed` is one clip, our one thread against its two; `throughput` is all clips, our two workers
 //! against its two threads.
 
-mod characters;
 mod clips;
 mod peer;
 
@@ -23,6 +22,7 @@ use xinqiao::recognition::{Job, PROMPT, RecognitionPool, WhisperModel};
 use xinqiao::speech::{
     CallId, Hypothesis, Leg, Outcome, Pass, Prompt, Recognizer, Utterance, UtteranceKey,
 };
+use xinqiao::text::score as characters;
 
 const AUDIO: &str = "../shared/audio";
 const MODEL: &str = "data/models/ggml-base-q8_0.bin";

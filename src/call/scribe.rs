@@ -420,6 +420,7 @@ impl Scribe {
         } else {
             open.agreement.take(written, is_final)
         };
+        let marks = self.finish.marks(&written.text);
         open.shown += 1;
         let line = Line {
             id,
@@ -433,6 +434,7 @@ impl Scribe {
             committed,
             words: written.words,
             changes: written.changes,
+            marks,
         };
         self.transcript.apply(line.clone());
         self.tell(TranscriptEvent::Line(line));

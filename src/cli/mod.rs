@@ -2,6 +2,7 @@
 
 mod demo;
 mod draft;
+mod eval_speech;
 mod eval_ticket;
 mod export_call;
 mod log;
@@ -9,10 +10,12 @@ mod models;
 mod outbox;
 mod phone;
 mod progress;
+mod recording;
 mod serve;
 mod taxonomy;
 mod ticketing;
 mod transcribe;
+mod write;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -43,6 +46,10 @@ enum Command {
     Models(models::Arguments),
     /// Recognise a recording through exactly the pipeline of a call
     Transcribe(transcribe::Arguments),
+    /// Measure recognition on a folder of recordings with their texts
+    EvalSpeech(eval_speech::Arguments),
+    /// Write spoken text as an operator would, line by line from the arguments or standard input
+    Write(write::Arguments),
     /// Fill draft tickets from written dialogues
     Draft(draft::Arguments),
     /// Score draft tickets against those that good operators wrote
@@ -109,6 +116,8 @@ pub fn run() -> ExitCode {
 
         Command::Models(arguments) => models::run(&arguments),
         Command::Transcribe(arguments) => transcribe::run(&arguments),
+        Command::EvalSpeech(arguments) => eval_speech::run(&arguments),
+        Command::Write(arguments) => write::run(&arguments),
         Command::Draft(arguments) => draft::run(&arguments),
         Command::EvalTicket(arguments) => eval_ticket::run(&arguments),
         Command::Taxonomy(command) => taxonomy::run(&command),

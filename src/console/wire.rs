@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::events::{Event, Payload};
 use crate::private::Private;
 use crate::speech::Leg;
-use crate::speech::finish::Change;
+use crate::speech::finish::{Change, Mark};
 use crate::speech::words::Word;
 use crate::store::{Listed, unix_ms};
 use crate::ticket::resemble::Resemblance;
@@ -88,6 +88,8 @@ pub enum Body<'a> {
         /// Where the text differs from what was heard.
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         changes: &'a [Change],
+        /// Where sensitive words stand.
+        marks: &'a [Mark],
     },
     /// Speech that was not recognised.
     Gap {
@@ -226,6 +228,7 @@ impl<'a> Body<'a> {
                 committed: line.committed,
                 words: line.words.iter().map(word).collect(),
                 changes: &line.changes,
+                marks: &line.marks,
             },
             TranscriptEvent::Gap {
                 id,

@@ -3,6 +3,7 @@
 pub mod advice;
 pub mod calls;
 pub mod keeper;
+pub mod lists;
 mod outgoing;
 pub mod phone;
 pub mod ports;

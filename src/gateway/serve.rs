@@ -16,13 +16,14 @@ use tracing::{info, warn};
 use super::advice::Advisor;
 use super::calls::{Calls, MediaThreads};
 use super::keeper::Keeper;
+use super::lists::{self, ListsError};
 use super::outgoing::{delivery, desk, grpc_tls, language_model, webhook};
 use super::ports::PortPool;
 use super::server::{self, ServeError, Services};
 use super::sip::{BindError, SipEdge};
 use super::telephony;
 use crate::call::Rules;
-use crate::config::{self, Config, Listening, Recognition};
+use crate::config::{self, Config, Listening, Recognition, Text};
 use crate::console::{self, Console};
 use crate::events::Bus;
 use crate::grpc::tls::TlsError;
@@ -31,10 +32,10 @@ use crate::language_model::KeyError;
 use crate::recognition::models::{ModelError, ModelStore};
 use crate::recognition::{self, Engine, LoadError, RecognitionPool, WhisperModel};
 use crate::speech::RecognizerError;
-use crate::speech::finish::AsHeard;
 use crate::speech::segmenter::Settings;
 use crate::store::{Lane, Store, StoreError, writer};
 use crate::telemetry::{self, Readiness, State};
+use crate::text::pen::Pen;
 use crate::ticket::{Drafter, Sources, Taxonomy, TaxonomyError};
 use crate::ticketing::{Backend, Book, BookError};
 use crate::webhook::WebhookError;
@@ -70,6 +71,8 @@ pub enum StartError {
     },
     /// The taxonomy cannot be used.
     Taxonomy(TaxonomyError),
+    /// The word lists cannot be used.
+    Lists(ListsError),
     /// The backend's address cannot be used.
     Endpoint(EndpointError),
     /// A certificate or key of gRPC cannot be used.
@@ -114,6 +117,7 @@ impl fmt::Display for StartError {
                 )
             }
             Self::Taxonomy(error) => error.fmt(f),
+            Self::Lists(error) => error.fmt(f),
             Self::Endpoint(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
             Self::Webhook(error) => error.fmt(f),
@@ -136,6 +140,7 @@ impl std::error::Error for StartError {
             Self::Store(error) => error,
             Self::Book(error) => error,
             Self::Taxonomy(error) => error,
+            Self::Lists(error) => error,
             Self::Endpoint(error) => error,
             Self::Tls(error) => error,
             Self::Webhook(error) => error,
@@ -188,6 +193,7 @@ impl Gateway {
         let tls = grpc_tls(config).map_err(StartError::Tls)?;
         let webhook = webhook(config).map_err(StartError::Webhook)?;
         let reads_along = language_model(config, &taxonomy).map_err(StartError::ModelKey)?;
+        let pen = pen(&config.text)?;
         // Addresses first: they are the likeliest to be taken, and nothing is written until they are ours.
         let listen = |key, address| async move {
             server::bind(address)
@@ -285,7 +291,7 @@ impl Gateway {
             bus: bus.clone(),
             keeper: keeper.clone(),
             drafter: Arc::new(Drafter::new(taxonomy)),
-            finish: Arc::new(AsHeard),
+            finish: Arc::new(pen.clone()),
             listening: listening(&config.listening),
             advisor: Advisor::new(store.clone(), reads_along),
             end: CancellationToken::new(),
@@ -347,6 +353,14 @@ impl Gateway {
                 }
             }),
         ];
+        if let Some(folder) = config.text.hotwords.clone() {
+            tokio::spawn(lists::watch(
+                pen,
+                folder,
+                lists::LOOK_EVERY,
+                servers.clone(),
+            ));
+        }
         let sip = edge.local_addr();
         readiness.set(State::Ready);
         if config.trunk.is_empty() && !sip.ip().is_loopback() {
@@ -423,6 +437,12 @@ pub fn listening(settings: &Listening) -> Settings {
         longest: settings.longest(),
         ..Settings::default()
     }
+}
+
+/// What writes the lines.
+fn pen(config: &Text) -> Result<Pen, StartError> {
+    let lists = lists::read(config.hotwords.as_deref()).map_err(StartError::Lists)?;
+    Ok(Pen::new(lists, config.corrections))
 }
 
 /// The taxonomy of a folder's four files, or the embedded example.

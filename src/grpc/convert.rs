@@ -4,7 +4,7 @@ use super::proto::ticket::v1 as ticket;
 use super::proto::transcript::v1 as transcript;
 use crate::events::{Event, Payload};
 use crate::private::Private;
-use crate::speech::finish::{Change, ChangeKind};
+use crate::speech::finish::{Change, ChangeKind, Mark};
 use crate::speech::words::Word;
 use crate::speech::{CallId, Leg};
 use crate::store::{CallRecord, unix_ms};
@@ -114,6 +114,7 @@ pub fn utterance(call_id: &str, line: &Line) -> transcript::Utterance {
         committed_chars: line.committed,
         words: line.words.iter().map(word).collect(),
         changes: line.changes.iter().map(change).collect(),
+        marks: line.marks.iter().map(mark).collect(),
     }
 }
 
@@ -137,6 +138,15 @@ fn change(change: &Change) -> transcript::Change {
         end_char: change.to,
         said: change.said.reveal().clone(),
         kind: kind.into(),
+        list: change.list.clone(),
+    }
+}
+
+fn mark(mark: &Mark) -> transcript::Mark {
+    transcript::Mark {
+        start_char: mark.from,
+        end_char: mark.to,
+        category: mark.category.clone(),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Keeps invented words out: whisper fills silence with loops and with phrases from its training subtitles.
 
+use crate::speech::words::Word;
+
 /// What whisper says over silence, music and noise because its training videos ended so. Matched without punctuation,
 /// and only when it is the whole of an utterance or an unmistakable part.
-const STOCK_PHRASES: [&str; 10] = [
+const STOCK_PHRASES: [&str; 22] = [
     "字幕由",
     "字幕志愿者",
     "字幕組",
@@ -13,6 +15,18 @@ const STOCK_PHRASES: [&str; 10] = [
     "amaraorg",
     "感谢观看",
     "谢谢观看",
+    "謝謝觀看",
+    "感謝觀看",
+    "感谢收看",
+    "谢谢收看",
+    "谢谢大家观看",
+    "明鏡與點點欄目",
+    "請訂閱",
+    "请订阅",
+    "订阅我的频道",
+    "thanksforwatching",
+    "thankyouforwatching",
+    "subscribetomychannel",
 ];
 
 /// Longest unit that a decoder loop repeats, in characters.
@@ -37,6 +51,24 @@ pub fn is_echo(text: &str, prompt: &str) -> bool {
     };
     let said = letters(text);
     !said.is_empty() && letters(prompt).contains(&said)
+}
+
+/// Words of which the decoder is less sure than this are guesses when they stand at the end.
+const WEAK_WORD: f32 = 0.3;
+/// So many weak words at the end are a tail that was made up over noise behind the speech.
+const WEAK_WORDS: usize = 3;
+/// Their mean confidence at most.
+const WEAK_MEAN: f32 = 0.2;
+
+/// Where a tail of guesses begins: the character behind the last word that the decoder was sure of.
+pub fn weak_tail(words: &[Word]) -> Option<usize> {
+    let sure = words
+        .iter()
+        .rposition(|word| word.confidence >= WEAK_WORD)
+        .map_or(0, |at| at + 1);
+    let tail = &words[sure..];
+    let mean = tail.iter().map(|word| word.confidence).sum::<f32>() / tail.len().max(1) as f32;
+    (sure > 0 && tail.len() >= WEAK_WORDS && mean < WEAK_MEAN).then(|| words[sure - 1].to as usize)
 }
 
 /// Where a decoder loop begins to repeat itself: the character after which the first unit's repetitions may go.
@@ -125,5 +157,26 @@ mod tests {
             "您好，我住西平电在南大街，对吗？"
         );
         assert_eq!(mend("花了1,200块, 3:30到"), "花了1,200块， 3:30到");
+    }
+
+    #[test]
+    fn a_tail_of_guesses_is_found_and_single_weak_words_are_not() {
+        let words = |confidences: &[f32]| -> Vec<Word> {
+            (0..)
+                .zip(confidences)
+                .map(|(at, confidence)| Word {
+                    from: at,
+                    to: at + 1,
+                    start: crate::audio::MediaTime::ZERO,
+                    end: crate::audio::MediaTime::ZERO,
+                    confidence: *confidence,
+                })
+                .collect()
+        };
+        assert_eq!(weak_tail(&words(&[0.9, 0.8, 0.1, 0.2, 0.1])), Some(2));
+        assert_eq!(weak_tail(&words(&[0.9, 0.1, 0.1, 0.8])), None);
+        assert_eq!(weak_tail(&words(&[0.9, 0.1, 0.2])), None);
+        assert_eq!(weak_tail(&words(&[0.1, 0.1, 0.1])), None);
+        assert_eq!(weak_tail(&[]), None);
     }
 }

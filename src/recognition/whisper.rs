@@ -20,6 +20,7 @@ use whisper_rs::{
 use super::guard;
 use super::shape::Shape;
 use super::tokens::{Token, letters};
+use crate::audio::tonal;
 use crate::private::Private;
 use crate::speech::segmenter::RATE;
 use crate::speech::words::{Letter, Word, carry, words};
@@ -331,6 +332,15 @@ impl WhisperRecognizer {
 impl Recognizer for WhisperRecognizer {
     fn transcribe(&mut self, utterance: &Utterance) -> Result<Hypothesis, RecognizerError> {
         let began = Instant::now();
+        // Over music and tones the decoder invents words, and is sure of them.
+        if tonal::still_share(&utterance.samples) > tonal::LIMIT {
+            return Ok(Hypothesis {
+                text: Private::default(),
+                words: Vec::new(),
+                confidence: 0.0,
+                took: began.elapsed(),
+            });
+        }
         let clip = utterance.samples.len();
         self.padded.clear();
         self.padded.extend_from_slice(&utterance.samples);
@@ -345,6 +355,9 @@ impl Recognizer for WhisperRecognizer {
             heard = self.pass(utterance, &prompt, wider)?;
         }
         if let Some(end) = guard::loop_start(&heard.text) {
+            heard.cut(end);
+        }
+        if let Some(end) = guard::weak_tail(&heard.words) {
             heard.cut(end);
         }
         let shown = &utterance.prompt;

@@ -43,6 +43,20 @@ pub struct Change {
     pub said: Private<String>,
     /// What kind of change it is.
     pub kind: ChangeKind,
+    /// The list that the word stands in, e.g. `行政区划`; empty for a number.
+    #[serde(default)]
+    pub list: String,
+}
+
+/// A stretch of the text that a supervisor should see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Its first character.
+    pub from: u32,
+    /// Behind its last character.
+    pub to: u32,
+    /// What it is about, e.g. `自伤自杀`.
+    pub category: String,
 }
 
 /// An utterance as it is written.
@@ -60,6 +74,12 @@ pub struct Written {
 pub trait Finish: Send + Sync {
     /// Writes it.
     fn finish(&self, spoken: Spoken<'_>) -> Written;
+
+    /// The sensitive words of a text, in order.
+    fn marks(&self, text: &Private<String>) -> Vec<Mark> {
+        let _ = text;
+        Vec::new()
+    }
 
     /// Words that the decoder should expect from this leg, as it would read them in a text before; few, because each
     /// pass pays for every token. `before` is what the leg said last.

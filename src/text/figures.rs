@@ -210,15 +210,6 @@ impl Page<'_> {
             .unwrap_or(Step::Stay(end))
     }
 
-    /// An edit that writes the number as it is.
-    fn plain(&self, number: &Number) -> Option<Step> {
-        let text = number.figures()?;
-        Some(Step::Write(vec![Edit {
-            range: number.range.clone(),
-            text,
-        }]))
-    }
-
     /// Whether the characters from `at` on end a clause.
     fn is_end(&self, at: usize) -> bool {
         self.get(at).is_none_or(|letter| !letter.is_alphanumeric())
@@ -235,6 +226,15 @@ impl Page<'_> {
             _ => false,
         }
     }
+}
+
+/// An edit that writes the number as it is.
+fn plain(number: &Number) -> Option<Step> {
+    let text = number.figures()?;
+    Some(Step::Write(vec![Edit {
+        range: number.range.clone(),
+        text,
+    }]))
 }
 
 #[cfg(test)]

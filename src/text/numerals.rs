@@ -167,9 +167,9 @@ pub fn written(value: u64) -> String {
             _ => format!("{whole}.{tenth}{name}"),
         }
     };
-    if value >= YI && value % (YI / 10) == 0 {
+    if value >= YI && value.is_multiple_of(YI / 10) {
         in_units(YI, '亿')
-    } else if value >= WAN && value % WAN == 0 {
+    } else if value >= WAN && value.is_multiple_of(WAN) {
         in_units(WAN, '万')
     } else {
         value.to_string()

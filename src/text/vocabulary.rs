@@ -1,14 +1,16 @@
 //! The hotline's own words: place names, departments, matters, the phrases of its operators, surnames.
 //!
 //! A list is plain text that a hotline's staff can edit: words divided by spaces, `#` before a comment, and two
-//! directives, `% list NAME` (what the words are, shown beside a correction) and `% slot surname` (they are looked up
-//! only where a surname stands).
+//! directives: `% list NAME` (what the words are, shown beside a correction) and `% slot …` behind it: `surname` (they
+//! are looked up only where a surname stands), `sensitive` (they are marked, not corrected) or `harmless` (they are not
+//! marked although they contain a sensitive word). `% weight 20` makes words of a list likelier than others.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use super::pinyin::{self, Syllable};
+use super::sensitive::Sensitive;
 
 /// The longest word: what is longer is a sentence, and no recogniser mishears all of one in a way that sounds alike.
 pub const LONGEST: usize = 12;
@@ -24,6 +26,8 @@ pub struct Term {
     pub letters: Box<[char]>,
     /// The list it stands in, e.g. `行政区划`.
     pub list: Arc<str>,
+    /// How much likelier it is said than any listed word, 1 to 100.
+    pub weight: u8,
 }
 
 /// What is wrong with a list.
@@ -39,7 +43,11 @@ pub struct ListError {
 
 impl fmt::Display for ListError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "word list {}, line {}: {}", self.file, self.line, self.why)
+        write!(
+            f,
+            "word list {}, line {}: {}",
+            self.file, self.line, self.why
+        )
     }
 }
 
@@ -61,11 +69,21 @@ pub struct Vocabulary {
     openings: Vec<Vec<(char, u32)>>,
     surnames: Vec<String>,
     compound: HashSet<String>,
+    sensitive: Sensitive,
+}
+
+/// What the words of a list are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Anywhere,
+    Surname,
+    Sensitive,
+    Harmless,
 }
 
 impl Default for Vocabulary {
     fn default() -> Self {
-        Self::build(Vec::new(), Vec::new())
+        Self::build(Vec::new(), Vec::new(), Vec::new())
     }
 }
 
@@ -77,10 +95,10 @@ impl Vocabulary {
     pub fn parse<'a>(
         lists: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, ListError> {
-        let (mut terms, mut surnames) = (Vec::new(), Vec::new());
+        let (mut terms, mut surnames, mut sensitive) = (Vec::new(), Vec::new(), Vec::new());
         for (file, text) in lists {
             let mut list: Arc<str> = file.into();
-            let mut is_surnames = false;
+            let (mut slot, mut weight) = (Slot::Anywhere, 1);
             for (line, row) in (1..).zip(text.lines()) {
                 let fault = |why: String| ListError {
                     file: file.to_owned(),
@@ -95,12 +113,23 @@ impl Vocabulary {
                     match directive.split_whitespace().collect::<Vec<_>>()[..] {
                         ["list", name] => {
                             list = name.into();
-                            is_surnames = false;
+                            (slot, weight) = (Slot::Anywhere, 1);
                         }
-                        ["slot", "surname"] => is_surnames = true,
+                        ["slot", "surname"] => slot = Slot::Surname,
+                        ["slot", "sensitive"] => slot = Slot::Sensitive,
+                        ["slot", "harmless"] => slot = Slot::Harmless,
+                        ["weight", written] => {
+                            weight = written
+                                .parse()
+                                .ok()
+                                .filter(|weight| (1..=100).contains(weight))
+                                .ok_or_else(|| {
+                                    fault(format!("`{written}` is no weight; write 1 to 100"))
+                                })?;
+                        }
                         _ => {
                             return Err(fault(format!(
-                                "`{row}` is no directive; write `% list NAME` or `% slot surname`"
+                                "`{row}` is no directive; write `% list NAME`, or `% slot` with surname, sensitive or harmless"
                             )));
                         }
                     }
@@ -118,20 +147,25 @@ impl Vocabulary {
                             "`{word}` holds `{odd}`; write words of characters, letters and digits only"
                         )));
                     }
-                    if is_surnames {
-                        surnames.push(word.to_owned());
-                    } else if letters.len() < 2 {
-                        return Err(fault(format!(
-                            "`{word}` is a single character, which sounds like too many others; \
-                             write a word of two or more"
-                        )));
-                    } else {
-                        terms.push(Term {
+                    match slot {
+                        Slot::Surname => surnames.push(word.to_owned()),
+                        Slot::Sensitive => {
+                            sensitive.push((word.to_owned(), Some(list.as_ref().to_owned())));
+                        }
+                        Slot::Harmless => sensitive.push((word.to_owned(), None)),
+                        Slot::Anywhere if letters.len() < 2 => {
+                            return Err(fault(format!(
+                                "`{word}` is a single character, which sounds like too many others; \
+                                 write a word of two or more"
+                            )));
+                        }
+                        Slot::Anywhere => terms.push(Term {
                             letters,
                             list: list.clone(),
-                        });
+                            weight,
+                        }),
                     }
-                    if terms.len() > MOST_TERMS {
+                    if terms.len() + surnames.len() + sensitive.len() > MOST_TERMS {
                         return Err(fault(format!(
                             "there are more than {MOST_TERMS} words; leave out those that nobody says"
                         )));
@@ -139,10 +173,14 @@ impl Vocabulary {
                 }
             }
         }
-        Ok(Self::build(terms, surnames))
+        Ok(Self::build(terms, surnames, sensitive))
     }
 
-    fn build(all: Vec<Term>, surnames: Vec<String>) -> Self {
+    fn build(
+        all: Vec<Term>,
+        surnames: Vec<String>,
+        sensitive: Vec<(String, Option<String>)>,
+    ) -> Self {
         let mut nodes = vec![Node::default()];
         let mut terms: Vec<Term> = Vec::new();
         let mut by_text = HashMap::new();
@@ -190,6 +228,7 @@ impl Vocabulary {
             openings,
             surnames,
             compound,
+            sensitive: Sensitive::new(sensitive),
         }
     }
 
@@ -214,7 +253,15 @@ impl Vocabulary {
     /// The word that is written so.
     #[must_use]
     pub fn get(&self, letters: &[char]) -> Option<&Term> {
-        self.by_text.get(letters).map(|at| &self.terms[*at as usize])
+        self.by_text
+            .get(letters)
+            .map(|at| &self.terms[*at as usize])
+    }
+
+    /// The words that are marked.
+    #[must_use]
+    pub const fn sensitive(&self) -> &Sensitive {
+        &self.sensitive
     }
 
     /// Surnames, the most frequent first.
@@ -337,12 +384,13 @@ mod tests {
             ("退款，退货", 1, "`，`"),
             ("一二三四五六七八九十一二三", 1, "longer"),
         ] {
-            let fault = Vocabulary::parse([("w.txt", text)])
-                .err()
-                .expect(text);
+            let fault = Vocabulary::parse([("w.txt", text)]).err().expect(text);
             assert_eq!(fault.line, line);
             let sentence = fault.to_string();
-            assert!(sentence.contains("w.txt") && sentence.contains(says), "{sentence}");
+            assert!(
+                sentence.contains("w.txt") && sentence.contains(says),
+                "{sentence}"
+            );
         }
     }
 }

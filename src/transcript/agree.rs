@@ -250,6 +250,7 @@ mod tests {
                 to,
                 said: "一百二".into(),
                 kind: ChangeKind::Number,
+                list: String::new(),
             }],
             ..written(text)
         };

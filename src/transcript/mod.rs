@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audio::MediaTime;
 use crate::private::Private;
-use crate::speech::finish::Change;
+use crate::speech::finish::{Change, Mark};
 use crate::speech::words::Word;
 use crate::speech::{CallId, Leg};
 
@@ -40,6 +40,9 @@ pub struct Line {
     /// Where the text differs from what was heard.
     #[serde(default)]
     pub changes: Vec<Change>,
+    /// Where sensitive words stand.
+    #[serde(default)]
+    pub marks: Vec<Mark>,
 }
 
 impl Line {
@@ -58,6 +61,7 @@ impl Line {
             committed: text.chars().count() as u32,
             words: Vec::new(),
             changes: Vec::new(),
+            marks: Vec::new(),
         }
     }
 

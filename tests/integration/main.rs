@@ -7,4 +7,5 @@ mod delivery;
 mod foreign;
 mod layering;
 mod models;
+mod nothing;
 mod product;

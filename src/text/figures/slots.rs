@@ -1,7 +1,7 @@
 //! The slots: what stands around a number decides how it is written.
 
 use super::super::numerals::{self, Reading, digit};
-use super::{Edit, Number, Page, Step};
+use super::{Edit, Number, Page, Step, plain};
 
 /// Units behind which any number is written in figures, 一 too.
 const STRICT: [&str; 43] = [
@@ -45,8 +45,8 @@ const STRICT: [&str; 43] = [
     "折",
     "个百分点",
     "月份",
-    "小时内",
-    "楼层",
+    "块钱",
+    "毛钱",
     "号线",
 ];
 
@@ -58,7 +58,6 @@ const LOOSE: [&str; 17] = [
     "个星期",
     "个工作日",
     "个自然日",
-    "块钱",
     "天",
     "年",
     "周",
@@ -69,7 +68,6 @@ const LOOSE: [&str; 17] = [
     "度",
     "工作日",
     "周年",
-    "毛钱",
     "页",
 ];
 
@@ -352,6 +350,10 @@ impl Page<'_> {
             return None;
         }
         let part = self.number(at + 1)?;
+        // 差一点500块: figures go on with figures.
+        if self.letters[at + 1].is_ascii() != self.letters[at - 1].is_ascii() {
+            return None;
+        }
         let letters = &self.letters[part.range.clone()];
         let digits: String = letters
             .iter()
@@ -389,7 +391,7 @@ impl Page<'_> {
             "冬",
         ];
         if month || self.starts(end + 1, &seasons).is_some() || !self.is_idea(number) {
-            return self.plain(number);
+            return plain(number);
         }
         None
     }
@@ -471,7 +473,7 @@ impl Page<'_> {
             Reading::Cardinal(_) => true,
             Reading::One(value) => self.counts_one(number, *value),
         };
-        if sure { self.plain(number) } else { None }
+        if sure { plain(number) } else { None }
     }
 
     /// Whether a lone digit is a number to be written as a figure.

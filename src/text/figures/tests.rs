@@ -79,6 +79,7 @@ fn amounts() {
         ("二十多块", "20多块"),
         ("一亿三千万", "1.3亿"),
         ("两元", "2元"),
+        ("差一点五百块钱没了", "差一点500块钱没了"),
     ]);
 }
 
@@ -251,16 +252,8 @@ fn what_is_no_number_stays() {
         "坐月子",
         "两回事",
         "一号召",
-        "差一点五百块钱没了",
     ] {
-        let kept = written(text);
-        if text.starts_with("差一点五百") {
-            assert_eq!(kept, "差一点500块钱没了");
-        } else if text == "一号召" {
-            assert_eq!(kept, text);
-        } else {
-            assert_eq!(kept, text);
-        }
+        assert_eq!(written(text), text);
     }
 }
 
@@ -274,7 +267,7 @@ fn a_number_at_the_end_of_a_growing_line_waits() {
 #[test]
 fn names_that_are_kept_stay() {
     let letters: Vec<char> = "二十里店镇三号".chars().collect();
-    let found = edits(&letters, &[0..5], true);
+    let found = edits(&letters, std::slice::from_ref(&(0..5)), true);
     assert_eq!(found.len(), 1);
     assert_eq!(
         (found[0].range.clone(), found[0].text.as_str()),

@@ -1,0 +1,61 @@
+//! `xinqiao write`: spoken text to written text, to try word lists and rules on.
+
+use std::io::BufRead;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::Failure;
+use crate::gateway::lists;
+use crate::private::Private;
+use crate::speech::Leg;
+use crate::speech::finish::{Finish, Spoken};
+use crate::text::pen::Pen;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Lines to write; without any, those of standard input
+    lines: Vec<String>,
+    /// Print JSON, one object a line: {"spoken","text","changes":[…],"marks":[…]}
+    #[arg(long)]
+    json: bool,
+    /// The folder of the hotline's word lists (*.txt); without one, the embedded example's
+    #[arg(long, value_name = "FOLDER", conflicts_with = "no_hotwords")]
+    hotwords: Option<PathBuf>,
+    /// Put no misheard words right
+    #[arg(long)]
+    no_hotwords: bool,
+}
+
+/// Writes the lines.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let lists = lists::read(arguments.hotwords.as_deref()).map_err(Failure::must_be_mended)?;
+    let pen = Pen::new(lists, !arguments.no_hotwords);
+    if arguments.lines.is_empty() {
+        for line in std::io::stdin().lock().lines() {
+            write(&pen, line.map_err(Failure::failed)?, arguments.json);
+        }
+    }
+    for line in &arguments.lines {
+        write(&pen, line.clone(), arguments.json);
+    }
+    Ok(())
+}
+
+fn write(pen: &Pen, line: String, as_json: bool) {
+    let said = Private::new(line);
+    let written = pen.finish(Spoken {
+        leg: Leg::Mono,
+        text: &said,
+        words: &[],
+        is_final: true,
+    });
+    if as_json {
+        println!(
+            "{}",
+            json!({"spoken": said, "text": written.text, "changes": written.changes, "marks": pen.marks(&written.text)})
+        );
+    } else {
+        println!("{}", written.text.reveal());
+    }
+}
