@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 2] = [
+const FILES: &[&str] = &[
+    "xinqiao/recognition/v1/recognition.proto",
     "xinqiao/ticket/v1/ticket.proto",
     "xinqiao/transcript/v1/transcript.proto",
 ];
@@ -16,6 +17,8 @@ const ENUMS: &[&str] = &[
     ".xinqiao.ticket.v1.FieldName",
     ".xinqiao.ticket.v1.Likeness",
     ".xinqiao.ticket.v1.Speaker",
+    ".xinqiao.recognition.v1.Leg",
+    ".xinqiao.recognition.v1.Pass",
     ".xinqiao.transcript.v1.Leg",
     ".xinqiao.transcript.v1.AlarmKind",
     ".xinqiao.transcript.v1.CallState",

@@ -28,7 +28,7 @@ use xinqiao::gateway::ports::PortPool;
 use xinqiao::gateway::sip::{NewCall, Outlook, Transport};
 use xinqiao::gateway::wav::Wav;
 use xinqiao::recognition::models::ModelStore;
-use xinqiao::recognition::{RecognitionPool, WhisperModel};
+use xinqiao::recognition::{RecognitionPool, Recognizers, WhisperModel};
 use xinqiao::rtp::{Packet, WireSequence};
 use xinqiao::sip::{IncomingCall, SipCommand, SipEvent};
 use xinqiao::speech::finish::AsHeard;
@@ -61,9 +61,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = xinqiao::gateway::runtime()?;
     let model = WhisperModel::load(&model)?;
     let workers = std::thread::available_parallelism()?.get();
-    let pool = Arc::new(RecognitionPool::start(workers, 64, move || {
-        model.recognizer()
-    })?);
+    let workers_pool = RecognitionPool::start(workers, 64, move || model.recognizer())?;
+    let pool = Arc::new(Recognizers::from(workers_pool));
     let calls = Arc::new(Calls {
         ports: PortPool::new(IpAddr::from([127, 0, 0, 1]), 30_000, 31_999, Duration::ZERO),
         media_address: IpAddr::from([127, 0, 0, 1]),

@@ -409,6 +409,9 @@ fn remedy(key: &str) -> &'static str {
         "media.sources" => "write signalled, address or network",
         "operators.default" => "write e.g. sip:1001@192.0.2.20:5060",
         "recognition.model" => "`xinqiao models list` names the models",
+        "recognition.remotes" => {
+            "write e.g. https://192.0.2.40:50061, and [recognition.tls] with ca, cert and key"
+        }
         "recognition.language" => "write e.g. zh, yue, en or auto",
         _ => {
             telephony::remedy(key).unwrap_or("deploy/xinqiao.toml shows every key with its default")
@@ -590,6 +593,10 @@ mod tests {
             (
                 "listening.short_pause_ms=700",
                 ["short_pause_ms", "700", "end_pause_ms"],
+            ),
+            (
+                "recognition.remotes=[\"http://192.0.2.40:50061\"]",
+                ["recognition.remotes", "192.0.2.40", "recognition.tls"],
             ),
             ("recognition.beam=9", ["recognition.beam", "9", "1 to 8"]),
             (

@@ -100,6 +100,34 @@ pub fn said(recording: &Path) -> Result<Vec<Said>, Box<dyn Error>> {
     Ok(serde_json::from_str::<Described>(&text)?.utterances)
 }
 
+/// When the sound of each utterance really begins and ends, in milliseconds: the description's times hold the silence
+/// around it too. Sound is what is louder than a twentieth of the loudest 20 ms.
+fn sounding(recording: &Path, said: &[Said]) -> Result<Vec<(u64, u64)>, Box<dyn Error>> {
+    let mut reader = hound::WavReader::open(recording)?;
+    let (channels, rate) = (
+        usize::from(reader.spec().channels),
+        reader.spec().sample_rate,
+    );
+    let samples = reader.samples::<i16>().collect::<Result<Vec<_>, _>>()?;
+    let step = rate as usize / 50;
+    let sounding = said.iter().map(|said| {
+        let channel = usize::from(said.speaker == "operator").min(channels - 1);
+        let place = |ms: u64| (ms * u64::from(rate) / 1_000) as usize;
+        let leg = samples.iter().skip(channel).step_by(channels);
+        let leg = leg
+            .skip(place(said.start_ms))
+            .take(place(said.end_ms - said.start_ms));
+        let leg: Vec<f64> = leg.map(|sample| f64::from(*sample)).collect();
+        let power = |step: &[f64]| step.iter().map(|sample| sample * sample).sum::<f64>();
+        let powers: Vec<f64> = leg.chunks(step).map(power).collect();
+        let bound = powers.iter().copied().fold(0.0, f64::max) / 400.0;
+        let first = powers.iter().position(|power| *power > bound).unwrap_or(0) as u64;
+        let last = powers.iter().rposition(|power| *power > bound).unwrap_or(0) as u64;
+        (said.start_ms + first * 20, said.start_ms + last * 20 + 20)
+    });
+    Ok(sounding.collect())
+}
+
 /// What was measured with some calls at once; times in seconds, sorted.
 pub struct Measured {
     calls: usize,
@@ -114,7 +142,7 @@ pub struct Measured {
     received: u64,
     /// What each leg of each call said, and its final lines.
     pub texts: Vec<(String, String)>,
-    /// How far each utterance's first and last word lie from the recording's description.
+    /// How far each utterance's first and last word lie from its sound's beginning and end.
     edges: Vec<f64>,
 }
 
@@ -284,12 +312,15 @@ async fn measure(recording: &Path, calls: usize) -> Result<Measured, Box<dyn Err
         answered??;
     }
     gateway.stop(CancellationToken::new()).await;
-    Ok(judge(calls, &said(recording)?, &watched, &reports))
+    let said = said(recording)?;
+    let sounding = sounding(recording, &said)?;
+    Ok(judge(calls, &said, &sounding, &watched, &reports))
 }
 
 fn judge(
     calls: usize,
     said: &[Said],
+    sounding: &[(u64, u64)],
     watched: &HashMap<String, Watched>,
     reports: &[CallReport],
 ) -> Measured {
@@ -328,7 +359,7 @@ fn judge(
                 lines.iter().map(|line| line.text.as_str()).collect(),
             ));
         }
-        for said in said {
+        for (said, sounding) in said.iter().zip(sounding) {
             let finals = call.came.iter().filter(|came| {
                 let within = came.start_ms < said.end_ms && said.start_ms < came.end_ms;
                 came.is_final
@@ -343,7 +374,7 @@ fn judge(
                 words.iter().map(|word| word.0).min(),
                 words.iter().map(|word| word.1).max(),
             ) {
-                for (ours, real) in [(start, said.start_ms), (end, said.end_ms)] {
+                for (ours, real) in [(start, sounding.0), (end, sounding.1)] {
                     measured.edges.push(ours.abs_diff(real) as f64 / 1_000.0);
                 }
             }

@@ -11,6 +11,7 @@ mod outbox;
 mod phone;
 mod progress;
 mod recording;
+mod recognizer;
 mod serve;
 mod taxonomy;
 mod ticketing;
@@ -44,6 +45,8 @@ enum Command {
 
     /// The speech models on this machine
     Models(models::Arguments),
+    /// Recognise for gateways on other machines
+    Recognizer(recognizer::Arguments),
     /// Recognise a recording through exactly the pipeline of a call
     Transcribe(transcribe::Arguments),
     /// Measure recognition on a folder of recordings with their texts
@@ -115,6 +118,7 @@ pub fn run() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
 
         Command::Models(arguments) => models::run(&arguments),
+        Command::Recognizer(arguments) => recognizer::run(&arguments),
         Command::Transcribe(arguments) => transcribe::run(&arguments),
         Command::EvalSpeech(arguments) => eval_speech::run(&arguments),
         Command::Write(arguments) => write::run(&arguments),

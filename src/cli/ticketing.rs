@@ -49,6 +49,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         let services = Services {
             transcripts: None,
             ticketing: Some(Backend::new(book.clone())),
+            ..Services::default()
         };
         println!("taking drafts at {address} until Ctrl-C");
         let stop = CancellationToken::new();

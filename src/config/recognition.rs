@@ -27,6 +27,24 @@ pub struct Recognition {
     pub beam: usize,
     /// End-points and finals that may wait for a worker.
     pub queue: usize,
+    /// Recognisers elsewhere (`xinqiao recognizer`); the workers of this process then only work when all are away.
+    pub remotes: Vec<String>,
+    /// How they and this gateway prove who they are; without it, they must be on this machine.
+    pub tls: Option<RecognizerTls>,
+}
+
+/// Certificates between a gateway and its recognisers. The files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecognizerTls {
+    /// The authority that signed the recognisers' certificates, PEM.
+    pub ca: PathBuf,
+    /// This gateway's certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// The name in the recognisers' certificates, where it is not their address's host.
+    pub domain: Option<String>,
 }
 
 /// When an utterance begins, is passed on and ends.
@@ -54,6 +72,8 @@ impl Default for Recognition {
             language: "zh".to_owned(),
             beam: 1,
             queue: 256,
+            remotes: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -71,6 +91,20 @@ impl Default for Listening {
 
 impl Recognition {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        // What callers say must not travel open.
+        let is_here = |remote: &String| {
+            ["http://127.", "http://[::1]", "http://localhost"]
+                .iter()
+                .any(|here| remote.starts_with(here))
+        };
+        if let Some(open) = self
+            .remotes
+            .iter()
+            .find(|remote| self.tls.is_none() && !is_here(remote))
+        {
+            let why = "a recogniser on another machine needs recognition.tls and an https address";
+            return Err(refused("recognition.remotes", open, why));
+        }
         let language = &self.language;
         if language != "auto" && !(2..=3).contains(&language.len()) {
             return Err(refused("recognition.language", language, "not a language"));

@@ -32,7 +32,7 @@ use super::sip::{NewCall, Prospect, Transport};
 use crate::call::{Latching, Rules, Travel};
 use crate::config::{self, Sources, Srtp};
 use crate::events::Bus;
-use crate::recognition::RecognitionPool;
+use crate::recognition::Recognizers;
 use crate::sip::sdp::Protection;
 use crate::sip::{Party, SipCommand};
 use crate::speech::finish::Finish;
@@ -60,7 +60,7 @@ pub struct Calls {
     /// The threads that carry their media.
     pub threads: MediaThreads,
     /// The recognition workers; without them, calls are bridged and not transcribed.
-    pub pool: Option<Arc<RecognitionPool>>,
+    pub pool: Option<Arc<Recognizers>>,
     /// Where events go.
     pub bus: Bus,
     /// Brings drafts to disk.

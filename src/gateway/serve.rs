@@ -26,11 +26,13 @@ use crate::call::Rules;
 use crate::config::{self, Config, Listening, Recognition, Text};
 use crate::console::{self, Console};
 use crate::events::Bus;
-use crate::grpc::tls::TlsError;
+use crate::grpc::tls::{Connector, Identity, TlsError};
 use crate::grpc::{EndpointError, Transcripts};
 use crate::language_model::KeyError;
 use crate::recognition::models::{ModelError, ModelStore};
-use crate::recognition::{self, Engine, LoadError, RecognitionPool, WhisperModel};
+use crate::recognition::{
+    self, Engine, LoadError, RecognitionPool, Recognizers, Remote, RemoteError, WhisperModel,
+};
 use crate::speech::RecognizerError;
 use crate::speech::segmenter::Settings;
 use crate::store::{Lane, Store, StoreError, writer};
@@ -75,6 +77,8 @@ pub enum StartError {
     Lists(ListsError),
     /// The backend's address cannot be used.
     Endpoint(EndpointError),
+    /// A recogniser's address cannot be used.
+    Remote(RemoteError),
     /// A certificate or key of gRPC cannot be used.
     Tls(TlsError),
     /// The webhook cannot be set up.
@@ -119,6 +123,7 @@ impl fmt::Display for StartError {
             Self::Taxonomy(error) => error.fmt(f),
             Self::Lists(error) => error.fmt(f),
             Self::Endpoint(error) => error.fmt(f),
+            Self::Remote(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
             Self::Webhook(error) => error.fmt(f),
             Self::ModelKey(error) => error.fmt(f),
@@ -142,6 +147,7 @@ impl std::error::Error for StartError {
             Self::Taxonomy(error) => error,
             Self::Lists(error) => error,
             Self::Endpoint(error) => error,
+            Self::Remote(error) => error,
             Self::Tls(error) => error,
             Self::Webhook(error) => error,
             Self::ModelKey(error) => error,
@@ -211,7 +217,10 @@ impl Gateway {
             let (workers, queue) = (config.workers(), config.recognition.queue);
             let pool = RecognitionPool::start(workers, queue, move || model.recognizer())
                 .map_err(StartError::Recognition)?;
-            Some(Arc::new(pool))
+            Some(Arc::new(Recognizers::new(
+                pool,
+                remotes(&config.recognition)?,
+            )))
         } else {
             warn!("recognition is switched off by recognition.enabled: calls have no transcript");
             None
@@ -256,6 +265,7 @@ impl Gateway {
         let services = Services {
             transcripts: Some(Transcripts::new(bus.clone(), store.clone())),
             ticketing: book.clone().map(Backend::new),
+            ..Services::default()
         };
         // Where clients must show a certificate, the gateway reaches its own reference backend by a door of its own.
         let inner_door = match (&tls, &book) {
@@ -327,6 +337,7 @@ impl Gateway {
             let services = Services {
                 transcripts: None,
                 ticketing: book.clone().map(Backend::new),
+                ..Services::default()
             };
             server_tasks.push(tokio::spawn(ends(
                 "gRPC",
@@ -417,6 +428,24 @@ impl Gateway {
         }
         info!("the gateway is down");
     }
+}
+
+/// The recognisers elsewhere.
+fn remotes(settings: &Recognition) -> Result<Vec<Remote>, StartError> {
+    let tls = match &settings.tls {
+        None => None,
+        Some(tls) => {
+            let identity = Identity {
+                cert: tls.cert.clone(),
+                key: tls.key.clone(),
+            };
+            let connector = Connector::new(tls.ca.clone(), Some(identity), tls.domain.clone());
+            Some(connector.map_err(StartError::Tls)?)
+        }
+    };
+    let remote = |address: &String| Remote::new(address, tls.clone());
+    let remotes: Result<_, _> = settings.remotes.iter().map(remote).collect();
+    remotes.map_err(StartError::Remote)
 }
 
 /// The engine's settings.

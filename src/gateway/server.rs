@@ -18,10 +18,12 @@ use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::grpc::Transcripts;
 use crate::grpc::proto::DESCRIPTORS;
+use crate::grpc::proto::recognition::v1::recognition_service_server::RecognitionServiceServer;
 use crate::grpc::proto::ticket::v1::ticket_book_server::TicketBookServer;
 use crate::grpc::proto::ticket::v1::ticket_intake_server::TicketIntakeServer;
 use crate::grpc::proto::transcript::v1::transcript_service_server::TranscriptServiceServer;
 use crate::grpc::tls::Acceptor;
+use crate::recognition::RecognizerService;
 use crate::ticketing::Backend;
 
 /// A silent client is probed this often; a stream whose client is gone is given up.
@@ -86,6 +88,8 @@ pub struct Services {
     pub transcripts: Option<Transcripts>,
     /// The reference ticketing backend: intake and book.
     pub ticketing: Option<Backend>,
+    /// Recognition for gateways.
+    pub recognizer: Option<RecognizerService>,
 }
 
 /// Takes the address; port 0 picks a free one.
@@ -173,6 +177,11 @@ where
         health.set_serving::<TicketIntakeServer<Backend>>().await;
         health.set_serving::<TicketBookServer<Backend>>().await;
     }
+    if services.recognizer.is_some() {
+        health
+            .set_serving::<RecognitionServiceServer<RecognizerService>>()
+            .await;
+    }
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -195,6 +204,7 @@ where
                 .transcripts
                 .map(|service| TranscriptServiceServer::new(service.until(shutdown.clone()))),
         )
+        .add_optional_service(services.recognizer.map(RecognitionServiceServer::new))
         .add_optional_service(services.ticketing.clone().map(TicketIntakeServer::new))
         .add_optional_service(
             services
@@ -210,6 +220,9 @@ where
             .set_not_serving::<TicketIntakeServer<Backend>>()
             .await;
         health.set_not_serving::<TicketBookServer<Backend>>().await;
+        health
+            .set_not_serving::<RecognitionServiceServer<RecognizerService>>()
+            .await;
     };
     let cut = async {
         shutdown.cancelled().await;

@@ -18,5 +18,14 @@ pub mod transcript {
     }
 }
 
+/// Recognition in a process of its own.
+pub mod recognition {
+    /// `xinqiao.recognition.v1`; documented in `proto/xinqiao/recognition/v1/recognition.proto`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("xinqiao.recognition.v1");
+    }
+}
+
 /// The encoded `FileDescriptorSet` of both packages, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/xinqiao_descriptor.bin"));

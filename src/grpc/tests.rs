@@ -46,6 +46,7 @@ impl House {
         let services = Services {
             transcripts: Some(Transcripts::new(bus.clone(), store.clone())),
             ticketing: None,
+            ..Services::default()
         };
         let serving = serve(listener, services, None, stop.clone());
         let server = tokio::spawn(async move { serving.await.unwrap() });

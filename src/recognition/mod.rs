@@ -5,10 +5,12 @@ mod guard;
 mod measures;
 pub mod models;
 mod pool;
+mod remote;
 mod shape;
 mod tokens;
 mod whisper;
 
 pub use measures::describe;
 pub use pool::{Job, Load, RecognitionPool, Reply};
+pub use remote::{RecognizerService, Recognizers, Remote, RemoteError};
 pub use whisper::{Engine, LoadError, PROMPT, WhisperModel, WhisperRecognizer};

@@ -70,7 +70,7 @@ fn times(tokens: &[Token], start: MediaTime, end: MediaTime) -> Vec<(MediaTime, 
     let total: usize = tokens.iter().map(|token| token.bytes.len()).sum();
     let span = end.since(start);
     let (mut until, mut written) = (start, 0);
-    tokens
+    let mut times: Vec<_> = tokens
         .iter()
         .map(|token| {
             written += token.bytes.len();
@@ -80,7 +80,26 @@ fn times(tokens: &[Token], start: MediaTime, end: MediaTime) -> Vec<(MediaTime, 
             until = ends;
             times
         })
-        .collect()
+        .collect();
+    share_moments(&mut times);
+    times
+}
+
+/// No token is said in no time: those that seem to end together share the time of the first of them evenly.
+fn share_moments(times: &mut [(MediaTime, MediaTime)]) {
+    let mut at = 0;
+    while at < times.len() {
+        let together = times[at + 1..]
+            .iter()
+            .take_while(|(start, end)| start == end);
+        let count = together.count() as u32 + 1;
+        let (start, end) = times[at];
+        let share = |part: u32| start + end.since(start) * part / count;
+        for (part, time) in (0..count).zip(&mut times[at..]) {
+            *time = (share(part), share(part + 1));
+        }
+        at += count as usize;
+    }
 }
 
 fn even_share(span: Duration, part: usize, whole: usize) -> Duration {
@@ -140,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn without_times_the_speech_is_shared_evenly_and_wrong_times_are_put_in_order() {
+    fn without_times_the_speech_is_shared_evenly_and_wrong_times_are_put_in_order_and_shared() {
         let even = heard(&[
             token("好".as_bytes(), 1.0, None),
             token("的".as_bytes(), 1.0, None),
@@ -154,8 +173,8 @@ mod tests {
         assert_eq!(
             mended,
             [
-                ('好', 1_000, 1_700, 1.0),
-                ('的', 1_700, 1_700, 1.0),
+                ('好', 1_000, 1_350, 1.0),
+                ('的', 1_350, 1_700, 1.0),
                 ('吧', 1_700, 2_000, 1.0)
             ]
         );

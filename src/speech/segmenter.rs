@@ -20,6 +20,9 @@ use crate::speech::passage::OVERLAP;
 /// The segmenter's audio rate.
 pub const RATE: Frequency = Frequency::HZ_16000;
 
+/// How long after a voice began the detector hears it, as measured on speech with known times.
+const DETECTOR_LAG: Duration = Duration::from_millis(50);
+
 /// A place this much quieter than the utterance lies between words.
 const QUIET: f32 = 0.05;
 
@@ -199,7 +202,10 @@ impl Segmenter {
             self.recent.drain(..surplus);
             return;
         }
-        let voiced_from = self.position - self.voiced_run;
+        let lag = RATE
+            .samples_in(DETECTOR_LAG)
+            .min(self.recent.len() as u64 - self.voiced_run);
+        let voiced_from = self.position - self.voiced_run - lag;
         self.voiced_run = 0;
         let samples = std::mem::take(&mut self.recent);
         self.begin(samples, voiced_from, self.position, None, out);

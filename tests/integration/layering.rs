@@ -37,7 +37,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
         ],
     ),
     ("telemetry", false, &[]),
-    ("recognition", false, &["audio", "speech"]),
+    ("recognition", false, &["audio", "speech", "grpc"]),
     (
         "store",
         false,

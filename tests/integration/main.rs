@@ -9,3 +9,4 @@ mod layering;
 mod models;
 mod nothing;
 mod product;
+mod recognizers;

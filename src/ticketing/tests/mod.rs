@@ -57,6 +57,7 @@ impl Office {
         let services = Services {
             transcripts: None,
             ticketing: Some(Backend::new(book.clone())),
+            ..Services::default()
         };
         let serving = serve(listener, services, None, stop.clone());
         let server = tokio::spawn(async move { serving.await.unwrap() });

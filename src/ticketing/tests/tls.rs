@@ -52,6 +52,7 @@ async fn secured(folder: &TempDir, tls: Acceptor) -> Office {
     let services = Services {
         transcripts: None,
         ticketing: Some(Backend::new(book.clone())),
+        ..Services::default()
     };
     let serving = serve(listener, services, Some(tls), stop.clone());
     let server = tokio::spawn(async move { serving.await.unwrap() });
