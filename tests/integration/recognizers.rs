@@ -6,7 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use xinqiao::audio::MediaTime;
+use xinqiao::audio::resample::Resampler;
+use xinqiao::audio::{Frequency, MediaTime};
+use xinqiao::gateway::wav::Wav;
 use xinqiao::grpc::tls::{Connector, Identity};
 use xinqiao::recognition::{Job, RecognitionPool, Recognizers, Remote};
 use xinqiao::speech::{
@@ -85,21 +87,12 @@ impl Recognizer for Local {
 }
 
 fn sound() -> Vec<f32> {
-    let mut reader = hound::WavReader::open("data/models/samples/zh/pangrama.wav")
+    let wav = Wav::read(Path::new("data/models/samples/zh/pangrama.wav"))
         .expect("`xinqiao models pull --samples` brings it");
-    let rate = reader.spec().sample_rate;
-    let frequency = xinqiao::audio::Frequency::new(rate).expect("a rate");
-    let samples: Vec<i16> = reader
-        .samples::<i16>()
-        .map(|sample| sample.expect("whole"))
-        .collect();
     let mut out = Vec::new();
-    xinqiao::audio::resample::Resampler::new(frequency, xinqiao::audio::Frequency::HZ_16000).push(
-        &samples,
-        |piece| {
-            out.extend(piece.iter().map(|sample| f32::from(*sample) / 32_768.0));
-        },
-    );
+    Resampler::new(wav.rate, Frequency::HZ_16000).push(&wav.channels[0], |piece| {
+        out.extend(piece.iter().map(|sample| f32::from(*sample) / 32_768.0));
+    });
     out.truncate(3 * 16_000);
     out
 }
