@@ -690,6 +690,12 @@ impl Call {
                 self.side(party)
                     .and_then(|side| side.responded(response.as_ref())),
             ),
+            Happening::Pracked(party) => {
+                if let Some(side) = self.side(party) {
+                    side.pracked();
+                }
+                return;
+            }
             Happening::TakenOver(replaced, newcomer) => {
                 self.seat(replaced, *newcomer);
                 return;

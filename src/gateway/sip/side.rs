@@ -23,6 +23,9 @@ use crate::sip::reliable::{Due, Reliable};
 use crate::sip::session::{Act, Ask, Grant, Outcome, Said, Session};
 use crate::sip::{Body, Party, SipEvent, Target};
 
+/// Progress of a transfer that waits to be told: trying, ringing and the end, with some to spare.
+const REPORTS: usize = 8;
+
 /// What happens to a dialog besides what the stack tells of it.
 pub(super) enum Happening {
     /// A request within it.
@@ -31,6 +34,8 @@ pub(super) enum Happening {
     Acked(Party, Option<String>),
     /// None came.
     NotAcked(Party),
+    /// A PRACK has been answered: what waited for it may follow.
+    Pracked(Party),
     /// What became of a request of ours; `None` when it could not be sent.
     Responded(Party, Option<Response>),
     /// An INVITE takes this party's place.
@@ -130,8 +135,8 @@ pub(super) struct Side {
     unanswered: Option<Unanswered>,
     open: Option<Open>,
     refer: Option<Box<Transaction>>,
-    /// Whether the party that referred is told of the transfer.
-    reports: bool,
+    /// What the party that referred is told of the transfer, one after the other.
+    reports: Option<mpsc::Sender<u16>>,
     /// The number of the peer's last request.
     number: u32,
     seat: Seated,
@@ -224,7 +229,7 @@ impl Side {
             unanswered: None,
             open: None,
             refer: None,
-            reports: false,
+            reports: None,
             number: 0,
             alive: None,
             _stream: stream,
@@ -532,8 +537,7 @@ impl Side {
         {
             self.session.answered(false);
         }
-        let next = unanswered.next.take();
-        let event = match described {
+        match described {
             Some(offer) if !answers && self.session.asked(true, Said::default()).is_ok() => {
                 self.open = Some(Open::Other(request, None));
                 Some(SipEvent::Offered {
@@ -550,13 +554,21 @@ impl Side {
                         answer,
                     })
             }
-        };
+        }
+    }
+
+    /// What waited for a PRACK follows its answer.
+    pub fn pracked(&mut self) {
+        let next = self
+            .unanswered
+            .as_mut()
+            .filter(|unanswered| !unanswered.reliable.is_waiting())
+            .and_then(|unanswered| unanswered.next.take());
         match next {
             Some(Next::Accept(description)) => self.accept(description),
             Some(Next::Ring(description)) => self.ring(description),
             None => {}
         }
-        event
     }
 
     fn take_info(&mut self, request: Box<Transaction>) -> Option<SipEvent> {
@@ -644,35 +656,34 @@ impl Side {
         if silent {
             headers.push(Header::Other("Refer-Sub".to_owned(), "false".to_owned()));
         }
-        self.reply(request, status.into(), headers);
-        if status == 202 && !silent {
-            self.reports = true;
-            self.report(100);
-        }
-    }
-
-    /// Tells the party that referred how far its successor is.
-    pub fn report(&mut self, status: u16) {
-        if !self.reports {
+        if status != 202 || silent {
+            self.reply(request, status.into(), headers);
             return;
         }
-        let over = status >= 200;
-        self.reports = !over;
-        let state = if over {
-            "terminated;reason=noresource"
-        } else {
-            "active;expires=180"
-        };
-        let headers = vec![
-            Header::Event("refer".into()),
-            Header::SubscriptionState(state.into()),
-            Header::ContentType("message/sipfrag;version=2.0".into()),
-        ];
-        let line = format!("SIP/2.0 {status} {}\r\n", StatusCode::from(status).text());
+        let response = self.response(&request.original, status.into(), headers, None);
+        let (reports, mut queue) = mpsc::channel(REPORTS);
+        self.reports = Some(reports);
         let dialog = self.dialog.clone();
+        let mut request = request;
         self.shared.until_cut(async move {
-            let _ = dialog.notify(Some(headers), Some(line.into_bytes())).await;
+            let _ = request.respond(response).await;
+            // Each waits for the answer to the one before, so that none overtakes another.
+            while let Some(status) = queue.recv().await {
+                let (headers, body) = progress(status);
+                let _ = dialog.notify(Some(headers), Some(body)).await;
+            }
         });
+        self.report(100);
+    }
+
+    /// Tells the party that referred how far its successor is; one that does not listen misses what is between.
+    pub fn report(&mut self, status: u16) {
+        if let Some(reports) = &self.reports {
+            let _ = reports.try_send(status);
+        }
+        if status >= 200 {
+            self.reports = None;
+        }
     }
 
     // What we ask within the dialog.
@@ -822,8 +833,13 @@ impl Side {
 
     /// Answers in a task of its own: a stream whose peer does not read must not hold up the call.
     fn respond(&self, mut request: Box<Transaction>, response: Response) {
+        let is_prack = request.original.method == Method::PRack;
+        let (tell, party) = (self.tell.clone(), self.party);
         self.shared.until_cut(async move {
             let _ = request.respond(response).await;
+            if is_prack {
+                let _ = tell.send(Happening::Pracked(party)).await;
+            }
             // A refused INVITE waits for its ACK.
             while request.receive().await.is_some() {}
         });
@@ -856,6 +872,22 @@ impl Drop for Side {
             self.answer_refer(487);
         }
     }
+}
+
+/// A NOTIFY's headers and body: how far a transfer is (RFC 3515 §2.4).
+fn progress(status: u16) -> (Vec<Header>, Vec<u8>) {
+    let state = if status >= 200 {
+        "terminated;reason=noresource"
+    } else {
+        "active;expires=180"
+    };
+    let headers = vec![
+        Header::Event("refer".into()),
+        Header::SubscriptionState(state.into()),
+        Header::ContentType("message/sipfrag;version=2.0".into()),
+    ];
+    let line = format!("SIP/2.0 {status} {}\r\n", StatusCode::from(status).text());
+    (headers, line.into_bytes())
 }
 
 /// What a message says of the session timer.
