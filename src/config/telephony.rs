@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::private::Private;
+use crate::sip::digest::Algorithm;
 use crate::sip::route::{Called, Cidr};
 
 /// Signalling.
@@ -21,6 +22,8 @@ pub struct Sip {
     pub advertise: Option<String>,
     /// The realm of passwords, and the domain of the extensions.
     pub realm: String,
+    /// How others may prove themselves, in the order of the offers.
+    pub digest: Vec<Algorithm>,
     /// A proxy that all calls to others go through.
     pub outbound_proxy: Option<String>,
     /// Our certificate with its chain, for listeners that speak TLS.
@@ -66,6 +69,7 @@ impl Default for Sip {
             listener: Vec::new(),
             advertise: None,
             realm: "xinqiao".to_owned(),
+            digest: vec![Algorithm::Md5, Algorithm::Sha256],
             outbound_proxy: None,
             tls_certificate: None,
             tls_key: None,
@@ -379,6 +383,13 @@ impl Telephony<'_> {
                 "sip.realm",
                 self.sip.realm.clone(),
                 "not a name such as sip.example.com",
+            );
+        }
+        if self.sip.digest.is_empty() {
+            return wrong(
+                "sip.digest",
+                "[]".to_owned(),
+                "nobody could prove himself; write [\"MD5\", \"SHA-256\"] or one of them",
             );
         }
         if let Some(proxy) = &self.sip.outbound_proxy

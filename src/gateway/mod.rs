@@ -6,6 +6,7 @@ pub mod keeper;
 pub mod lists;
 mod outgoing;
 pub mod phone;
+pub mod places;
 pub mod ports;
 pub mod serve;
 mod server;

@@ -18,9 +18,10 @@ use super::calls::{Calls, MediaThreads};
 use super::keeper::Keeper;
 use super::lists::{self, ListsError};
 use super::outgoing::{delivery, desk, grpc_tls, language_model, webhook};
+use super::places::{self, Places};
 use super::ports::PortPool;
 use super::server::{self, ServeError, Services};
-use super::sip::{BindError, SipEdge};
+use super::sip::{BindError, SipConfig, SipEdge};
 use super::telephony;
 use crate::call::Rules;
 use crate::config::{self, Config, Listening, Recognition, Text};
@@ -208,7 +209,11 @@ impl Gateway {
         };
         let grpc_listener = listen("grpc.listen", config.grpc.listen).await?;
         let console_listener = listen("console.listen", config.console.listen).await?;
-        let sip_config = telephony::sip_config(config);
+        let places = Arc::<Places>::default();
+        let sip_config = SipConfig {
+            places: Some(places.clone()),
+            ..telephony::sip_config(config)
+        };
         let (edge, accept) = SipEdge::bind(sip_config).await.map_err(StartError::Sip)?;
 
         let pool = if let Some(path) = path {
@@ -249,6 +254,7 @@ impl Gateway {
         let store = Store::open_with(&config.store.database, &lanes)
             .await
             .map_err(StartError::Store)?;
+        edge.restore(places::restored(&store).await.map_err(StartError::Store)?);
         let abandoned = store.outbox().close_abandoned().await;
         match abandoned.map_err(StartError::Store)? {
             0 => {}
@@ -353,6 +359,10 @@ impl Gateway {
                         warn!("{lost} drafts could not be written");
                     }
                 }
+            }),
+            tokio::spawn({
+                let (store, stop) = (store.clone(), writers.clone());
+                async move { places.run(&store, &stop).await }
             }),
             tokio::spawn({
                 let (store, stop) = (store.clone(), writers.clone());

@@ -36,6 +36,7 @@ pub fn sip_config(config: &Config) -> SipConfig {
             clients_must: config.sip.tls_client_required,
         },
         realm: config.sip.realm.clone(),
+        digest: config.sip.digest.clone(),
         outbound_proxy: config.sip.outbound_proxy.clone(),
         // The call itself gives the phone up first.
         ring: config.ring() + Duration::from_secs(5),

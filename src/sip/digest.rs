@@ -9,22 +9,25 @@ use std::fmt::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use md5::Md5;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// Nonces in use that are remembered; past it the oldest ones become stale.
 const MAX_USED: usize = 65_536;
 
 /// How a digest is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Algorithm {
-    /// The better one, which RFC 8760 puts first.
+    /// The better one (RFC 8760).
+    #[serde(rename = "SHA-256")]
     Sha256,
     /// What every telephone knows.
+    #[serde(rename = "MD5")]
     Md5,
 }
 
 impl Algorithm {
-    /// Both, the preferred first.
+    /// All that there are.
     pub const ALL: [Self; 2] = [Self::Sha256, Self::Md5];
 
     /// Its name on the wire.
@@ -342,6 +345,8 @@ impl Counts {
 /// Checks credentials of those who may be known as `K`.
 pub struct Guard<K> {
     realm: String,
+    /// Those that are offered, the preferred first.
+    algorithms: Vec<Algorithm>,
     accounts: HashMap<String, (Secret, K)>,
     /// Whose password nobody has: the work for an unknown name.
     decoy: Secret,
@@ -359,9 +364,16 @@ pub struct Guard<K> {
 impl<K: Clone> Guard<K> {
     /// `seal` is from a cryptographic generator; a nonce is good for `lifetime`.
     #[must_use]
-    pub fn new(realm: &str, lifetime: Duration, seal: [u8; 32], now: Instant) -> Self {
+    pub fn new(
+        realm: &str,
+        algorithms: &[Algorithm],
+        lifetime: Duration,
+        seal: [u8; 32],
+        now: Instant,
+    ) -> Self {
         Self {
             realm: realm.to_owned(),
+            algorithms: algorithms.to_vec(),
             accounts: HashMap::new(),
             decoy: Secret::Password(hex(&seal)),
             seal,
@@ -388,14 +400,14 @@ impl<K: Clone> Guard<K> {
     /// The values of the WWW-Authenticate headers, the preferred first.
     pub fn challenge(&mut self, now: Instant, stale: bool) -> Vec<String> {
         let nonce = self.issue(now);
-        Algorithm::ALL
-            .into_iter()
+        self.algorithms
+            .iter()
             .map(|algorithm| {
                 Challenge {
                     realm: self.realm.clone(),
                     nonce: nonce.clone(),
                     opaque: None,
-                    algorithm,
+                    algorithm: *algorithm,
                     counted: true,
                     stale,
                 }
@@ -411,9 +423,9 @@ impl<K: Clone> Guard<K> {
         method: &str,
         headers: impl Iterator<Item = &'a str>,
     ) -> Verdict<K> {
-        let ours = headers
-            .filter_map(Credentials::parse)
-            .find(|credentials| credentials.realm == self.realm);
+        let ours = headers.filter_map(Credentials::parse).find(|credentials| {
+            credentials.realm == self.realm && self.algorithms.contains(&credentials.algorithm)
+        });
         let Some(credentials) = ours else {
             return Verdict::Challenge {
                 stale: false,

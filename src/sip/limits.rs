@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 /// Sources that are watched in one window; past it the window ends early.
 const MAX_SOURCES: usize = 8_192;
-/// Sources that are kept out at a time.
-const MAX_BANNED: usize = 65_536;
+/// Sources that are kept out, and sources that have proved themselves, at a time.
+const MAX_KNOWN: usize = 65_536;
+/// How long a source that somebody has proved himself from is not counted: a house full of phones is no scanner.
+const PROVEN_FOR: Duration = Duration::from_hours(1);
 
 /// How much a source may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,7 @@ pub struct ScanGuard {
     this: HashMap<IpAddr, HashSet<u64>>,
     last: HashMap<IpAddr, HashSet<u64>>,
     banned: HashMap<IpAddr, Instant>,
+    proven: HashMap<IpAddr, Instant>,
 }
 
 impl ScanGuard {
@@ -45,6 +48,7 @@ impl ScanGuard {
             this: HashMap::new(),
             last: HashMap::new(),
             banned: HashMap::new(),
+            proven: HashMap::new(),
         }
     }
 
@@ -63,6 +67,19 @@ impl ScanGuard {
 
     /// Notes what a source asks for; `true` when it has just asked for too much and is kept out from now on.
     pub fn note(&mut self, now: Instant, source: IpAddr, target: &str) -> bool {
+        let is_proven = |until: &Instant| now < *until;
+        if self.proven.get(&network(source)).is_some_and(is_proven) {
+            return false;
+        }
+        self.count(now, source, target)
+    }
+
+    /// Notes a wrong password, which counts whoever else has proved himself from there; as [`Self::note`].
+    pub fn note_failure(&mut self, now: Instant, source: IpAddr, attempt: &str) -> bool {
+        self.count(now, source, attempt)
+    }
+
+    fn count(&mut self, now: Instant, source: IpAddr, target: &str) -> bool {
         if now.saturating_duration_since(self.began) >= self.limits.window
             || self.this.len() >= MAX_SOURCES
         {
@@ -86,20 +103,26 @@ impl ScanGuard {
         }
         self.this.remove(&source);
         self.last.remove(&source);
-        if self.banned.len() >= MAX_BANNED {
-            self.banned.retain(|_, until| now < *until);
-        }
-        if self.banned.len() < MAX_BANNED {
-            self.banned.insert(source, now + self.limits.ban);
-        }
+        self.proven.remove(&source);
+        keep(&mut self.banned, now, source, self.limits.ban);
         true
     }
 
     /// Forgets what a source asked for, because it has proved who it is.
-    pub fn forgive(&mut self, source: IpAddr) {
+    pub fn forgive(&mut self, now: Instant, source: IpAddr) {
         let source = network(source);
         self.this.remove(&source);
         self.last.remove(&source);
+        keep(&mut self.proven, now, source, PROVEN_FOR);
+    }
+}
+
+fn keep(known: &mut HashMap<IpAddr, Instant>, now: Instant, source: IpAddr, time: Duration) {
+    if known.len() >= MAX_KNOWN {
+        known.retain(|_, until| now < *until);
+    }
+    if known.len() < MAX_KNOWN {
+        known.insert(source, now + time);
     }
 }
 
@@ -173,14 +196,20 @@ mod tests {
     }
 
     #[test]
-    fn who_proves_who_he_is_begins_anew_and_an_ipv6_network_is_one_source() {
+    fn who_proves_who_he_is_may_ask_for_more_and_an_ipv6_network_is_one_source() {
         let now = Instant::now();
         let mut guard = guard(now);
         for number in 0..10 {
             assert!(!guard.note(now, source(5), &format!("{number}")));
         }
-        guard.forgive(source(5));
-        assert!(!guard.note(now, source(5), "10"));
+        guard.forgive(now, source(5));
+        // A house full of phones comes back after a power cut…
+        assert!((0..100).all(|name| !guard.note(now, source(5), &format!("{name}"))));
+        // …but guessing passwords from there counts.
+        let guessed =
+            (0..100).take_while(|guess| !guard.note_failure(now, source(5), &format!("{guess}")));
+        assert_eq!(guessed.count(), 10);
+        assert!(!guard.hears(now, source(5)));
         let banned = (0..20).any(|number: u16| {
             let host = IpAddr::from([0x2001, 0xdb8, 0, 1, number, 0, 0, 1]);
             guard.note(now, host, &format!("{number}"))

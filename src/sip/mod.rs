@@ -16,12 +16,15 @@ pub mod trunk;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::multipart::Body;
 pub use self::refer::{Replaces, Target};
 use crate::private::Private;
 
 /// What carries a peer's SIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// Datagrams.
     Udp,

@@ -7,6 +7,7 @@ mod calls;
 mod delivery;
 mod gists;
 mod outbox;
+mod places;
 mod replay;
 pub mod sqlite;
 mod writer;
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 pub use calls::{CallRecord, PageKey};
 pub use delivery::Delivery;
 pub use outbox::{Entry, EntryKind, EntryState, HeldDraft, Lane, Outbox, Put};
+pub use places::Place;
 pub use replay::{Listed, Replay, recent_calls};
 pub use sqlite::OpenError;
 pub use writer::writer;
@@ -110,6 +112,13 @@ const SCHEMA: Schema = Schema {
         ALTER TABLE calls ADD COLUMN trunk TEXT;
         ALTER TABLE calls ADD COLUMN diverted_from TEXT;
         ALTER TABLE calls ADD COLUMN user_to_user TEXT;
+    ", "
+        CREATE TABLE places (
+            extension TEXT NOT NULL,
+            body      TEXT NOT NULL,
+            until_ms  INTEGER NOT NULL
+        );
+        CREATE INDEX places_of_extension ON places (extension);
     "],
 };
 

@@ -46,7 +46,13 @@ pub(super) struct Admission {
 
 impl Admission {
     pub fn new(config: &SipConfig, now: Instant) -> Self {
-        let mut guard = Guard::new(&config.realm, config.nonce_life, rand::random(), now);
+        let mut guard = Guard::new(
+            &config.realm,
+            &config.digest,
+            config.nonce_life,
+            rand::random(),
+            now,
+        );
         for extension in &config.extensions {
             guard.admit(
                 &extension.name,
@@ -108,7 +114,7 @@ impl Admission {
                 Admitted::Not(self.challenge(now, false))
             }
             Verdict::Known(who) => {
-                locked(&self.scans).forgive(source);
+                locked(&self.scans).forgive(now, source);
                 Admitted::As(who)
             }
             Verdict::Challenge { .. } if is_invite && self.trunks.is_empty() => {
@@ -119,7 +125,7 @@ impl Admission {
                 let attempt = message.header("Authorization").unwrap_or_default();
                 if failed
                     && !self.is_trunk(source)
-                    && locked(&self.scans).note(now, source, attempt)
+                    && locked(&self.scans).note_failure(now, source, attempt)
                 {
                     return Admitted::Dropped;
                 }

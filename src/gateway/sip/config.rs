@@ -3,11 +3,13 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::tls::{TlsError, TlsFiles};
+use crate::gateway::places::Places;
 use crate::sip::Transport;
-use crate::sip::digest::Secret;
+use crate::sip::digest::{Algorithm, Secret};
 use crate::sip::limits::ScanLimits;
 use crate::sip::registrar::Terms;
 use crate::sip::route::{Cidr, Routes};
@@ -26,6 +28,8 @@ pub struct SipConfig {
     pub user_agent: String,
     /// The realm of challenges, and the domain of the extensions.
     pub realm: String,
+    /// How others may prove themselves, the first offered first: many know no other than the first that they are offered.
+    pub digest: Vec<Algorithm>,
     /// A proxy that all requests outside of a dialog go through, as a SIP URI.
     pub outbound_proxy: Option<String>,
     /// RFC 3261's T1, the estimate of a round trip; a transaction is given up after 64 of them.
@@ -58,6 +62,8 @@ pub struct SipConfig {
     pub extensions: Vec<Extension>,
     /// For how long they are registered.
     pub terms: Terms,
+    /// Who is told when it changes where an extension is registered.
+    pub places: Option<Arc<Places>>,
     /// Who gets which calls.
     pub routes: Routes,
     /// How long sessions last without a refresh (RFC 4028).
@@ -122,6 +128,7 @@ impl SipConfig {
             tls_check: Duration::from_secs(5),
             user_agent: concat!("xinqiao/", env!("CARGO_PKG_VERSION")).to_owned(),
             realm: "xinqiao".to_owned(),
+            digest: vec![Algorithm::Md5, Algorithm::Sha256],
             outbound_proxy: None,
             t1: Duration::from_millis(500),
             operator_reply: Duration::from_secs(5),
@@ -145,6 +152,7 @@ impl SipConfig {
                 least: 60,
                 most: 3_600,
             },
+            places: None,
             routes: Routes::default(),
             session: session::Terms {
                 expires: 1_800,

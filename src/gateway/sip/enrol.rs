@@ -95,6 +95,9 @@ fn serve(
     let registered = locked(&shared.registrar).register(now, &register);
     match registered {
         Ok(bindings) => {
+            if let (Some(places), false) = (&shared.config.places, register.wish == Wish::Ask) {
+                places.note(name, &bindings);
+            }
             shared
                 .addresses
                 .remember(flow.source, flow.transport, listener);

@@ -60,7 +60,7 @@ pub use self::tls::{TlsError, TlsFiles};
 pub use self::trunks::TrunkState;
 pub use self::ways::{Outlook, Prospect, local_address_towards};
 pub use crate::sip::Transport;
-use crate::sip::registrar::{Flow, Registrar};
+use crate::sip::registrar::{Binding, Flow, Registrar};
 use crate::sip::{IncomingCall, SipCommand, SipEvent};
 
 /// Calls that wait for the gateway to take them; past it 503.
@@ -254,6 +254,17 @@ impl SipEdge {
         self.shared.accepting.store(accepting, Ordering::Relaxed);
     }
 
+    /// Brings back where extensions were registered before a restart; those that are not set up any more are left out.
+    pub fn restore(&self, places: Vec<(String, Binding)>) {
+        let mut registrar = locked(&self.shared.registrar);
+        for (name, binding) in places {
+            let mut extensions = self.shared.config.extensions.iter();
+            if extensions.any(|extension| extension.name == name) {
+                registrar.restore(&name, binding);
+            }
+        }
+    }
+
     /// A call that we place.
     #[must_use]
     pub fn place_call(&self) -> PlacedCall {
@@ -358,6 +369,7 @@ impl Shared {
         let name = addresses.first();
         let sender = datagrams.clone().for_stack(name).await;
         transport.add_transport(sender.into());
+        let locator = ways::Locator::default();
         let endpoint = EndpointBuilder::new()
             .with_cancel_token(cut.child_token())
             .with_transport_layer(transport)
@@ -371,6 +383,7 @@ impl Shared {
                 callid_suffix: Some("xinqiao".to_owned()),
                 ..EndpointOption::default()
             })
+            .with_target_locator(Box::new(locator.clone()))
             .with_inspector(Box::new(Finish {
                 retry_after: config.retry_after,
                 early: prack::EarlyDialogs::default(),
@@ -405,6 +418,7 @@ impl Shared {
             tasks: TaskTracker::new(),
             log,
         });
+        locator.serve(&shared);
         let stack = shared.endpoint.clone();
         shared.until_cut(async move {
             let _ = stack.serve().await;

@@ -1,16 +1,19 @@
 //! From a SIP URI to the addresses to try: an extension's places, a trunk, a proxy, or what the host's name says.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use rsipstack::sip::typed::Route;
 use rsipstack::sip::uri::ParamsExt;
 use rsipstack::sip::{Host, Scheme, Transport as SipTransport, Uri};
+use rsipstack::transaction::endpoint::TargetLocator;
+use rsipstack::transport::SipAddr;
 use tokio::time::timeout;
 
 use super::invite::Unreachable;
-use super::{Shared, local_address_for, locked, wire};
+use super::{Shared, kind_of, local_address_for, locked, sockets, wire};
 use crate::sip::Transport;
 use crate::sip::registrar::{Binding, Flow};
 
@@ -83,6 +86,43 @@ pub(super) fn sip_uri(text: &str) -> Option<Uri> {
     Uri::try_from(text)
         .ok()
         .filter(|uri| matches!(uri.scheme, Some(Scheme::Sip | Scheme::Sips)))
+}
+
+/// Finds for the stack where a request within a dialog goes, over a stream of ours: it would open one of its own, which
+/// trusts what peers say about lengths.
+#[derive(Clone, Default)]
+pub(super) struct Locator(Arc<OnceLock<Weak<Shared>>>);
+
+impl Locator {
+    pub fn serve(&self, shared: &Arc<Shared>) {
+        let _ = self.0.set(Arc::downgrade(shared));
+    }
+}
+
+impl TargetLocator for Locator {
+    fn locate<'me, 'uri, 'both>(
+        &'me self,
+        uri: &'uri Uri,
+    ) -> Pin<Box<dyn Future<Output = rsipstack::Result<SipAddr>> + Send + 'both>>
+    where
+        'me: 'both,
+        'uri: 'both,
+        Self: 'both,
+    {
+        Box::pin(async move {
+            let gone = || rsipstack::Error::Error("the edge is closed".to_owned());
+            let shared = self.0.get().and_then(Weak::upgrade).ok_or_else(gone)?;
+            let (addresses, transport) = locate(uri)
+                .await
+                .map_err(|unreachable| rsipstack::Error::Error(unreachable.reason))?;
+            let flow = Flow {
+                source: *addresses.first().ok_or_else(gone)?,
+                transport,
+            };
+            sockets::connect(&shared, flow, &uri.host_with_port.host.to_string()).await?;
+            Ok(SipAddr::new(kind_of(transport), flow.source.into()))
+        })
+    }
 }
 
 impl Shared {

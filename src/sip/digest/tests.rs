@@ -83,7 +83,13 @@ struct World {
 impl World {
     fn new() -> Self {
         let now = Instant::now();
-        let mut guard = Guard::new("hotline", Duration::from_mins(1), [7; 32], now);
+        let mut guard = Guard::new(
+            "hotline",
+            &Algorithm::ALL,
+            Duration::from_mins(1),
+            [7; 32],
+            now,
+        );
         guard.admit("1001", Secret::Password("right".to_owned()), "desk one");
         let ha1 = Algorithm::Md5.hash(&["1002", "hotline", "right"]);
         guard.admit(

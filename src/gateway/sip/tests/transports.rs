@@ -447,3 +447,60 @@ async fn a_recorded_route_is_followed_from_either_end() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bye_finds_a_new_stream_when_the_old_one_is_gone() {
+    let (edge, mut calls) = SipEdge::bind(config()).await.expect("bound");
+    let phone = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = phone.local_addr().expect("bound");
+    let mut stream = std::net::TcpStream::connect(edge.local_addr()).expect("connected");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
+    let contact = format!("<sip:caller@{at};transport=tcp>");
+    let invite = request("INVITE", "stream", "", SDP)
+        .replace("SIP/2.0/UDP", "SIP/2.0/TCP")
+        .replace("<sip:13987654321@127.0.0.1:9>", &contact);
+    stream
+        .write_all(with_length(&invite).as_bytes())
+        .expect("written");
+    let call = next(&mut calls).await;
+    let answer = SipCommand::Answer {
+        party: Party::CALLER,
+        answer: Some(SDP.to_owned()),
+    };
+    call.commands.send(answer).await.expect("taken");
+    let mut got = String::new();
+    let mut buffer = vec![0; 8_192];
+    while !got.contains("SIP/2.0 200 ") {
+        let length = stream.read(&mut buffer).expect("an answer");
+        got += &String::from_utf8_lossy(&buffer[..length]);
+    }
+    let ok = &got[got.find("SIP/2.0 200 ").expect("answered")..];
+    let to = ok.lines().find(|line| line.starts_with("To:")).expect("To");
+    let ack = format!(
+        "ACK sip:gateway@{} SIP/2.0\r\nVia: SIP/2.0/TCP {at};branch=z9hG4bKack\r\n\
+         From: <sip:13987654321@127.0.0.1>;tag=f\r\n{to}\r\nCall-ID: stream\r\nCSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n",
+        edge.local_addr()
+    );
+    stream.write_all(ack.as_bytes()).expect("written");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(edge.counts().connections, 0);
+    drop(call);
+    let accepted = tokio::task::spawn_blocking(move || phone.accept());
+    let accepted = tokio::time::timeout(PATIENCE, accepted).await;
+    let (mut stream, _) = accepted.expect("in time").expect("run").expect("a stream");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
+    let length = stream.read(&mut buffer).expect("the BYE");
+    let bye = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    let via = format!("Via: SIP/2.0/TCP {};", edge.local_addr());
+    assert!(
+        bye.starts_with("BYE sip:caller@") && bye.contains(&via),
+        "{bye}"
+    );
+    assert_eq!(edge.counts().connections, 1, "the stream is one of ours");
+}

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::malformed::{Peer, SDP, with_length};
 use super::*;
-use crate::sip::digest::{Guard, Secret, Verdict};
+use crate::sip::digest::{Algorithm, Guard, Secret, Verdict};
 
 const PASSWORD: &str = "battery staple";
 
@@ -135,7 +135,13 @@ async fn we_register_with_a_pbx_that_challenges_renew_and_leave() {
         ..config()
     };
     let (edge, _calls) = SipEdge::bind(config).await.expect("bound");
-    let mut guard = Guard::new("asterisk", Duration::from_mins(1), [1; 32], Instant::now());
+    let mut guard = Guard::new(
+        "asterisk",
+        &Algorithm::ALL,
+        Duration::from_mins(1),
+        [1; 32],
+        Instant::now(),
+    );
     guard.admit("hotline", Secret::Password(PASSWORD.to_owned()), ());
     let (first, from) = pbx.receive();
     assert!(
@@ -200,7 +206,13 @@ async fn an_invite_answers_the_best_of_a_proxys_challenges_and_the_bye_does_too(
         ..config()
     };
     let (edge, _calls) = SipEdge::bind(config).await.expect("bound");
-    let mut guard = Guard::new("pbx", Duration::from_mins(1), [2; 32], Instant::now());
+    let mut guard = Guard::new(
+        "pbx",
+        &Algorithm::ALL,
+        Duration::from_mins(1),
+        [2; 32],
+        Instant::now(),
+    );
     guard.admit("hotline", Secret::Password(PASSWORD.to_owned()), ());
     let mut placed = edge.place_call();
     let invite = SipCommand::Invite {

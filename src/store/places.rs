@@ -1,0 +1,74 @@
+//! Where extensions are registered, so that a restart does not silence their phones until they register again.
+
+use std::time::SystemTime;
+
+use sqlx::Row;
+
+use super::{Doing, Store, StoreError, unix_ms};
+
+/// A registered place, in the words of its own room; the contact is the phone's, not a citizen's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Whose phone.
+    pub extension: String,
+    /// What is kept of it.
+    pub body: String,
+    /// When it ends.
+    pub until: SystemTime,
+}
+
+impl Store {
+    /// Keeps the places of an extension instead of those that were kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be written; the old ones are kept then.
+    pub async fn keep_places(&self, extension: &str, places: &[Place]) -> Result<(), StoreError> {
+        const DOING: &str = "keeping where an extension is registered";
+        let mut transaction = self
+            .db
+            .write
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .doing(DOING)?;
+        sqlx::query("DELETE FROM places WHERE extension = ?")
+            .bind(extension)
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
+        for place in places {
+            sqlx::query("INSERT INTO places (extension, body, until_ms) VALUES (?, ?, ?)")
+                .bind(extension)
+                .bind(&place.body)
+                .bind(unix_ms(place.until))
+                .execute(&mut *transaction)
+                .await
+                .doing(DOING)?;
+        }
+        transaction.commit().await.doing(DOING)
+    }
+
+    /// The places that end after `now`; the others are forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read or written.
+    pub async fn places(&self, now: SystemTime) -> Result<Vec<Place>, StoreError> {
+        const DOING: &str = "reading where extensions are registered";
+        sqlx::query("DELETE FROM places WHERE until_ms <= ?")
+            .bind(unix_ms(now))
+            .execute(&self.db.write)
+            .await
+            .doing(DOING)?;
+        let rows = sqlx::query("SELECT extension, body, until_ms FROM places ORDER BY rowid")
+            .fetch_all(&self.db.read)
+            .await
+            .doing(DOING)?;
+        Ok(rows
+            .iter()
+            .map(|row| Place {
+                extension: row.get("extension"),
+                body: row.get("body"),
+                until: super::from_unix_ms(row.get("until_ms")),
+            })
+            .collect())
+    }
+}
