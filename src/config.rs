@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use self::calls::Calls;
 use self::telephony::{Admission, Extension, Registrar, Route, Sip, Telephony, Trunk};
 use delivery::{Grpc, LanguageModel, Webhook};
-pub use media::{Media, Sources, Srtp};
+pub use media::{Codec, Media, Sources, Srtp};
 pub use recognition::{Listening, Recognition};
 pub use text::Text;
 
@@ -406,6 +406,7 @@ fn remedy(key: &str) -> &'static str {
             "write e.g. first_port = 20000 and last_port = 21999"
         }
         "media.srtp" | "media.operator_srtp" => "write off, optional or required",
+        "media.codecs" => "write some of PCMA, PCMU, G722 and opus, e.g. [\"PCMA\", \"PCMU\"]",
         "media.sources" => "write signalled, address or network",
         "operators.default" => "write e.g. sip:1001@192.0.2.20:5060",
         "recognition.model" => "`xinqiao models list` names the models",
@@ -572,6 +573,8 @@ mod tests {
             ),
             ("media.last_port=7", ["media.last_port", "7", "21999"]),
             ("media.srtp=always", ["media.srtp", "always", "required"]),
+            ("media.codecs=[]", ["media.codecs", "[]", "PCMA"]),
+            ("media.codecs=[\"G729\"]", ["media.codecs", "G729", "opus"]),
             ("media.sources=any", ["media.sources", "any", "signalled"]),
             (
                 "calls.max=many",

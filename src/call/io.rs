@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::path::{Refused, Travel};
 use crate::audio::MediaTime;
+use crate::audio::codec::Codec;
 use crate::rtp::rtcp;
 use crate::rtp::stats::StreamStats;
 use crate::sip::{IncomingCall, SipCommand, SipEvent};
@@ -32,6 +33,8 @@ pub struct Setup {
     pub wall: SystemTime,
     /// From a cryptographic generator: SSRCs, first sequence numbers and timestamps, session numbers, keys.
     pub seed: [u8; 32],
+    /// What the bridge speaks, in our order of preference; what the caller offers goes before.
+    pub codecs: Vec<Codec>,
     /// How the caller's and the operator's packets may travel.
     pub travel: [Travel; 2],
     /// How long the operator's phone may ring.

@@ -29,7 +29,6 @@ pub use path::{Refused, Travel};
 pub use scribe::{Note, Scribe};
 
 use crate::audio::MediaTime;
-use crate::audio::codec::Codec;
 use crate::rtp::rtcp;
 use crate::sip::sdp::{Description, Direction, SdpError};
 use crate::sip::{Party, SipCommand, Target};
@@ -37,9 +36,6 @@ use crate::speech::Leg;
 use crate::ticket::advice::Advised;
 use crate::ticket::{CallFacts, TicketDraft};
 use crate::transcript::{AlarmKind, CallInfo, Origin, TranscriptEvent};
-
-/// What the bridge speaks, in our order of preference: the trunks of this country speak A-law.
-const CODECS: [Codec; 4] = [Codec::Pcma, Codec::Pcmu, Codec::G722, Codec::Opus];
 
 /// Why a call ends that nobody takes.
 const NO_ANSWER: &str = "the operator's phone does not answer";
@@ -204,10 +200,10 @@ impl Call {
         match call.read_offer() {
             Ok(offer) => {
                 let mut codecs = offer.as_ref().map(Description::codecs).unwrap_or_default();
-                codecs.retain(|codec| CODECS.contains(codec));
-                for codec in CODECS {
-                    if !codecs.contains(&codec) {
-                        codecs.push(codec);
+                codecs.retain(|codec| call.setup.codecs.contains(codec));
+                for codec in &call.setup.codecs {
+                    if !codecs.contains(codec) {
+                        codecs.push(*codec);
                     }
                 }
                 let like = offer.as_ref().and_then(Description::audio);
@@ -232,7 +228,7 @@ impl Call {
             return Ok(None);
         };
         let offer = Description::parse(offer)?;
-        self.sides[0].negotiate(&offer, &CODECS)?;
+        self.sides[0].negotiate(&offer, &self.setup.codecs)?;
         Ok(Some(offer))
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::media::Side;
-use super::{CODECS, Call, Input, LEGS, NO_ANSWER, Output, State, index};
+use super::{Call, Input, LEGS, NO_ANSWER, Output, State, index};
 use crate::audio::codec::Codec;
 use crate::rtp::dtmf::{Key, Press};
 use crate::sip::sdp::{Description, Direction, Negotiated, SdpError};
@@ -127,7 +127,7 @@ impl Call {
         let mut chosen: Vec<Codec> = theirs
             .codecs()
             .into_iter()
-            .filter(|codec| CODECS.contains(codec))
+            .filter(|codec| self.setup.codecs.contains(codec))
             .collect();
         let others = self.offer.as_ref().filter(|_| leg == Leg::Operator);
         let others = others.map(Description::codecs);
@@ -154,7 +154,8 @@ impl Call {
             return Ok(told.clone());
         }
         // The operator's choice first, so that nothing needs to be transcoded where the caller knows it too.
-        let preferred: Vec<Codec> = std::iter::once(operators).chain(CODECS).collect();
+        let mut preferred = vec![operators];
+        preferred.extend(&self.setup.codecs);
         let text = if let Some(offer) = &self.offer {
             let caller = self.sides[0].negotiate(offer, &preferred)?;
             self.sides[0].answer(offer, caller, Direction::SendRecv)
@@ -220,7 +221,7 @@ impl Call {
         let other = self.sides[index(leg.other())].wish();
         let side = &mut self.sides[index(leg)];
         let before = side.wish();
-        let answer = side.renegotiate(offer, other, &CODECS);
+        let answer = side.renegotiate(offer, other, &self.setup.codecs);
         let changed = before != side.wish();
         if matches!(self.state, State::Ringing { .. }) && leg == Leg::Caller {
             self.told = answer.clone().ok().or(self.told.take());
@@ -268,7 +269,7 @@ impl Call {
         if self.sides[index(to)].was_told() == direction {
             return;
         }
-        let offer = self.sides[index(to)].reoffer(direction, &CODECS);
+        let offer = self.sides[index(to)].reoffer(direction, &self.setup.codecs);
         self.tell(SipCommand::Offer { party, offer });
     }
 

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::*;
-use crate::audio::codec::Encoder;
+use crate::audio::codec::{Codec, Encoder};
 use crate::rtp::lossy::LossyNetwork;
 use crate::rtp::{Packet, WireSequence};
 use crate::sip::{IncomingCall, SipEvent};
@@ -85,6 +85,7 @@ impl World {
             operator_media: at("192.0.2.1:20002"),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             seed: [42; 32],
+            codecs: vec![Codec::Pcma, Codec::Pcmu, Codec::G722, Codec::Opus],
             travel,
             ring: Duration::from_secs(30),
             flush: Duration::from_secs(5),

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{CODECS, Call, index};
+use super::{Call, index};
 use crate::sip::{Party, SipCommand, Target};
 use crate::speech::Leg;
 
@@ -26,7 +26,7 @@ impl Call {
             Ok(successor) => {
                 self.tell(SipCommand::AnswerRefer { party, status: 202 });
                 // The successor is told to send where the operator sends; its answer decides from when.
-                let offer = self.sides[1].offer_to_another(&CODECS);
+                let offer = self.sides[1].offer_to_another(&self.setup.codecs);
                 self.tell(SipCommand::Invite {
                     party: successor,
                     target,
@@ -125,9 +125,9 @@ impl Call {
         };
         let other = self.sides[index(leg.other())].wish();
         let side = &mut self.sides[index(leg)];
-        let answer = side.can_take(offer, &CODECS).and_then(|()| {
+        let answer = side.can_take(offer, &self.setup.codecs).and_then(|()| {
             side.begin_anew();
-            side.renegotiate(offer, other, &CODECS)
+            side.renegotiate(offer, other, &self.setup.codecs)
         });
         match answer {
             Ok(answer) => {

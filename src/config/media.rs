@@ -21,6 +21,8 @@ pub struct Media {
     pub quiet_s: u64,
     /// Threads that carry media; 0 for one for every two cores.
     pub threads: usize,
+    /// What calls speak, in order of preference; what the caller offers goes before.
+    pub codecs: Vec<Codec>,
     /// Whether audio is encrypted.
     pub srtp: Srtp,
     /// The same for the operators' side, where it is another.
@@ -29,6 +31,22 @@ pub struct Media {
     pub keys_without_tls: bool,
     /// Where a leg's audio may come from, beside the address that its session description names.
     pub sources: Sources,
+}
+
+/// A codec of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Codec {
+    /// G.711 A-law.
+    #[serde(rename = "PCMA")]
+    Pcma,
+    /// G.711 µ-law.
+    #[serde(rename = "PCMU")]
+    Pcmu,
+    /// G.722.
+    G722,
+    /// Opus.
+    #[serde(rename = "opus")]
+    Opus,
 }
 
 /// Whether audio is encrypted (SRTP with keys in the session description, RFC 4568).
@@ -63,6 +81,7 @@ impl Default for Media {
             last_port: 21_999,
             quiet_s: 5,
             threads: 0,
+            codecs: vec![Codec::Pcma, Codec::Pcmu, Codec::G722, Codec::Opus],
             srtp: Srtp::Optional,
             operator_srtp: None,
             keys_without_tls: false,
@@ -76,8 +95,12 @@ impl Media {
         let Self {
             first_port,
             last_port,
+            ref codecs,
             ..
         } = *self;
+        if codecs.is_empty() {
+            return Err(refused("media.codecs", "[]", "calls must speak something"));
+        }
         if first_port < 1_024 || last_port <= first_port {
             return Err(refused(
                 "media.last_port",

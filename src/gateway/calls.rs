@@ -29,6 +29,7 @@ use super::advice::Advisor;
 use super::keeper::Keeper;
 use super::ports::PortPool;
 use super::sip::{NewCall, Prospect, Transport};
+use crate::audio::codec::Codec;
 use crate::call::{Latching, Rules, Travel};
 use crate::config::{self, Sources, Srtp};
 use crate::events::Bus;
@@ -106,6 +107,17 @@ impl Calls {
                 media: [caller, operator],
             });
         }
+    }
+
+    /// What calls speak.
+    fn codecs(&self) -> Vec<Codec> {
+        let codecs = self.media.codecs.iter().map(|codec| match codec {
+            config::Codec::Pcma => Codec::Pcma,
+            config::Codec::Pcmu => Codec::Pcmu,
+            config::Codec::G722 => Codec::G722,
+            config::Codec::Opus => Codec::Opus,
+        });
+        codecs.collect()
     }
 
     /// How the packets of a new call's caller and of its operator may travel.

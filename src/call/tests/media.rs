@@ -524,3 +524,156 @@ fn the_record_says_how_each_legs_sound_travelled() {
         Some(TranscriptEvent::CallFinal { .. })
     ));
 }
+
+#[test]
+fn over_bad_networks_whatever_arrives_under_keys_goes_on_once() {
+    for seed in 0..8 {
+        let mut world = half_secured();
+        let mut network = LossyNetwork::new(seed, 0.05, 10 * seed as u32 * MS);
+        let mut protector = Protector::new(&crypto(KEY).key);
+        let mut arrivals = Vec::new();
+        for step in 0..400_u32 {
+            // Over the wrap, so that the rollover count is guessed right in spite of the disorder.
+            let mut sound = voice(65_400_u16.wrapping_add(step as u16), 8, 160, &[0x55; 160]);
+            protector.protect(&mut sound);
+            let sent = world.now + step * 20 * MS;
+            // Twice on its way, as some networks have it.
+            for arrival in [network.carry(sent), network.carry(sent)]
+                .into_iter()
+                .flatten()
+            {
+                arrivals.push((arrival, step, sound.clone()));
+            }
+        }
+        arrivals.sort();
+        let mut steps: Vec<u32> = arrivals.iter().map(|(_, step, _)| *step).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        for (arrival, _, sound) in &arrivals {
+            world.now = *arrival;
+            world.receive(Leg::Caller, CALLER, sound);
+        }
+        assert_eq!(world.forwarded[1].len(), steps.len(), "seed {seed}");
+    }
+}
+
+#[test]
+fn over_bad_networks_a_transcoded_stream_keeps_its_time() {
+    for seed in 0..8 {
+        let offer = described(CALLER, "111\r\na=rtpmap:111 opus/48000/2");
+        let mut world = World::offered(Some(offer));
+        world.sip(SipEvent::Answered {
+            party: Party::OPERATOR,
+            answer: described(OPERATOR, "8"),
+        });
+        let mut network = LossyNetwork::new(seed, 0.05, 5 * seed as u32 * MS);
+        let mut encoder = Encoder::new(Codec::Opus);
+        let mut arrivals: Vec<_> = (0..300_u32)
+            .filter_map(|step| {
+                let payload = encoder.encode(&[1_000; 320]);
+                let sound = voice(step as u16, 111, 960, &payload);
+                Some((network.carry(world.now + step * 20 * MS)?, sound))
+            })
+            .collect();
+        arrivals.sort();
+        for (arrival, sound) in &arrivals {
+            world.now = *arrival;
+            world.receive(Leg::Caller, CALLER, sound);
+        }
+        let sent: Vec<_> = world.forwarded[1]
+            .iter()
+            .map(|datagram| Packet::parse(datagram).expect("a packet"))
+            .collect();
+        assert!(sent.len() > 230, "seed {seed}: {}", sent.len());
+        for pair in sent.windows(2) {
+            let packets = u32::from(pair[1].sequence.0.wrapping_sub(pair[0].sequence.0));
+            let ticks = pair[1].timestamp.wrapping_sub(pair[0].timestamp);
+            // What is missing is missing in both counts alike.
+            assert_eq!(ticks, packets * 160, "seed {seed}");
+        }
+        let whole = sent[sent.len() - 1]
+            .timestamp
+            .wrapping_sub(sent[0].timestamp);
+        assert!(whole >= 290 * 160, "seed {seed}: {whole}");
+    }
+}
+
+#[test]
+fn a_key_told_by_info_is_pressed_in_the_stream_of_a_leg_that_takes_it_there() {
+    let mut world = World::ringing();
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
+        answer: described(OPERATOR, "8 96\r\na=rtpmap:96 telephone-event/8000"),
+    });
+    world.receive(Leg::Caller, CALLER, &voice(0, 8, 160, &[0x55; 160]));
+    world.sip(SipEvent::Keyed {
+        party: Party::CALLER,
+        key: '#',
+        millis: 160,
+    });
+    for sequence in 1..20 {
+        world.receive(Leg::Caller, CALLER, &voice(sequence, 8, 160, &[0x55; 160]));
+        world.wait(20);
+    }
+    let packets: Vec<_> = world.forwarded[1]
+        .iter()
+        .map(|datagram| Packet::parse(datagram).expect("a packet"))
+        .collect();
+    let events: Vec<_> = packets
+        .iter()
+        .filter(|packet| packet.payload_type == 96)
+        .map(|packet| dtmf::Event::parse(packet.payload).expect("an event"))
+        .collect();
+    assert_eq!(events.len(), 10);
+    assert!(events.iter().all(|event| event.event == 11));
+    assert_eq!(events.iter().filter(|event| event.end).count(), 3);
+    assert_eq!(events.last().map(|event| event.duration), Some(1_280));
+    assert!(
+        packets
+            .windows(2)
+            .all(|pair| { pair[1].sequence.0 == pair[0].sequence.0.wrapping_add(1) })
+    );
+    assert!(
+        !world
+            .commands
+            .iter()
+            .any(|command| matches!(command, SipCommand::Key { .. }))
+    );
+}
+
+#[test]
+fn a_key_of_the_stream_is_told_once_by_info_to_a_leg_that_takes_none_there() {
+    let mut world = World::answered();
+    for (sequence, end) in [(1, false), (2, false), (3, true), (4, true), (5, true)] {
+        let event = dtmf::Event {
+            event: 7,
+            end,
+            volume: 10,
+            duration: 800,
+        };
+        let packet = Packet {
+            payload_type: 101,
+            marker: sequence == 1,
+            sequence: WireSequence(sequence),
+            timestamp: 160,
+            ssrc: 77,
+            payload: &event.to_payload(),
+        };
+        world.receive(Leg::Caller, CALLER, &packet.to_datagram());
+        world.wait(20);
+    }
+    world.wait(500);
+    let told: Vec<_> = world
+        .commands
+        .iter()
+        .filter(|command| matches!(command, SipCommand::Key { .. }))
+        .collect();
+    assert_eq!(
+        told,
+        [&SipCommand::Key {
+            party: Party::OPERATOR,
+            key: '7',
+            millis: 100
+        }]
+    );
+}

@@ -123,6 +123,7 @@ impl Task {
             operator_media: named(&media[1]),
             wall: SystemTime::now(),
             seed: rand::random(),
+            codecs: calls.codecs(),
             travel: calls.travel_of(&new),
             ring: calls.ring,
             flush: calls.flush,

@@ -40,6 +40,10 @@ async fn run_call(mut new: NewCall, operator: String, ended: Arc<StdMutex<Vec<St
         operator_media: SocketAddr::new(MEDIA.ip(), MEDIA.port() + 2),
         wall: std::time::SystemTime::now(),
         seed: [7; 32],
+        codecs: vec![
+            crate::audio::codec::Codec::Pcma,
+            crate::audio::codec::Codec::Pcmu,
+        ],
         travel: [crate::call::Travel::default(); 2],
         ring: Duration::from_secs(10),
         flush: Duration::ZERO,
