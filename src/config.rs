@@ -112,6 +112,8 @@ pub struct Ticketing {
     pub database: PathBuf,
     /// The folder of the hotline's categories, departments, places and phrases; without one, the embedded example's.
     pub taxonomy: Option<PathBuf>,
+    /// A classifier from `xinqiao taxonomy train` that advises on the category beside the phrases; without one, none.
+    pub classifier: Option<PathBuf>,
 }
 
 /// The gateway's own records.
@@ -152,6 +154,7 @@ impl Default for Ticketing {
             deadline_s: 5,
             database: "data/ticketing.db".into(),
             taxonomy: None,
+            classifier: None,
         }
     }
 }

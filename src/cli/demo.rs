@@ -259,6 +259,8 @@ const fn label(name: FieldName) -> &'static str {
         FieldName::EventTime => "发生时间",
         FieldName::Urgency => "紧急程度",
         FieldName::Confidential => "保密",
+        FieldName::EvidenceHeld => "证据材料",
+        FieldName::RaisedBefore => "曾反映过",
     }
 }
 

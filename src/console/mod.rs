@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -30,10 +30,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::events::{Bus, Filter};
+use crate::events::{Bus, EditError, Filter};
 use crate::speech::CallId;
 use crate::store::{PageKey, Store, StoreError, recent_calls, unix_ms};
 use crate::telemetry::{self, Readiness};
+use crate::ticket::{FieldName, FieldValue};
 use viewer::Wanted;
 use wire::{Calls, Fault};
 
@@ -82,13 +83,14 @@ impl Console {
         Self { readiness, ..self }
     }
 
-    /// The routes: `/` and what the page needs, `/healthz`, `/readyz`, `/metrics`, `/api/calls`, `/ws`.
+    /// The routes: `/` and what the page needs, `/healthz`, `/readyz`, `/metrics`, `/api/calls`, a draft's fields, `/ws`.
     pub fn router(&self) -> Router {
         assets::routes()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
             .route("/api/calls", get(calls))
+            .route("/api/calls/{call}/fields/{name}", put(edit))
             .route("/ws", get(watch))
             .with_state(self.clone())
     }
@@ -209,6 +211,29 @@ fn parse_token(token: &str) -> Option<PageKey> {
     })
 }
 
+/// What an operator writes into a field; `null` gives it back to what is said.
+#[derive(Deserialize)]
+struct Written {
+    value: Option<FieldValue>,
+}
+
+async fn edit(
+    State(console): State<Console>,
+    Path((call, name)): Path<(String, FieldName)>,
+    headers: HeaderMap,
+    Json(written): Json<Written>,
+) -> Result<StatusCode, Refusal> {
+    if !is_same_origin(&headers) {
+        return Err(Refusal::ForeignOrigin);
+    }
+    let hands = console.bus.hands();
+    match hands.write(&CallId::new(&call), name, written.value) {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(EditError::NotRunning) => Err(Refusal::NotRunning),
+        Err(EditError::Unfit(_)) => Err(Refusal::Unfit),
+    }
+}
+
 /// What `/ws` is asked for: a call, an operator's calls, or the comings and goings of calls alone.
 #[derive(Debug, Deserialize)]
 struct WatchQuery {
@@ -282,6 +307,8 @@ enum Refusal {
     BadToken,
     Full,
     Unreadable,
+    NotRunning,
+    Unfit,
 }
 
 impl Refusal {
@@ -295,6 +322,8 @@ impl Refusal {
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, Fault::FOREIGN_ORIGIN),
             Self::UnclearWish => (StatusCode::BAD_REQUEST, Fault::UNCLEAR_WISH),
             Self::BadToken => (StatusCode::BAD_REQUEST, Fault::BAD_TOKEN),
+            Self::NotRunning => (StatusCode::CONFLICT, Fault::NOT_RUNNING),
+            Self::Unfit => (StatusCode::UNPROCESSABLE_ENTITY, Fault::UNFIT),
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, Fault::FULL),
             Self::Unreadable => (StatusCode::SERVICE_UNAVAILABLE, Fault::UNREADABLE),
         }

@@ -175,6 +175,7 @@ fn a_draft() -> TicketDraft {
             because: vec![Likeness::SameCaller],
             started_unix_ms: 1_700_000_000_000,
         }],
+        ..TicketDraft::default()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::speech::finish::{Change, Mark};
 use crate::speech::words::Word;
 use crate::store::{Listed, unix_ms};
 use crate::ticket::resemble::Resemblance;
-use crate::ticket::{Evidence, FieldName, FieldValue, TicketDraft};
+use crate::ticket::{Evidence, FieldName, FieldValue, Likely, TicketDraft};
 use crate::transcript::{AlarmKind, LegMedia, TranscriptEvent};
 
 /// A message on the WebSocket.
@@ -121,6 +121,8 @@ pub enum Body<'a> {
         missing: &'a [FieldName],
         /// Earlier tickets that may be about the same matter.
         resembles: &'a [Resemblance],
+        /// The departments likeliest to lead.
+        likely: &'a [Likely],
     },
     /// How a leg's sound travelled.
     Media(LegMedia),
@@ -142,6 +144,28 @@ pub struct Field<'a> {
     pub confidence: f32,
     /// `utterance`, and `start` to `end` in characters (Unicode scalar values) of that line's text.
     pub evidence: &'a [Evidence],
+    /// Whether the operator wrote it.
+    pub edited: bool,
+    /// What was said later and contradicts what the operator wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<Box<Field<'a>>>,
+}
+
+impl<'a> Field<'a> {
+    fn new(field: &'a crate::ticket::Field) -> Self {
+        Self {
+            value: match &field.value {
+                FieldValue::Flag(flag) => Value::Flag(*flag),
+                FieldValue::Number(number) => Value::Number(*number),
+                FieldValue::Text(text) => Value::Text(text.reveal()),
+                FieldValue::List(values) => Value::List(values),
+            },
+            confidence: field.confidence,
+            evidence: &field.evidence,
+            edited: false,
+            against: None,
+        }
+    }
 }
 
 /// A field's value as plain JSON.
@@ -185,16 +209,12 @@ impl<'a> Body<'a> {
     #[must_use]
     pub fn draft(revision: u64, draft: &'a TicketDraft) -> Self {
         let fields = draft.fields.iter().map(|(name, field)| {
-            let value = match &field.value {
-                FieldValue::Flag(flag) => Value::Flag(*flag),
-                FieldValue::Number(number) => Value::Number(*number),
-                FieldValue::Text(text) => Value::Text(text.reveal()),
-                FieldValue::List(values) => Value::List(values),
-            };
+            let edited = draft.edited.get(name);
+            let against = edited.and_then(Option::as_ref);
             let field = Field {
-                value,
-                confidence: field.confidence,
-                evidence: &field.evidence,
+                edited: edited.is_some(),
+                against: against.map(|said| Box::new(Field::new(said))),
+                ..Field::new(field)
             };
             (*name, field)
         });
@@ -203,6 +223,7 @@ impl<'a> Body<'a> {
             fields: fields.collect(),
             missing: &draft.missing,
             resembles: &draft.resembles,
+            likely: &draft.likely,
         }
     }
 
@@ -373,6 +394,16 @@ impl Fault {
     pub const FULL: Self = Self {
         code: "too_many_viewers",
         message: "同时打开的页面过多，请关闭不用的页面，稍后会自动重试。",
+    };
+    /// The draft of a call that is over has been handed on.
+    pub const NOT_RUNNING: Self = Self {
+        code: "not_running",
+        message: "通话已结束，草稿已交出，请在工单系统中修改。",
+    };
+    /// The value is of the wrong kind or no standard word.
+    pub const UNFIT: Self = Self {
+        code: "unfit_value",
+        message: "这个内容不符合该字段的要求，请检查后重新填写。",
     };
     /// The store cannot be read now.
     pub const UNREADABLE: Self = Self {

@@ -11,6 +11,8 @@
 //! | broadcast to watchers | [`WATCHER_LAG`] events | the slow watcher gets [`Next::Lagged`] and re-opens |
 //! | a call's log | its durable events, its newest partial per utterance, its newest draft | ends with the call |
 
+mod hands;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +21,8 @@ use tokio::sync::{Notify, broadcast};
 use crate::speech::CallId;
 use crate::ticket::TicketDraft;
 use crate::transcript::{CallInfo, TranscriptEvent};
+
+pub use hands::{EditError, Hands};
 
 /// How many events a watcher may fall behind before it must start again from its position.
 pub const WATCHER_LAG: usize = 4_096;
@@ -193,6 +197,7 @@ pub struct Bus {
     state: Arc<Mutex<State>>,
     live: broadcast::Sender<Arc<Event>>,
     unsaved: Arc<Notify>,
+    hands: Hands,
 }
 
 impl std::fmt::Debug for Bus {
@@ -212,7 +217,13 @@ impl Bus {
             })),
             live: broadcast::Sender::new(WATCHER_LAG),
             unsaved: Arc::new(Notify::new()),
+            hands: Hands::default(),
         }
+    }
+
+    /// The way back: how operators write into the drafts of running calls.
+    pub const fn hands(&self) -> &Hands {
+        &self.hands
     }
 
     /// Appends an event of `call`, tells the watchers, and returns its position.

@@ -39,7 +39,8 @@ use crate::speech::segmenter::Settings;
 use crate::store::{Lane, Store, StoreError, writer};
 use crate::telemetry::{self, Readiness, State};
 use crate::text::pen::Pen;
-use crate::ticket::{Drafter, Sources, Taxonomy, TaxonomyError};
+use crate::ticket::classifier::{self, Classifier};
+use crate::ticket::{Drafter, ForeignClassifier, Sources, Taxonomy, TaxonomyError};
 use crate::ticketing::{Backend, Book, BookError};
 use crate::webhook::WebhookError;
 
@@ -76,6 +77,17 @@ pub enum StartError {
     Taxonomy(TaxonomyError),
     /// The word lists cannot be used.
     Lists(ListsError),
+    /// The classifier's file cannot be read.
+    ClassifierFile {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The classifier's file is none.
+    Classifier(classifier::file::ModelError),
+    /// The classifier knows other categories.
+    ForeignClassifier(ForeignClassifier),
     /// The backend's address cannot be used.
     Endpoint(EndpointError),
     /// A recogniser's address cannot be used.
@@ -123,6 +135,13 @@ impl fmt::Display for StartError {
             }
             Self::Taxonomy(error) => error.fmt(f),
             Self::Lists(error) => error.fmt(f),
+            Self::ClassifierFile { file, source } => write!(
+                f,
+                "ticketing.classifier {} cannot be read ({source}); write it with `xinqiao taxonomy train`, or leave the key out",
+                file.display()
+            ),
+            Self::Classifier(error) => write!(f, "ticketing.classifier: {error}"),
+            Self::ForeignClassifier(error) => write!(f, "ticketing.classifier: {error}"),
             Self::Endpoint(error) => error.fmt(f),
             Self::Remote(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
@@ -141,12 +160,15 @@ impl std::error::Error for StartError {
             Self::Load(error) => error,
             Self::Recognition(error) => error,
             Self::Folder { source, .. }
+            | Self::ClassifierFile { source, .. }
             | Self::TaxonomyFile { source, .. }
             | Self::Threads(source) => source,
             Self::Store(error) => error,
             Self::Book(error) => error,
             Self::Taxonomy(error) => error,
             Self::Lists(error) => error,
+            Self::Classifier(error) => error,
+            Self::ForeignClassifier(error) => error,
             Self::Endpoint(error) => error,
             Self::Remote(error) => error,
             Self::Tls(error) => error,
@@ -199,8 +221,16 @@ impl Gateway {
         let taxonomy = taxonomy(config.ticketing.taxonomy.as_deref())?;
         let tls = grpc_tls(config).map_err(StartError::Tls)?;
         let webhook = webhook(config).map_err(StartError::Webhook)?;
+        let classifier = classifier(config.ticketing.classifier.as_deref())?;
         let reads_along = language_model(config, &taxonomy).map_err(StartError::ModelKey)?;
         let pen = pen(&config.text)?;
+        let drafter = Drafter::new(taxonomy);
+        let drafter = match classifier {
+            Some(classifier) => drafter
+                .advised_by(classifier)
+                .map_err(StartError::ForeignClassifier)?,
+            None => drafter,
+        };
         // Addresses first: they are the likeliest to be taken, and nothing is written until they are ours.
         let listen = |key, address| async move {
             server::bind(address)
@@ -306,7 +336,7 @@ impl Gateway {
             pool,
             bus: bus.clone(),
             keeper: keeper.clone(),
-            drafter: Arc::new(Drafter::new(taxonomy)),
+            drafter: Arc::new(drafter),
             finish: Arc::new(pen.clone()),
             listening: listening(&config.listening),
             advisor: Advisor::new(store.clone(), reads_along),
@@ -505,6 +535,20 @@ pub fn taxonomy(folder: Option<&Path>) -> Result<Taxonomy, StartError> {
         phrases: &phrases,
     };
     Taxonomy::parse(&sources).map_err(StartError::Taxonomy)
+}
+
+/// The classifier of a file, if there is to be one.
+fn classifier(file: Option<&Path>) -> Result<Option<Classifier>, StartError> {
+    let Some(file) = file else {
+        return Ok(None);
+    };
+    let bytes = std::fs::read(file).map_err(|source| StartError::ClassifierFile {
+        file: file.to_owned(),
+        source,
+    })?;
+    Classifier::from_bytes(&bytes)
+        .map(Some)
+        .map_err(StartError::Classifier)
 }
 
 /// Asks the system for as many open files as `calls` at once need: four sockets each, as many again while ports rest.

@@ -10,7 +10,7 @@ use crate::speech::{CallId, Leg};
 use crate::store::{CallRecord, unix_ms};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::resemble::{Likeness, Resemblance};
-use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
+use crate::ticket::{Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
 use crate::transcript::{AlarmKind, LegMedia, Line, TranscriptEvent};
 
 /// An event as the stream carries it.
@@ -220,7 +220,15 @@ pub fn draft(draft: &TicketDraft, lines: &[Line]) -> ticket::Draft {
         fields: draft
             .fields
             .iter()
-            .map(|(name, value)| field(*name, value, lines))
+            .map(|(name, value)| {
+                let edited = draft.edited.get(name);
+                let against = edited.and_then(Option::as_ref);
+                ticket::Field {
+                    edited: edited.is_some(),
+                    contradicted_by: against.map(|said| Box::new(field(*name, said, lines))),
+                    ..field(*name, value, lines)
+                }
+            })
             .collect(),
         missing: draft
             .missing
@@ -229,6 +237,14 @@ pub fn draft(draft: &TicketDraft, lines: &[Line]) -> ticket::Draft {
             .collect(),
         transcript: Vec::new(),
         resembles: draft.resembles.iter().map(resemblance).collect(),
+        likely_departments: draft
+            .likely
+            .iter()
+            .map(|likely| ticket::LikelyDepartment {
+                department: likely.department.clone(),
+                confidence: likely.confidence,
+            })
+            .collect(),
     }
 }
 
@@ -268,6 +284,8 @@ fn field(name: FieldName, field: &Field, lines: &[Line]) -> ticket::Field {
             .iter()
             .map(|evidence| self::evidence(*evidence, lines))
             .collect(),
+        edited: false,
+        contradicted_by: None,
     }
 }
 
@@ -318,6 +336,8 @@ pub const fn field_name(name: FieldName) -> ticket::FieldName {
         FieldName::EventTime => ticket::FieldName::EventTime,
         FieldName::Urgency => ticket::FieldName::Urgency,
         FieldName::Confidential => ticket::FieldName::Confidential,
+        FieldName::EvidenceHeld => ticket::FieldName::EvidenceHeld,
+        FieldName::RaisedBefore => ticket::FieldName::RaisedBefore,
     }
 }
 
@@ -341,33 +361,22 @@ pub fn field_name_back(name: i32) -> Option<FieldName> {
         ticket::FieldName::EventTime => FieldName::EventTime,
         ticket::FieldName::Urgency => FieldName::Urgency,
         ticket::FieldName::Confidential => FieldName::Confidential,
+        ticket::FieldName::EvidenceHeld => FieldName::EvidenceHeld,
+        ticket::FieldName::RaisedBefore => FieldName::RaisedBefore,
     })
 }
 
 /// A draft that came over the wire; fields with an unknown name or without a value are left out.
 #[must_use]
 pub fn draft_back(draft: &ticket::Draft) -> TicketDraft {
-    use ticket::field::Value;
-    let fields = draft.fields.iter().filter_map(|field| {
-        let value = match field.value.as_ref()? {
-            Value::Flag(flag) => FieldValue::Flag(*flag),
-            Value::Number(number) => FieldValue::Number(*number),
-            Value::Text(text) => FieldValue::Text(Private::new(text.clone())),
-            Value::List(list) => FieldValue::List(list.values.clone()),
-        };
-        let evidence = field.evidence.iter().map(|evidence| Evidence {
-            utterance: evidence.utterance,
-            start: evidence.start_char,
-            end: evidence.end_char,
-        });
-        Some((
-            field_name_back(field.name)?,
-            Field {
-                value,
-                confidence: field.confidence,
-                evidence: evidence.collect(),
-            },
-        ))
+    let fields = draft
+        .fields
+        .iter()
+        .filter_map(|field| Some((field_name_back(field.name)?, field_back(field)?)));
+    let edited = draft.fields.iter().filter(|field| field.edited);
+    let edited = edited.filter_map(|field| {
+        let against = field.contradicted_by.as_deref().and_then(field_back);
+        Some((field_name_back(field.name)?, against))
     });
     TicketDraft {
         fields: fields.collect(),
@@ -377,7 +386,41 @@ pub fn draft_back(draft: &ticket::Draft) -> TicketDraft {
             .filter_map(|name| field_name_back(*name))
             .collect(),
         resembles: draft.resembles.iter().map(resemblance_back).collect(),
+        likely: draft
+            .likely_departments
+            .iter()
+            .map(|likely| Likely {
+                department: likely.department.clone(),
+                confidence: likely.confidence,
+            })
+            .collect(),
+        edited: edited.collect(),
     }
+}
+
+/// A field's value; `None` when it carries none.
+#[must_use]
+pub fn value_back(field: &ticket::Field) -> Option<FieldValue> {
+    use ticket::field::Value;
+    Some(match field.value.as_ref()? {
+        Value::Flag(flag) => FieldValue::Flag(*flag),
+        Value::Number(number) => FieldValue::Number(*number),
+        Value::Text(text) => FieldValue::Text(Private::new(text.clone())),
+        Value::List(list) => FieldValue::List(list.values.clone()),
+    })
+}
+
+fn field_back(field: &ticket::Field) -> Option<Field> {
+    let evidence = field.evidence.iter().map(|evidence| Evidence {
+        utterance: evidence.utterance,
+        start: evidence.start_char,
+        end: evidence.end_char,
+    });
+    Some(Field {
+        value: value_back(field)?,
+        confidence: field.confidence,
+        evidence: evidence.collect(),
+    })
 }
 
 fn resemblance_back(found: &ticket::Resemblance) -> Resemblance {

@@ -10,10 +10,10 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::proto::transcript::v1::transcript_service_server::TranscriptService;
 use super::proto::transcript::v1::{
-    GetRequest, GetResponse, ListCallsRequest, ListCallsResponse, WatchRequest, WatchResponse,
-    event::Body,
+    EditFieldRequest, EditFieldResponse, GetRequest, GetResponse, ListCallsRequest,
+    ListCallsResponse, WatchRequest, WatchResponse, event::Body,
 };
-use crate::events::{Bus, Filter, Payload};
+use crate::events::{Bus, EditError, Filter, Payload};
 use crate::speech::CallId;
 use crate::store::{CallRecord, PageKey, Replay, Store, StoreError, recent_calls};
 use crate::transcript::{Transcript, TranscriptEvent};
@@ -178,6 +178,24 @@ impl TranscriptService for Transcripts {
             .collect();
         answer.gaps = gaps.into_values().collect();
         Ok(Response::new(answer))
+    }
+
+    async fn edit_field(
+        &self,
+        request: Request<EditFieldRequest>,
+    ) -> Result<Response<EditFieldResponse>, Status> {
+        let EditFieldRequest { call_id, field } = request.into_inner();
+        let field = field.unwrap_or_default();
+        let name = convert::field_name_back(field.name)
+            .ok_or_else(|| Status::invalid_argument("field.name is none that is known here"))?;
+        self.bus
+            .hands()
+            .write(&CallId::new(&call_id), name, convert::value_back(&field))
+            .map_err(|error| match error {
+                EditError::NotRunning => Status::failed_precondition(error.to_string()),
+                EditError::Unfit(_) => Status::invalid_argument(error.to_string()),
+            })?;
+        Ok(Response::new(EditFieldResponse {}))
     }
 
     async fn list_calls(

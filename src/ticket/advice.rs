@@ -1,10 +1,11 @@
-//! What is found out beside a call and added to the rules' draft: earlier tickets that it resembles, and what a language
-//! model read. The rules' draft never waits for it, and what they are sure of stands.
+//! What is found out beside a call and added to the rules' draft: earlier tickets that it resembles, what a language
+//! model read, and what the operator wrote. The rules' draft never waits for it, and what they are sure of stands; what
+//! the operator wrote stands above all, and is marked when something said later contradicts it.
 
 use std::collections::BTreeMap;
 
 use super::resemble::Resemblance;
-use super::{Field, FieldName, TicketDraft};
+use super::{Field, FieldName, FieldValue, TicketDraft};
 
 /// From here on, the rules' value stands against a model's.
 const SURE: f32 = 0.5;
@@ -16,6 +17,24 @@ pub enum Advice {
     Resembles(Vec<Resemblance>),
     /// Fields that a language model read, checked against what was said; replaces what it read before.
     Read(BTreeMap<FieldName, Field>),
+    /// What the operator wrote into a field; `None` gives the field back to the rules.
+    Edited(FieldName, Option<FieldValue>),
+}
+
+/// What the operator wrote, and what the draft said at that time.
+#[derive(Clone, Debug, PartialEq)]
+struct Edit {
+    value: FieldValue,
+    before: Before,
+}
+
+/// What the draft said when the operator wrote.
+#[derive(Clone, Debug, PartialEq)]
+enum Before {
+    /// Not known until the draft is drawn up next.
+    Unread,
+    /// Known; nothing, or this.
+    Was(Option<FieldValue>),
 }
 
 /// What has been found out so far.
@@ -23,6 +42,7 @@ pub enum Advice {
 pub struct Advised {
     resembles: Vec<Resemblance>,
     read: BTreeMap<FieldName, Field>,
+    edits: BTreeMap<FieldName, Edit>,
 }
 
 impl Advised {
@@ -31,17 +51,24 @@ impl Advised {
         match advice {
             Advice::Resembles(found) => self.resembles = found,
             Advice::Read(fields) => self.read = fields,
+            Advice::Edited(name, Some(value)) => {
+                let before = Before::Unread;
+                self.edits.insert(name, Edit { value, before });
+            }
+            Advice::Edited(name, None) => {
+                self.edits.remove(&name);
+            }
         }
     }
 
     /// Whether there is nothing to add.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.resembles.is_empty() && self.read.is_empty()
+        self.resembles.is_empty() && self.read.is_empty() && self.edits.is_empty()
     }
 
-    /// Adds it to a draft of the rules: fields that they lack or are not sure of, and the resemblances.
-    pub fn amend(&self, draft: &mut TicketDraft) {
+    /// Adds it to a draft of the rules: fields that they lack or are not sure of, the resemblances, and the edits.
+    pub fn amend(&mut self, draft: &mut TicketDraft) {
         draft.resembles.clone_from(&self.resembles);
         for (name, field) in &self.read {
             let stands = draft
@@ -53,13 +80,33 @@ impl Advised {
                 draft.missing.retain(|missing| missing != name);
             }
         }
+        for (name, edit) in &mut self.edits {
+            let said = draft.fields.remove(name);
+            if edit.before == Before::Unread {
+                edit.before = Before::Was(said.as_ref().map(|said| said.value.clone()));
+            }
+            let contradicts = said.filter(|said| {
+                said.value != edit.value
+                    && edit.before != Before::Was(Some(said.value.clone()))
+                    && said.confidence >= SURE
+                    && !said.evidence.is_empty()
+            });
+            draft.edited.insert(*name, contradicts);
+            draft.missing.retain(|missing| missing != name);
+            let written = Field {
+                value: edit.value.clone(),
+                confidence: 1.0,
+                evidence: Vec::new(),
+            };
+            draft.fields.insert(*name, written);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ticket::FieldValue;
+    use crate::ticket::Evidence;
 
     fn field(text: &str, confidence: f32) -> Field {
         Field {
@@ -67,6 +114,56 @@ mod tests {
             confidence,
             evidence: Vec::new(),
         }
+    }
+
+    #[test]
+    fn what_the_operator_wrote_stands_and_is_marked_when_a_later_statement_contradicts_it() {
+        let said = |text: &str| TicketDraft {
+            fields: [(
+                FieldName::Address,
+                Field {
+                    evidence: vec![Evidence {
+                        utterance: 1,
+                        start: 0,
+                        end: 2,
+                    }],
+                    ..field(text, 0.9)
+                },
+            )]
+            .into(),
+            missing: vec![FieldName::Demand],
+            ..TicketDraft::default()
+        };
+        let mut advised = Advised::default();
+        let amended = |advised: &mut Advised, text: &str| {
+            let mut draft = said(text);
+            advised.amend(&mut draft);
+            let value = draft.fields[&FieldName::Address].value.clone();
+            (value, draft.edited.get(&FieldName::Address).cloned())
+        };
+        let value = |text: &str| FieldValue::Text(text.into());
+        advised.take(Advice::Edited(FieldName::Address, Some(value("南大街1号"))));
+        // What the operator had before their eyes is no contradiction, nor is what they wrote.
+        assert_eq!(
+            amended(&mut advised, "南大街"),
+            (value("南大街1号"), Some(None))
+        );
+        assert_eq!(
+            amended(&mut advised, "南大街1号"),
+            (value("南大街1号"), Some(None))
+        );
+        let (stands, marked) = amended(&mut advised, "北大街9号");
+        assert_eq!(stands, value("南大街1号"));
+        let contradicts = marked.flatten().expect("marked");
+        assert_eq!(
+            (contradicts.value, contradicts.evidence.len()),
+            (value("北大街9号"), 1)
+        );
+        advised.take(Advice::Edited(FieldName::Address, None));
+        assert_eq!(
+            amended(&mut advised, "北大街9号"),
+            (value("北大街9号"), None)
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::resemble::Resemblance;
+use super::taxonomy::REQUESTS;
 use crate::private::Private;
 use crate::speech::CallId;
 
@@ -54,6 +55,10 @@ pub enum FieldName {
     Urgency,
     /// Whether the caller wants to stay unnamed towards the subject.
     Confidential,
+    /// What the caller holds that proves it: contract, receipt, photographs.
+    EvidenceHeld,
+    /// Whether it was raised before, here or with whoever is complained of.
+    RaisedBefore,
 }
 
 /// A field's value in the shape that its name calls for.
@@ -92,6 +97,71 @@ pub struct Field {
     pub evidence: Vec<Evidence>,
 }
 
+/// A department that may be the right one to lead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Likely {
+    /// Its name.
+    pub department: String,
+    /// 0.0 to 1.0; together no more than 1.0.
+    pub confidence: f32,
+}
+
+/// The longest text that an operator may put into a field, in characters.
+const LONGEST: usize = 2_000;
+
+impl FieldName {
+    /// `value` as this field may hold it.
+    ///
+    /// # Errors
+    /// A sentence that says what the field takes.
+    pub fn holds(self, value: FieldValue) -> Result<FieldValue, &'static str> {
+        match (self, value) {
+            (Self::Category, FieldValue::List(levels)) => match levels.len() {
+                2 => Ok(FieldValue::List(levels)),
+                _ => Err("a category has two levels"),
+            },
+            (Self::Departments | Self::EvidenceHeld, FieldValue::List(names)) => {
+                let fits = names.len() <= 20
+                    && names
+                        .iter()
+                        .all(|name| !name.trim().is_empty() && name.chars().count() <= 100);
+                if fits {
+                    Ok(FieldValue::List(names))
+                } else {
+                    Err("the list takes up to 20 names of up to 100 characters")
+                }
+            }
+            (Self::Category | Self::Departments | Self::EvidenceHeld, _) => {
+                Err("the field is a list of texts")
+            }
+            (Self::Confidential | Self::RaisedBefore, FieldValue::Flag(flag)) => {
+                Ok(FieldValue::Flag(flag))
+            }
+            (Self::Confidential | Self::RaisedBefore, _) => Err("the field is true or false"),
+            (Self::AmountYuan, FieldValue::Number(sum)) if (0.0..1e12).contains(&sum) => {
+                Ok(FieldValue::Number(sum))
+            }
+            (Self::AmountYuan, _) => Err("the field is a number of yuan"),
+            (name, FieldValue::Text(text)) => {
+                let text = text.reveal().trim().to_owned();
+                let known: &[&str] = match name {
+                    Self::RequestType => &REQUESTS,
+                    Self::Urgency => &["一般", "紧急", "特急"],
+                    _ => &[],
+                };
+                if !known.is_empty() && !known.contains(&text.as_str()) {
+                    Err("the field takes one of its standard words")
+                } else if text.chars().count() > LONGEST {
+                    Err("the text is longer than 2000 characters")
+                } else {
+                    Ok(FieldValue::Text(Private::new(text)))
+                }
+            }
+            _ => Err("the field is a text"),
+        }
+    }
+}
+
 /// The ticket as far as the conversation has filled it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TicketDraft {
@@ -102,4 +172,11 @@ pub struct TicketDraft {
     /// Earlier tickets that may be about the same matter, the likest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resembles: Vec<Resemblance>,
+    /// The departments likeliest to lead, at most three, the likeliest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub likely: Vec<Likely>,
+    /// The fields that the operator has written: nothing that is said changes them. With each, what was said later and
+    /// contradicts it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub edited: BTreeMap<FieldName, Option<Field>>,
 }

@@ -1,9 +1,14 @@
 //! Puts the draft together: every field from its own rules, then what is still missing.
 
+use std::fmt;
+use std::ops::Range;
+
+use super::classifier::Classifier;
 use super::taxonomy::{REQUESTS, Taxonomy};
-use super::{CallFacts, Field, FieldName, FieldValue, TicketDraft};
-use super::{matter, money, person, phone, place, said, subject, when, wording};
+use super::{CallFacts, Evidence, Field, FieldName, FieldValue, TicketDraft};
+use super::{backing, matter, money, person, phone, place, said, subject, when, wording};
 use crate::private::Private;
+use crate::speech::Leg;
 use crate::transcript::Transcript;
 
 /// Below this a value is shown, but still asked for.
@@ -12,12 +17,85 @@ const UNSURE: f32 = 0.4;
 /// Turns what was said into a draft ticket, by rules: the same words always give the same draft.
 pub struct Drafter {
     taxonomy: Taxonomy,
+    learned: Option<Learned>,
+}
+
+/// A classifier, and which categories each of its labels stands for.
+struct Learned {
+    classifier: Classifier,
+    meanings: Vec<Vec<usize>>,
+}
+
+/// How much of what the caller says the classifier reads; the matter is told at the start.
+const READ: usize = 1_000;
+/// A less likely label is no hint.
+const LIKELY: f32 = 0.4;
+
+impl Learned {
+    fn hint(&self, transcript: &Transcript, weights: &mut matter::Weights) {
+        // The lines one behind the other, and where each begins.
+        let (mut text, mut starts, mut length) = (String::new(), Vec::new(), 0);
+        for line in transcript.final_lines() {
+            if line.leg != Leg::Operator && length < READ {
+                starts.push((length, line.id));
+                text.push_str(line.text.reveal());
+                text.push('。');
+                length += line.text.reveal().chars().count() + 1;
+            }
+        }
+        let Some(verdict) = self.classifier.judge(&text, 3) else {
+            return;
+        };
+        let place = |range: &Range<usize>| {
+            let (start, utterance) = *starts.iter().rfind(|(start, _)| *start <= range.start)?;
+            let next = starts.iter().find(|(next, _)| *next > start);
+            let whole = next.is_none_or(|(next, _)| range.end < *next);
+            whole.then(|| Evidence {
+                utterance,
+                start: (range.start - start) as u32,
+                end: (range.end - start) as u32,
+            })
+        };
+        let because: Vec<Evidence> = verdict
+            .reasons
+            .iter()
+            .filter_map(|reason| place(reason.places.first()?))
+            .collect();
+        for (label, likely) in verdict.ranked.iter().filter(|(_, likely)| *likely > LIKELY) {
+            weights.hint(&self.meanings[*label], *likely, &because);
+        }
+    }
 }
 
 impl Drafter {
     /// A drafter for the hotline that `taxonomy` describes.
     pub fn new(taxonomy: Taxonomy) -> Self {
-        Self { taxonomy }
+        Self {
+            taxonomy,
+            learned: None,
+        }
+    }
+
+    /// Has `classifier` advise on the category beside the phrases.
+    ///
+    /// # Errors
+    /// [`ForeignClassifier`] when none of its labels stands for a category of the taxonomy.
+    pub fn advised_by(self, classifier: Classifier) -> Result<Self, ForeignClassifier> {
+        let meanings: Vec<Vec<usize>> = classifier
+            .labels()
+            .iter()
+            .map(|label| self.taxonomy.meaning(label))
+            .collect();
+        if meanings.iter().all(Vec::is_empty) {
+            return Err(ForeignClassifier {
+                label: classifier.labels()[0].clone(),
+            });
+        }
+        let learned = Some(Learned {
+            classifier,
+            meanings,
+        });
+        Ok(Self { learned, ..self })
     }
 
     /// What the network alone says of a call, before a word is spoken.
@@ -64,7 +142,11 @@ impl Drafter {
         });
         put(FieldName::CallerName, caller);
 
-        let choice = matter::category(&talk, taxonomy);
+        let mut weights = matter::weigh(&talk, taxonomy);
+        if let Some(learned) = &self.learned {
+            learned.hint(transcript, &mut weights);
+        }
+        let choice = matter::category(&weights);
         let index = choice.as_ref().map(|choice| choice.index);
         let category = index.map(|index| &taxonomy.categories[index]);
         let danger = matter::danger(&talk, taxonomy, index);
@@ -128,12 +210,22 @@ impl Drafter {
             && !matches!(REQUESTS[request.index], "咨询" | "建议" | "表扬");
         put(FieldName::AmountYuan, money::find(&talk, about_money));
         put(FieldName::Demand, demand);
+        put(FieldName::EvidenceHeld, backing::held(&talk));
+        put(FieldName::RaisedBefore, backing::raised(&talk));
         put(FieldName::EventTime, when::find(&talk, facts.started_at));
         put(
             FieldName::Urgency,
             Some(matter::urgency(danger, request.index)),
         );
         put(FieldName::Confidential, Some(matter::confidential(&talk)));
+        let lead = draft
+            .fields
+            .get(&FieldName::Departments)
+            .and_then(|field| match &field.value {
+                FieldValue::List(names) => Some((names.first()?.as_str(), field.confidence)),
+                _ => None,
+            });
+        draft.likely = matter::likely(&weights, taxonomy, lead);
         let title = wording::title(&draft.fields, category, &talk);
         let summary = wording::summary(&draft.fields, category, &talk);
         draft
@@ -167,6 +259,25 @@ impl Drafter {
         draft
     }
 }
+
+/// No label of a classifier stands for a category.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignClassifier {
+    /// One of its labels.
+    label: String,
+}
+
+impl fmt::Display for ForeignClassifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no label of the classifier ({}, …) is a category; add its labels to `labels` of the categories that they stand for",
+            self.label
+        )
+    }
+}
+
+impl std::error::Error for ForeignClassifier {}
 
 /// What every ticket needs, before the kind of matter is known.
 const FIRST: [FieldName; 6] = [

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use super::said::{self, Said, Words, is_stop, words};
 use super::taxonomy::{REQUESTS, Taxonomy};
-use super::{Evidence, Field, FieldValue};
+use super::{Evidence, Field, FieldValue, Likely};
 use crate::private::Private;
 
 /// A choice with the words that it rests on.
@@ -15,8 +15,75 @@ pub(super) struct Choice {
     pub evidence: Vec<Evidence>,
 }
 
-/// The category whose words are said most, and its evidence.
-pub(super) fn category(talk: &[Said], taxonomy: &Taxonomy) -> Option<Choice> {
+/// How much was said of each category.
+pub(super) struct Weights {
+    scores: Vec<f32>,
+    places: Vec<Vec<(i32, Evidence)>>,
+}
+
+/// The least that must be said before a category is chosen.
+const ENOUGH: f32 = 1.5;
+/// What a classifier that is quite sure adds to a category.
+const HINT: f32 = 4.0;
+
+impl Weights {
+    /// Adds what a classifier makes of the matter to the categories that have been spoken of, or are the only meaning.
+    pub fn hint(&mut self, meaning: &[usize], likely: f32, because: &[Evidence]) {
+        for index in meaning {
+            if self.scores[*index] > 0.0 || meaning.len() == 1 {
+                self.scores[*index] += HINT * likely;
+                self.places[*index].extend(because.iter().map(|place| (2, *place)));
+            }
+        }
+    }
+}
+
+/// The departments likeliest to lead; `lead` is the one that the draft names.
+pub(super) fn likely(
+    weights: &Weights,
+    taxonomy: &Taxonomy,
+    lead: Option<(&str, f32)>,
+) -> Vec<Likely> {
+    let mut shares: Vec<(&str, f32)> = Vec::new();
+    let mut add = |name, share: f32| match shares.iter_mut().find(|known| known.0 == name) {
+        Some(known) => known.1 += share,
+        None => shares.push((name, share)),
+    };
+    for (category, score) in taxonomy.categories.iter().zip(&weights.scores) {
+        if *score <= 0.0 {
+            continue;
+        }
+        let names = category.departments.iter();
+        let joint = category.joint.iter().map(|joint| &joint.department);
+        for (place, name) in names.chain(joint).enumerate() {
+            // What is said most counts more than in proportion; who joins may lead.
+            let part = if place == 0 { 1.0 } else { 0.15 };
+            add(name.get_ref().as_str(), score * score * part);
+        }
+    }
+    if shares.is_empty() && lead.is_none() {
+        return Vec::new();
+    }
+    let (first, sure) = lead.unwrap_or(("", 0.0));
+    shares.retain(|(name, _)| *name != first);
+    let rest: f32 = shares.iter().map(|(_, share)| share).sum();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+    let others = shares.into_iter().map(|(name, share)| Likely {
+        department: name.to_owned(),
+        confidence: (1.0 - sure) * share / rest,
+    });
+    lead.map(|(name, confidence)| Likely {
+        department: name.to_owned(),
+        confidence,
+    })
+    .into_iter()
+    .chain(others)
+    .take(3)
+    .collect()
+}
+
+/// How much is said of each category, with the places.
+pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
     let mut scores = vec![0.0_f32; taxonomy.categories.len()];
     let mut places: Vec<Vec<(i32, Evidence)>> = vec![Vec::new(); scores.len()];
     let mut seen: Vec<(usize, String)> = Vec::new();
@@ -57,10 +124,16 @@ pub(super) fn category(talk: &[Said], taxonomy: &Taxonomy) -> Option<Choice> {
             }
         }
     }
+    Weights { scores, places }
+}
+
+/// The category of which most is said, and its evidence.
+pub(super) fn category(weights: &Weights) -> Option<Choice> {
+    let Weights { scores, places } = weights;
     let index =
         (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]).then(b.cmp(a)))?;
     let top = scores[index];
-    if top < 1.5 {
+    if top < ENOUGH {
         return None;
     }
     let second = scores
@@ -69,7 +142,7 @@ pub(super) fn category(talk: &[Said], taxonomy: &Taxonomy) -> Option<Choice> {
         .filter(|(other, _)| *other != index)
         .map(|(_, score)| *score)
         .fold(0.0, f32::max);
-    let mut evidence = std::mem::take(&mut places[index]);
+    let mut evidence = places[index].clone();
     evidence.sort_by_key(|(weight, _)| -*weight);
     Some(Choice {
         index,
@@ -384,7 +457,7 @@ pub(super) fn opening(talk: &[Said]) -> Option<(&Said, std::ops::Range<usize>)> 
 mod tests {
     use super::super::taxonomy::{REQUESTS, Taxonomy};
     use super::super::tests::{flag, list, talk, text};
-    use super::{category, confidential, danger, departments, request, urgency};
+    use super::{category, confidential, danger, departments, request, urgency, weigh};
 
     fn level(lines: &str) -> Option<String> {
         text(Some(urgency(
@@ -433,7 +506,7 @@ mod tests {
     fn the_operators_word_decides_who_handles_it() {
         let taxonomy = Taxonomy::embedded();
         let lines = talk("邻居家半夜放音响，吵得睡不着。\no:好的，我们转公安部门处理。");
-        let choice = category(&lines, &taxonomy);
+        let choice = category(&weigh(&lines, &taxonomy));
         let found = list(departments(&lines, &taxonomy, choice.as_ref(), None));
         assert_eq!(found.first().map(String::as_str), Some("公安局"));
         assert!(found.contains(&"生态环境局".to_owned()));

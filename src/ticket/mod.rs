@@ -5,6 +5,7 @@
 //! them first. [`classifier`] learns from labelled texts what a matter is about.
 
 pub mod advice;
+mod backing;
 pub mod classifier;
 pub mod desk;
 mod draft;
@@ -30,6 +31,6 @@ mod tests;
 mod when;
 mod wording;
 
-pub use draft::{CallFacts, Evidence, Field, FieldName, FieldValue, TicketDraft};
-pub use drafter::Drafter;
+pub use draft::{CallFacts, Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
+pub use drafter::{Drafter, ForeignClassifier};
 pub use taxonomy::{Sources, Taxonomy, TaxonomyError};

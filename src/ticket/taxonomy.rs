@@ -103,6 +103,9 @@ pub(super) struct Category {
     pub demand: Option<String>,
     #[serde(default)]
     pub urgent_when: Vec<String>,
+    /// Labels of a trained classifier that stand for it.
+    #[serde(default)]
+    pub labels: Vec<String>,
     pub needs: Vec<FieldName>,
 }
 
@@ -554,6 +557,22 @@ impl Taxonomy {
         self.departments
             .iter()
             .map(|entry| (entry.name.get_ref().as_str(), entry.matters.as_str()))
+    }
+
+    /// The categories that a classifier's label stands for: named in full, by its second level or its first, or listed.
+    pub(super) fn meaning(&self, label: &str) -> Vec<usize> {
+        let means = |category: &Category| {
+            let [first, second] = category.name.get_ref();
+            label == first
+                || label == second
+                || label
+                    .split_once('/')
+                    .is_some_and(|(one, other)| one == first && other == second)
+                || category.labels.iter().any(|known| known == label)
+        };
+        (0..self.categories.len())
+            .filter(|index| means(&self.categories[*index]))
+            .collect()
     }
 
     /// The departments named in `text`, by full or short name, with their byte ranges.

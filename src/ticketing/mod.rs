@@ -297,11 +297,15 @@ fn checked_draft(draft: Option<Draft>) -> Result<Draft, Status> {
 
 fn fits(name: FieldName, field: &Field) -> bool {
     match name {
-        FieldName::Category | FieldName::Departments => matches!(field.value, Some(Value::List(_))),
+        FieldName::Category | FieldName::Departments | FieldName::EvidenceHeld => {
+            matches!(field.value, Some(Value::List(_)))
+        }
         FieldName::AmountYuan => {
             matches!(field.value, Some(Value::Number(number)) if number.is_finite())
         }
-        FieldName::Confidential => matches!(field.value, Some(Value::Flag(_))),
+        FieldName::Confidential | FieldName::RaisedBefore => {
+            matches!(field.value, Some(Value::Flag(_)))
+        }
         _ => matches!(field.value, Some(Value::Text(_))),
     }
 }

@@ -149,6 +149,11 @@ impl Task {
         let considered = calls.advisor.attend(id.clone(), first, move |advice| {
             advised.put(Reply::Advice(advice));
         });
+        let written = inbox.clone();
+        calls
+            .bus
+            .hands()
+            .lend(id.clone(), move |advice| written.put(Reply::Advice(advice)));
         Self {
             call: Call::new(Instant::now(), setup),
             id,
@@ -265,6 +270,7 @@ impl Task {
                 }
                 Output::Draft(draft) => self.hand_over(draft),
                 Output::Ended(summary) => {
+                    self.calls.bus.hands().withdraw(&self.id);
                     self.log(&summary);
                     return true;
                 }

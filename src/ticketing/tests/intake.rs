@@ -82,7 +82,7 @@ async fn a_request_that_cannot_be_understood_is_refused_with_a_sentence_that_nam
             name: name.into(),
             value,
             confidence,
-            evidence: Vec::new(),
+            ..WireField::default()
         };
         Some(Draft {
             fields: vec![field],

@@ -166,6 +166,7 @@ fn submission(call: &str, revision: u64) -> Submission {
                 because: vec![Likeness::SameCaller, Likeness::SimilarText],
                 started_unix_ms: 1_700_000_000_000,
             }],
+            ..TicketDraft::default()
         },
         lines: vec![Line {
             revision: 2,
