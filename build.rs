@@ -22,6 +22,7 @@ const ENUMS: &[&str] = &[
     ".xinqiao.transcript.v1.Leg",
     ".xinqiao.transcript.v1.AlarmKind",
     ".xinqiao.transcript.v1.CallState",
+    ".xinqiao.transcript.v1.RecordingKind",
     ".xinqiao.transcript.v1.ChangeKind",
 ];
 

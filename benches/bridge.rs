@@ -22,7 +22,7 @@ use xinqiao::audio::codec::{Codec, Encoder};
 use xinqiao::audio::resample::Resampler;
 use xinqiao::events::Bus;
 use xinqiao::gateway::advice::Advisor;
-use xinqiao::gateway::calls::{Calls, MediaThreads};
+use xinqiao::gateway::calls::{Calls, Controls, DraftingDesk, MediaThreads};
 use xinqiao::gateway::keeper::Keeper;
 use xinqiao::gateway::ports::PortPool;
 use xinqiao::gateway::sip::{NewCall, Outlook, Transport};
@@ -73,10 +73,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         rules: xinqiao::call::Rules::default(),
         most: CALLS,
         threads: MediaThreads::start(1)?,
+        recorder: None,
+        announcement: None,
+        controls: Controls::default(),
         pool: Some(pool.clone()),
         bus: Bus::new(1),
         keeper: Arc::new(Keeper::default()),
-        drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
+        drafts: DraftingDesk::start(Arc::new(Drafter::new(Taxonomy::embedded())), CALLS)?,
         finish: Arc::new(AsHeard),
         listening: Settings::default(),
         advisor: Advisor::default(),

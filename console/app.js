@@ -12,9 +12,12 @@ const LABELS = new Map(FIELDS);
 const SPEAKERS = { caller: "市民", operator: "话务员", mono: "录音" };
 const ALARMS = {
   speech_without_text: (who) => `${who}一侧有说话声，但没有识别出文字，请以听到的为准。`,
+  recording_gap: () => "磁盘繁忙，录音中有一段空白。",
+  recording_failed: () => "录音文件无法写入，本通话从此处起没有录音。",
   recognition_off: () => "语音识别已关闭，本通话没有转写。",
   no_media: (who) => `收不到${who}一侧的声音，请确认对方是否听得到。`,
 };
+const MARKS = { announced: "已向市民播放录音告知", paused: "录音与转写已暂停", resumed: "录音与转写已恢复" };
 const REASONS = {
   "caller cancelled": "市民在接听前挂断", "caller hung up": "市民挂断", "operator hung up": "话务员挂断",
   "the operator's phone does not answer": "话务员未接听", "the signalling was lost": "信令中断",
@@ -255,12 +258,13 @@ class View {
       case "line": this.takeLine(message); break;
       case "gap": this.takeGap(message); break;
       case "alarm": this.alarms.set(`${message.alarm}:${message.leg}`, message); this.showAlarms(); break;
+      case "recording": this.takeMark(message); break;
       case "call_final":
         Object.assign(this.call, { state: "ended", duration_ms: message.duration_ms, reason: message.reason });
         this.showEnd();
         break;
     }
-    if (!["line", "gap"].includes(message.kind)) showState();
+    if (!["line", "gap", "recording"].includes(message.kind)) showState();
   }
 
   // ---- transcript
@@ -292,6 +296,15 @@ class View {
     row.element.children[2].title = unsure ? `识别把握 ${percent(message.confidence)}，请核对` : "";
     this.showText(row);
     for (const [key, alarm] of this.alarms) if (alarm.leg === message.leg && message.text) { this.alarms.delete(key); this.showAlarms(); }
+    this.scroll();
+  }
+
+  /** A line between the lines: what happened to the recording at that moment. */
+  takeMark(message) {
+    const element = make("li", "mark", make("time"), make("span", "speaker"), make("span", "note", MARKS[message.mark] ?? message.mark));
+    element.firstChild.textContent = clock(message.at_ms);
+    const follower = [...this.rows.values()].filter((row) => row.start > message.at_ms).sort((a, b) => a.start - b.start)[0];
+    $("lines").insertBefore(element, follower?.element ?? null);
     this.scroll();
   }
 

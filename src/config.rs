@@ -7,6 +7,7 @@ mod calls;
 pub mod delivery;
 mod media;
 mod recognition;
+mod recording;
 pub mod telephony;
 mod text;
 
@@ -24,6 +25,7 @@ use self::telephony::{Admission, Extension, Registrar, Route, Sip, Telephony, Tr
 use delivery::{Grpc, LanguageModel, Webhook};
 pub use media::{Codec, Media, Sources, Srtp};
 pub use recognition::{Listening, Recognition};
+pub use recording::Recording;
 pub use text::Text;
 
 /// Prefix of environment variables: `XINQIAO_SIP__LISTEN` is `sip.listen`.
@@ -59,6 +61,8 @@ pub struct Config {
     pub language_model: LanguageModel,
     /// Where calls are kept.
     pub store: Store,
+    /// How they are recorded.
+    pub recording: Recording,
     /// Who is let in.
     pub admission: Admission,
     /// For how long extensions are registered.
@@ -412,6 +416,7 @@ fn remedy(key: &str) -> &'static str {
         "media.codecs" => "write some of PCMA, PCMU, G722 and opus, e.g. [\"PCMA\", \"PCMU\"]",
         "media.sources" => "write signalled, address or network",
         "operators.default" => "write e.g. sip:1001@192.0.2.20:5060",
+        "recording.announcement" => "name a WAV file of at most a minute, or leave the key out",
         "recognition.model" => "`xinqiao models list` names the models",
         "recognition.remotes" => {
             "write e.g. https://192.0.2.40:50061, and [recognition.tls] with ca, cert and key"

@@ -18,7 +18,7 @@
 //!
 //! Reading order: [`speech`] (utterances and the `Recognizer` seam) and its `segmenter`, [`rtp`], [`sip`], [`transcript`],
 //! [`ticket`] (the drafter and the `TicketDesk` seam), [`call`], which composes them; then the edge: [`recognition`],
-//! [`events`], [`store`] with the outbox, [`grpc`], [`ticketing`], [`console`], and [`gateway`], which wires them.
+//! [`recording`], [`events`], [`store`] with the outbox, [`grpc`], [`ticketing`], [`console`], and [`gateway`], which wires them.
 //! `tests/integration/layering.rs` holds which room may import which.
 
 pub mod audio;
@@ -33,6 +33,7 @@ pub mod language_model;
 pub mod outbound;
 pub mod private;
 pub mod recognition;
+pub mod recording;
 pub mod rtp;
 pub mod sip;
 pub mod speech;

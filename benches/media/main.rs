@@ -70,6 +70,8 @@ impl Gateway {
             format!("operators.default=sip:op@{operator}"),
             format!("calls.max={}", calls + 400),
             "recognition.enabled=false".to_owned(),
+            "recording.enabled=true".to_owned(),
+            format!("recording.folder={data}/recordings"),
             "media.first_port=10000".to_owned(),
             "media.last_port=39999".to_owned(),
             "media.quiet_s=1".to_owned(),

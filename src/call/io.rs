@@ -1,21 +1,22 @@
 //! What goes into a call and what comes out of it.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::path::{Refused, Travel};
-use crate::audio::MediaTime;
 use crate::audio::codec::Codec;
+use crate::audio::{Frame, MediaTime};
 use crate::rtp::rtcp;
 use crate::rtp::stats::StreamStats;
 use crate::sip::{IncomingCall, SipCommand, SipEvent};
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
-use crate::ticket::advice::Advice;
-use crate::ticket::{Drafter, TicketDraft};
-use crate::transcript::{Line, TranscriptEvent};
+use crate::ticket::advice::{Advice, Advised};
+use crate::ticket::{CallFacts, Drafter, TicketDraft};
+use crate::transcript::{Line, Transcript, TranscriptEvent};
 
 /// Where a call's media ends on this machine, and what it needs to begin.
 pub struct Setup {
@@ -45,8 +46,10 @@ pub struct Setup {
     pub recognised: bool,
     /// What may happen in it and how long.
     pub rules: Rules,
-    /// Fills the draft.
-    pub drafter: Arc<Drafter>,
+    /// Whether what is heard is handed out to be recorded.
+    pub recorded: bool,
+    /// What the caller hears after the answer and before the operator.
+    pub announcement: Option<Arc<Frame>>,
     /// Writes what was recognised.
     pub finish: Arc<dyn Finish>,
     /// When an utterance begins, is passed on and ends.
@@ -103,6 +106,10 @@ pub enum Input<'a> {
     Heard(UtteranceKey, Outcome),
     /// Something was found out beside the call.
     Advice(Advice),
+    /// The draft that was asked for.
+    Drafted(Drafted),
+    /// A card's or an identity number is read: recording and recognition get silence until this is taken back.
+    Pause(bool),
     /// The gateway ends the call, e.g. when it drains.
     End(&'a str),
 }
@@ -129,8 +136,12 @@ pub enum Output {
     Sip(SipCommand),
     /// Have this recognised by then, and hand back [`Input::Heard`].
     Recognize(Utterance, Instant),
+    /// Record this of a leg; its frames follow one another without a hole.
+    Record(Leg, Frame),
     /// Publish this.
     Transcript(TranscriptEvent),
+    /// Have this draft drawn up, beside the media, and hand back [`Input::Drafted`].
+    Redraft(Redraft),
     /// Publish this and hand it to the outbox.
     Draft(DraftOutput),
     /// The call is over; nothing follows.
@@ -139,6 +150,46 @@ pub enum Output {
     Deadline(Instant, Reason),
     /// Nothing to do until the next input.
     Idle,
+}
+
+/// What a draft is drawn from: the call as it stands now.
+#[derive(Debug)]
+pub struct Redraft {
+    pub(super) transcript: Transcript,
+    pub(super) facts: CallFacts,
+    pub(super) advised: Advised,
+    /// Whether the call is over, so that this is the last.
+    pub(super) closes: bool,
+}
+
+impl Redraft {
+    /// Draws it up; some milliseconds for a long call. A fault of the drafter costs this draft, not the call.
+    #[must_use]
+    pub fn draw(self, drafter: &Drafter) -> Drafted {
+        let draw = || {
+            let mut draft = drafter.draft(&self.transcript, &self.facts);
+            self.advised.amend(&mut draft);
+            Arc::new(draft)
+        };
+        let draft = catch_unwind(AssertUnwindSafe(draw)).ok();
+        Drafted { draft, from: self }
+    }
+
+    /// The answer when it cannot be drawn up: the last draft stands.
+    #[must_use]
+    pub const fn refuse(self) -> Drafted {
+        Drafted {
+            draft: None,
+            from: self,
+        }
+    }
+}
+
+/// A draft, and what it was drawn from.
+#[derive(Debug)]
+pub struct Drafted {
+    pub(super) draft: Option<Arc<TicketDraft>>,
+    pub(super) from: Redraft,
 }
 
 /// A draft as it stands.
@@ -173,6 +224,8 @@ pub enum Reason {
     Duration,
     /// The last words have had their time.
     Flush,
+    /// The next packet of the announcement is due.
+    Announce,
 }
 
 /// How a call went, for the log and the metrics.

@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::path::{Out, Path, Refused, Travel};
 use super::{NO_MEDIA_AFTER, Reason, ear::Ear};
+use crate::audio::Frame;
 use crate::audio::codec::Codec;
 use crate::rtp::Packet;
 use crate::rtp::dtmf::Press;
@@ -31,6 +32,10 @@ pub struct Side {
     buffer: Option<ListenBuffer>,
     /// What this leg is heard through, if anybody recognises what is said.
     ear: Option<Ear>,
+    /// What was heard and is still to be recorded, if anybody records.
+    frames: Option<Vec<Frame>>,
+    /// Nobody is to keep what is said now: recording and recognition hear silence.
+    muted: bool,
     last_packet: Instant,
     /// The last sign of life: a packet, or a report of a leg that sends none while it is silent.
     last_sign: Instant,
@@ -70,6 +75,8 @@ impl Side {
             path: Box::new(Path::new(leg, forwarder, travel, random)),
             buffer: None,
             ear,
+            frames: None,
+            muted: false,
             last_packet: now,
             last_sign: now,
             alarmed: false,
@@ -372,9 +379,15 @@ impl Side {
         if end {
             buffer.finish();
         }
-        while let Some(heard) = buffer.poll(now) {
+        while let Some(mut heard) = buffer.poll(now) {
+            if self.muted {
+                heard.frame.samples.fill(0);
+            }
             if let Some(ear) = &mut self.ear {
                 ear.listen(&heard.frame, &mut self.events);
+            }
+            if let Some(frames) = &mut self.frames {
+                frames.push(heard.frame);
             }
         }
         if end {
@@ -388,6 +401,30 @@ impl Side {
         for event in self.events.drain(..) {
             tell(voiced, event);
         }
+    }
+
+    /// Hands out what is heard from now on to be recorded.
+    pub fn record(&mut self) {
+        self.frames = Some(Vec::new());
+    }
+
+    /// What is to be recorded since last asked.
+    pub fn recorded(&mut self) -> impl Iterator<Item = Frame> {
+        self.frames.iter_mut().flat_map(|frames| frames.drain(..))
+    }
+
+    /// Lets recording and recognition hear silence, or this leg again; whether that is a change.
+    pub const fn mute(&mut self, muted: bool) -> bool {
+        let changed = self.muted != muted;
+        self.muted = muted;
+        changed
+    }
+
+    /// In which codec and under which number this leg sends.
+    pub fn speaks(&self) -> Option<(Codec, u8)> {
+        self.agreed
+            .as_ref()
+            .map(|agreed| (agreed.codec, agreed.payload_type))
     }
 
     /// All the voice heard so far.

@@ -4,6 +4,7 @@
 //! to the other leg and is drained first, so nothing below can delay them; [`Call::poll`] does the listening and
 //! gives the rest, until it names the next [`Deadline`](Output::Deadline). `now` is the only clock.
 
+mod announce;
 mod ear;
 mod io;
 mod latch;
@@ -19,8 +20,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use announce::Announcement;
+pub use announce::sound;
 pub use ear::Ear;
-pub use io::{DraftOutput, Input, Output, Reason, Rules, Setup, Summary, Transmit};
+pub use io::{
+    DraftOutput, Drafted, Input, Output, Reason, Redraft, Rules, Setup, Summary, Transmit,
+};
 pub use latch::Latching;
 use media::Side;
 use parties::Parties;
@@ -35,7 +40,7 @@ use crate::sip::{Party, SipCommand, Target};
 use crate::speech::Leg;
 use crate::ticket::advice::Advised;
 use crate::ticket::{CallFacts, TicketDraft};
-use crate::transcript::{AlarmKind, CallInfo, Origin, TranscriptEvent};
+use crate::transcript::{AlarmKind, CallInfo, Origin, RecordingMark, TranscriptEvent};
 
 /// Why a call ends that nobody takes.
 const NO_ANSWER: &str = "the operator's phone does not answer";
@@ -92,6 +97,16 @@ enum State {
     Over,
 }
 
+/// Whether a draft is being drawn up; one at a time.
+#[derive(Default)]
+struct Drafting {
+    under_way: bool,
+    /// More was said since it was begun.
+    stale: bool,
+    /// The last one has been asked for.
+    closing: bool,
+}
+
 /// One call.
 pub struct Call {
     setup: Setup,
@@ -110,6 +125,9 @@ pub struct Call {
     draft: Arc<TicketDraft>,
     advised: Advised,
     revision: u64,
+    drafting: Drafting,
+    /// The announcement, until the caller has heard it.
+    announcement: Option<Announcement>,
     transmits: Out,
     /// What a protected packet says in clear.
     clear: Vec<u8>,
@@ -185,11 +203,16 @@ impl Call {
             draft: Arc::default(),
             advised: Advised::default(),
             revision: 0,
+            drafting: Drafting::default(),
+            announcement: setup.announcement.clone().map(Announcement::new),
             transmits: Out::default(),
             clear: Vec::new(),
             outputs: VecDeque::from([Output::Transcript(started)]),
             setup,
         };
+        if call.setup.recorded {
+            call.sides.iter_mut().for_each(Side::record);
+        }
         if !call.setup.recognised {
             let alarm = TranscriptEvent::Alarm {
                 leg: Leg::Caller,
@@ -249,13 +272,15 @@ impl Call {
                 let voiced = self.sides[index(key.leg)].voiced();
                 self.scribe.heard(now, &key, outcome, voiced);
             }
+            Input::Drafted(drafted) => self.drafted(drafted),
             Input::Sip(event) => self.signal(now, event),
             Input::Advice(advice) => {
                 self.advised.take(advice);
                 if matches!(self.state, State::Up | State::Flushing { .. }) {
-                    self.redraft(false);
+                    self.redraft();
                 }
             }
+            Input::Pause(paused) => self.pause(now, paused),
             Input::End(reason) => match self.state {
                 State::Ringing { .. } => {
                     self.tell(SipCommand::HangUp {
@@ -305,7 +330,10 @@ impl Call {
         if rtcp::is_rtcp(datagram) {
             from.report(now, source, datagram);
         } else if let Some(packet) = from.accept(now, source, datagram, &mut self.clear) {
-            to.forward(now, &packet, &mut self.transmits);
+            // Nobody speaks to the caller before the announcement is over.
+            if leg == Leg::Caller || self.announcement.is_none() {
+                to.forward(now, &packet, &mut self.transmits);
+            }
             from.hear(now, &packet);
         }
     }
@@ -334,7 +362,7 @@ impl Call {
                     Note::Recognize(utterance, due) => return Output::Recognize(utterance, due),
                     Note::Tell(event) => {
                         if matches!(&event, TranscriptEvent::Line(line) if line.is_final) {
-                            self.redraft(false);
+                            self.redraft();
                         }
                         return Output::Transcript(event);
                     }
@@ -359,8 +387,14 @@ impl Call {
                     }
                     if self.scribe.is_waiting() {
                         self.scribe.give_up();
-                    } else {
+                    } else if self.answered.is_none() {
                         self.conclude();
+                    } else if self.drafting.closing {
+                        // The last draft is under way.
+                        return Output::Idle;
+                    } else {
+                        self.drafting.closing = true;
+                        self.redraft();
                     }
                 }
                 State::Over => return Output::Idle,
@@ -372,11 +406,10 @@ impl Call {
     fn tick(&mut self, now: Instant) -> bool {
         self.look_after_parties(now);
         let wall = self.wall(now);
+        self.announce(now);
         for leg in LEGS {
-            let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
-            side.listen(now, false, |voiced, event| {
-                scribe.listen(now, leg, event, voiced);
-            });
+            self.listen(now, leg, false);
+            let side = &mut self.sides[index(leg)];
             side.report_if_due(now, wall, &mut self.transmits);
             side.dial(now, &mut self.transmits);
             // What a leg presses goes on as it comes; who hears no such packets is told by INFO.
@@ -430,7 +463,69 @@ impl Call {
         ]
     }
 
+    /// Brings what a leg said to whoever recognises and records it.
+    fn listen(&mut self, now: Instant, leg: Leg, end: bool) {
+        let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
+        side.listen(now, end, |voiced, event| {
+            scribe.listen(now, leg, event, voiced);
+        });
+        let frames = side.recorded().map(|frame| Output::Record(leg, frame));
+        self.outputs.extend(frames);
+    }
+
+    /// Media time at `now`.
+    fn clock(&self, now: Instant) -> MediaTime {
+        self.answered.map_or(MediaTime::ZERO, |answered| {
+            MediaTime::ZERO + now.saturating_duration_since(answered)
+        })
+    }
+
+    fn mark(&mut self, now: Instant, mark: RecordingMark) {
+        let at = self.clock(now);
+        self.outputs
+            .push_back(Output::Transcript(TranscriptEvent::Recording { at, mark }));
+    }
+
+    fn pause(&mut self, now: Instant, paused: bool) {
+        let mut changed = false;
+        for side in &mut self.sides {
+            changed |= side.mute(paused);
+        }
+        if changed && !matches!(self.state, State::Over) {
+            let mark = if paused {
+                RecordingMark::Paused
+            } else {
+                RecordingMark::Resumed
+            };
+            self.mark(now, mark);
+        }
+    }
+
+    /// Sends what is due of the announcement, in the operator's place.
+    fn announce(&mut self, now: Instant) {
+        let Some(announcement) = &mut self.announcement else {
+            return;
+        };
+        let [caller, operator] = &mut self.sides;
+        let Some((codec, payload_type)) = operator.speaks() else {
+            return;
+        };
+        while let Some((number, payload)) = announcement.due(now, codec) {
+            let packet = announce::packet(number, payload, payload_type, announce::ticks(codec));
+            caller.forward(now, &packet, &mut self.transmits);
+        }
+        if announcement.is_over() {
+            self.announcement = None;
+            self.mark(now, RecordingMark::Announced);
+        }
+    }
+
     fn deadline(&self) -> Output {
+        let announcement = self
+            .announcement
+            .as_ref()
+            .and_then(Announcement::deadline)
+            .map(|at| (at, Reason::Announce));
         let ends = self.ends().into_iter().flatten();
         let ends = ends.map(|(at, end)| (at, end.reason()));
         let next = self
@@ -439,30 +534,49 @@ impl Call {
             .flat_map(Side::deadlines)
             .chain(self.parties.deadlines())
             .chain(ends)
+            .chain(announcement)
             .min_by_key(|(at, _)| *at);
         next.map_or(Output::Idle, |(at, reason)| Output::Deadline(at, reason))
     }
 
-    /// Draws up the draft anew; it is handed out when it has changed or is the last.
-    fn redraft(&mut self, closes: bool) {
-        let mut draft = self
-            .setup
-            .drafter
-            .draft(self.scribe.transcript(), &self.facts);
-        self.advised.amend(&mut draft);
-        if closes || draft != *self.draft {
-            self.draft = Arc::new(draft);
+    /// Has the draft drawn up anew: at once, or when the one under way is there.
+    fn redraft(&mut self) {
+        if self.drafting.under_way {
+            self.drafting.stale = true;
+            return;
+        }
+        self.drafting.under_way = true;
+        self.drafting.stale = false;
+        self.outputs.push_back(Output::Redraft(Redraft {
+            transcript: self.scribe.transcript().clone(),
+            facts: self.facts.clone(),
+            advised: self.advised.clone(),
+            closes: self.drafting.closing,
+        }));
+    }
+
+    /// Takes a draft; it is handed out when it has changed or is the last, after which the call is over.
+    fn drafted(&mut self, Drafted { draft, from }: Drafted) {
+        self.drafting.under_way = false;
+        let draft = draft.unwrap_or_else(|| self.draft.clone());
+        if from.closes || *draft != *self.draft {
+            self.draft = draft;
             self.revision += 1;
             self.outputs.push_back(Output::Draft(DraftOutput {
                 revision: self.revision,
                 draft: self.draft.clone(),
-                lines: self.scribe.transcript().final_lines().cloned().collect(),
-                closes,
+                lines: from.transcript.final_lines().cloned().collect(),
+                closes: from.closes,
             }));
+        }
+        if from.closes {
+            self.conclude();
+        } else if self.drafting.stale {
+            self.redraft();
         }
     }
 
-    /// Says the last: the closing draft of an answered call, then that it is over.
+    /// Says the last: that the call is over.
     fn conclude(&mut self) {
         let (at, reason) = self
             .ended
@@ -471,9 +585,6 @@ impl Call {
         let duration = self.answered.map_or(MediaTime::ZERO, |answered| {
             MediaTime::ZERO + at.saturating_duration_since(answered)
         });
-        if self.answered.is_some() {
-            self.redraft(true);
-        }
         for side in &self.sides {
             self.outputs.extend(
                 side.quality()

@@ -191,7 +191,7 @@ impl Call {
                     .push_back(Output::Transcript(TranscriptEvent::Answered { at }));
                 if !self.advised.is_empty() {
                     // The operator should see at once that this caller has called before.
-                    self.redraft(false);
+                    self.redraft();
                 }
             }
             Err(error) => {
@@ -330,11 +330,8 @@ impl Call {
         };
         let wall = self.wall(now);
         for leg in LEGS {
-            let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
-            side.goodbye(now, wall, &mut self.transmits);
-            side.listen(now, true, |voiced, event| {
-                scribe.listen(now, leg, event, voiced);
-            });
+            self.sides[index(leg)].goodbye(now, wall, &mut self.transmits);
+            self.listen(now, leg, true);
         }
     }
 

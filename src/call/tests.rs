@@ -54,8 +54,10 @@ struct World {
     jobs: Vec<(Instant, UtteranceKey)>,
     passes: Vec<Pass>,
     forwarded: [Vec<Vec<u8>>; 2],
+    recorded: [Vec<crate::audio::Frame>; 2],
     commands: Vec<SipCommand>,
     told: Vec<TranscriptEvent>,
+    drafter: Drafter,
     drafts: Vec<DraftOutput>,
     summary: Option<Box<Summary>>,
 }
@@ -91,7 +93,8 @@ impl World {
             flush: Duration::from_secs(5),
             recognised: true,
             rules: Rules::default(),
-            drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
+            recorded: true,
+            announcement: None,
             finish: Arc::new(AsHeard),
             listening: Settings::default(),
         };
@@ -106,8 +109,10 @@ impl World {
             jobs: Vec::new(),
             passes: Vec::new(),
             forwarded: [Vec::new(), Vec::new()],
+            recorded: [Vec::new(), Vec::new()],
             commands: Vec::new(),
             told: Vec::new(),
+            drafter: Drafter::new(Taxonomy::embedded()),
             drafts: Vec::new(),
             summary: None,
         };
@@ -155,7 +160,12 @@ impl World {
                         self.jobs.push((self.now + took, utterance.key));
                     }
                 }
+                Output::Record(leg, frame) => self.recorded[index(leg)].push(frame),
                 Output::Transcript(event) => self.told.push(event),
+                Output::Redraft(redraft) => {
+                    let drafted = redraft.draw(&self.drafter);
+                    self.call.handle(self.now, Input::Drafted(drafted));
+                }
                 Output::Draft(draft) => self.drafts.push(draft),
                 Output::Ended(summary) => self.summary = Some(summary),
                 Output::Deadline(at, reason) => {
@@ -716,4 +726,94 @@ fn reports_go_out_and_with_rtcp_mux_they_share_the_port() {
                 .all(|report| report.rtcp == separate && report.to.port() == port)
         );
     }
+}
+
+#[test]
+fn what_is_recorded_has_no_hole_and_a_pause_is_silence_for_recorder_and_recogniser() {
+    let mut world = World::answered();
+    world.pass(2_000, true, false);
+    world.call.handle(world.now, Input::Pause(true));
+    world.pass(2_000, true, false);
+    world.call.handle(world.now, Input::Pause(false));
+    world.pass(2_000, false, false).wait(200);
+    for frames in &world.recorded {
+        let mut until = MediaTime::ZERO;
+        for frame in frames {
+            assert_eq!(frame.start, until);
+            until = until + frame.duration();
+        }
+        assert!(until.as_millis() >= 6_000, "{until}");
+    }
+    let is_loud = |from: u64, to: u64| {
+        let within = |frame: &&crate::audio::Frame| (from..to).contains(&frame.start.as_millis());
+        world.recorded[0]
+            .iter()
+            .filter(within)
+            .all(|frame| frame.samples.iter().any(|sample| sample.abs() > 4_000))
+    };
+    assert!(is_loud(100, 1_900) && !is_loud(2_100, 2_140) && !is_loud(3_800, 3_900));
+    let marks: Vec<_> = world
+        .told
+        .iter()
+        .filter_map(|event| match event {
+            TranscriptEvent::Recording { at, mark } => Some((at.as_millis(), *mark)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        marks,
+        [
+            (2_000, RecordingMark::Paused),
+            (4_000, RecordingMark::Resumed)
+        ]
+    );
+    let lines = world.final_lines();
+    assert!(
+        lines.iter().all(|line| line.end.as_millis() < 2_300),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn the_caller_hears_the_announcement_and_only_then_the_operator() {
+    let mut world = World::ringing();
+    let said = sound(vec![5_000; 8_000], crate::audio::Frequency::HZ_8000);
+    world.call.announcement = Some(Announcement::new(Arc::new(said)));
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
+        answer: described(OPERATOR, "8"),
+    });
+    world.pass(980, true, true);
+    let announced = world.forwarded[0].len();
+    assert!((48..=50).contains(&announced), "{announced}");
+    assert!(
+        world.forwarded[1].len() >= 48,
+        "the operator hears the caller"
+    );
+    world.pass(1_000, false, true);
+    let heard: Vec<(u16, i16)> = world.forwarded[0]
+        .iter()
+        .map(|datagram| {
+            let packet = Packet::parse(datagram).expect("a packet");
+            let mut samples = Vec::new();
+            crate::audio::codec::Decoder::new(Codec::Pcma).decode(packet.payload, &mut samples);
+            (
+                packet.sequence.0,
+                samples.iter().copied().min().expect("samples"),
+            )
+        })
+        .collect();
+    assert!(
+        heard
+            .windows(2)
+            .all(|pair| pair[0].0.wrapping_add(1) == pair[1].0)
+    );
+    // The announcement is all of one value, the operator's tone swings.
+    let over = heard.iter().filter(|(_, lowest)| *lowest > 4_000).count();
+    assert_eq!(over, 50);
+    assert!(heard.len() >= 98 && heard[50..].iter().all(|(_, lowest)| *lowest < -4_000));
+    assert!(world.told.iter().any(|event| matches!(
+        event,
+        TranscriptEvent::Recording { at, mark: RecordingMark::Announced } if at.as_millis() == 980
+    )));
 }

@@ -12,6 +12,7 @@ mod phone;
 mod progress;
 mod recognizer;
 mod recording;
+mod recordings;
 mod serve;
 mod taxonomy;
 mod ticketing;
@@ -69,6 +70,8 @@ enum Command {
     Outbox(outbox::Arguments),
     /// Write a finished call as a vCon: parties, lines, transcript, draft ticket
     ExportCall(export_call::Arguments),
+    /// The recordings of calls
+    Recording(recordings::Arguments),
     /// The reference ticketing backend as a process of its own
     Ticketing(ticketing::Arguments),
     /// Check a configuration file
@@ -130,6 +133,7 @@ pub fn run() -> ExitCode {
 
         Command::Outbox(arguments) => outbox::run(&arguments),
         Command::ExportCall(arguments) => export_call::run(&arguments),
+        Command::Recording(arguments) => recordings::run(arguments),
         Command::Ticketing(arguments) => ticketing::run(arguments),
         Command::CheckConfig(arguments) => serve::check(&arguments),
         Command::Version => {

@@ -13,7 +13,7 @@ use crate::speech::words::Word;
 use crate::store::{Listed, unix_ms};
 use crate::ticket::resemble::Resemblance;
 use crate::ticket::{Evidence, FieldName, FieldValue, Likely, TicketDraft};
-use crate::transcript::{AlarmKind, LegMedia, TranscriptEvent};
+use crate::transcript::{AlarmKind, LegMedia, RecordingMark, TranscriptEvent};
 
 /// A message on the WebSocket.
 #[derive(Debug, Serialize)]
@@ -110,6 +110,13 @@ pub enum Body<'a> {
         leg: Leg,
         /// What is wrong.
         alarm: AlarmKind,
+    },
+    /// Something about the recording.
+    Recording {
+        /// When.
+        at_ms: u64,
+        /// What.
+        mark: RecordingMark,
     },
     /// The draft as it now stands. A stored one has the position of the event before it.
     Draft {
@@ -267,6 +274,10 @@ impl<'a> Body<'a> {
             TranscriptEvent::Alarm { leg, alarm } => Self::Alarm {
                 leg: *leg,
                 alarm: *alarm,
+            },
+            TranscriptEvent::Recording { at, mark } => Self::Recording {
+                at_ms: at.as_millis(),
+                mark: *mark,
             },
             TranscriptEvent::Media(media) => Self::Media(*media),
             TranscriptEvent::CallFinal { duration, reason } => Self::CallFinal {

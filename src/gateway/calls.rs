@@ -8,9 +8,11 @@
 //! | new calls | `calls.max` running ones | 503 with Retry-After |
 //! | SIP events and commands of a call | the adapter's channels | the adapter ends the call |
 //! | hypotheses of a call | its passes under way, which the recognition queue bounds | cannot be |
+//! | drafts to draw up | one a call | the call asks again with its next line |
 //! | letters to a media thread | one a call | cannot be |
 //! | media | the sockets' receive buffers | the kernel drops, as any network does |
 
+mod desk;
 mod task;
 mod threads;
 
@@ -23,22 +25,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+pub use self::desk::DraftingDesk;
+pub use self::task::Controls;
 pub use self::threads::MediaThreads;
 use self::threads::Newcomer;
 use super::advice::Advisor;
 use super::keeper::Keeper;
 use super::ports::PortPool;
 use super::sip::{NewCall, Prospect, Transport};
+use crate::audio::Frame;
 use crate::audio::codec::Codec;
 use crate::call::{Latching, Rules, Travel};
 use crate::config::{self, Sources, Srtp};
 use crate::events::Bus;
 use crate::recognition::Recognizers;
+use crate::recording::Recorder;
 use crate::sip::sdp::Protection;
 use crate::sip::{Party, SipCommand};
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
-use crate::ticket::Drafter;
 
 /// What every call shares.
 pub struct Calls {
@@ -60,14 +65,20 @@ pub struct Calls {
     pub most: usize,
     /// The threads that carry their media.
     pub threads: MediaThreads,
+    /// Records the calls, if they are recorded.
+    pub recorder: Option<Arc<Recorder>>,
+    /// What callers hear after the answer and before the operator.
+    pub announcement: Option<Arc<Frame>>,
+    /// Ways to the running calls.
+    pub controls: Controls,
     /// The recognition workers; without them, calls are bridged and not transcribed.
     pub pool: Option<Arc<Recognizers>>,
     /// Where events go.
     pub bus: Bus,
     /// Brings drafts to disk.
     pub keeper: Arc<Keeper>,
-    /// Fills drafts.
-    pub drafter: Arc<Drafter>,
+    /// Draws up drafts.
+    pub drafts: DraftingDesk,
     /// Writes what was recognised.
     pub finish: Arc<dyn Finish>,
     /// When an utterance begins, is passed on and ends.

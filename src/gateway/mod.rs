@@ -1,6 +1,7 @@
 //! Where the rooms are wired together: sockets, the SIP stack, the call table, the servers, the test phone.
 
 pub mod advice;
+mod archive;
 pub mod calls;
 pub mod keeper;
 pub mod lists;

@@ -14,7 +14,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::advice::Advisor;
-use super::calls::{Calls, MediaThreads};
+use super::archive::Archive;
+use super::calls::{Calls, Controls, DraftingDesk, MediaThreads};
 use super::keeper::Keeper;
 use super::lists::{self, ListsError};
 use super::outgoing::{delivery, desk, grpc_tls, language_model, webhook};
@@ -23,7 +24,9 @@ use super::ports::PortPool;
 use super::server::{self, ServeError, Services};
 use super::sip::{BindError, SipConfig, SipEdge};
 use super::telephony;
-use crate::call::Rules;
+use super::wav::{Wav, WavError};
+use crate::audio::Frame;
+use crate::call::{Rules, sound};
 use crate::config::{self, Config, Listening, Recognition, Text};
 use crate::console::{self, Console};
 use crate::events::Bus;
@@ -34,6 +37,7 @@ use crate::recognition::models::{ModelError, ModelStore};
 use crate::recognition::{
     self, Engine, LoadError, RecognitionPool, Recognizers, Remote, RemoteError, WhisperModel,
 };
+use crate::recording::RecordingError;
 use crate::speech::RecognizerError;
 use crate::speech::segmenter::Settings;
 use crate::store::{Lane, Store, StoreError, writer};
@@ -60,6 +64,10 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The calls cannot be recorded.
+    Recording(RecordingError),
+    /// The announcement cannot be played.
+    Announcement(WavError),
     /// The threads that carry media cannot be started.
     Threads(io::Error),
     /// The gateway's records cannot be opened or written.
@@ -120,6 +128,8 @@ impl fmt::Display for StartError {
                 "the folder {} cannot be made ({source}); allow it, or set store.database and ticketing.database elsewhere",
                 folder.display()
             ),
+            Self::Recording(error) => error.fmt(f),
+            Self::Announcement(error) => write!(f, "recording.announcement: {error}"),
             Self::Threads(source) => write!(
                 f,
                 "the media threads cannot be started ({source}); allow the process more threads and open files"
@@ -164,6 +174,8 @@ impl std::error::Error for StartError {
             | Self::TaxonomyFile { source, .. }
             | Self::Threads(source) => source,
             Self::Store(error) => error,
+            Self::Recording(error) => error,
+            Self::Announcement(error) => error,
             Self::Book(error) => error,
             Self::Taxonomy(error) => error,
             Self::Lists(error) => error,
@@ -199,6 +211,7 @@ pub struct Gateway {
     writers: CancellationToken,
     server_tasks: Vec<JoinHandle<()>>,
     writer_tasks: Vec<JoinHandle<()>>,
+    archive: Option<Archive>,
     drain: Duration,
 }
 
@@ -218,6 +231,7 @@ impl Gateway {
             })
             .transpose()
             .map_err(StartError::Model)?;
+        let announcement = announcement(config.recording.announcement.as_deref())?;
         let taxonomy = taxonomy(config.ticketing.taxonomy.as_deref())?;
         let tls = grpc_tls(config).map_err(StartError::Tls)?;
         let webhook = webhook(config).map_err(StartError::Webhook)?;
@@ -262,6 +276,8 @@ impl Gateway {
         };
         allow_open_files(config.calls.max);
         let threads = MediaThreads::start(config.media_threads()).map_err(StartError::Threads)?;
+        let drafter = Arc::new(drafter);
+        let drafts = DraftingDesk::start(drafter, config.calls.max).map_err(StartError::Threads)?;
 
         let reference = config
             .ticketing
@@ -294,12 +310,22 @@ impl Gateway {
             Some(file) => Some(Book::open(file).await.map_err(StartError::Book)?),
             None => None,
         };
+        let archive = if config.recording.enabled {
+            let archive = Archive::open(&config.recording, store.clone());
+            Some(archive.map_err(StartError::Recording)?)
+        } else {
+            None
+        };
         let bus = Bus::new(store.begin_run().await.map_err(StartError::Store)?);
 
         let grpc = address(&grpc_listener, config.grpc.listen);
+        let controls = Controls::default();
         let (servers, writers) = (CancellationToken::new(), CancellationToken::new());
         let services = Services {
-            transcripts: Some(Transcripts::new(bus.clone(), store.clone())),
+            transcripts: Some(Transcripts::new(bus.clone(), store.clone()).with_pause({
+                let controls = controls.clone();
+                move |call, paused| controls.pause(call, paused)
+            })),
             ticketing: book.clone().map(Backend::new),
             ..Services::default()
         };
@@ -333,10 +359,13 @@ impl Gateway {
             rules: rules(&config.calls),
             most: config.calls.max,
             threads,
+            recorder: archive.as_ref().map(|archive| archive.recorder.clone()),
+            announcement,
+            controls,
             pool,
             bus: bus.clone(),
             keeper: keeper.clone(),
-            drafter: Arc::new(drafter),
+            drafts,
             finish: Arc::new(pen.clone()),
             listening: listening(&config.listening),
             advisor: Advisor::new(store.clone(), reads_along),
@@ -431,6 +460,7 @@ impl Gateway {
             writers,
             server_tasks,
             writer_tasks,
+            archive,
             drain: Duration::from_secs(config.calls.drain_s),
         })
     }
@@ -453,6 +483,9 @@ impl Gateway {
             self.calls.tasks.wait().await;
         }
         self.edge.close().await;
+        if let Some(archive) = self.archive {
+            archive.close().await;
+        }
         // The last drafts and lines are in memory: to disk, then out to the backend and to the watchers.
         self.writers.cancel();
         for task in self.writer_tasks {
@@ -549,6 +582,23 @@ fn classifier(file: Option<&Path>) -> Result<Option<Classifier>, StartError> {
     Classifier::from_bytes(&bytes)
         .map(Some)
         .map_err(StartError::Classifier)
+}
+
+/// What callers hear first: the file's channels as one.
+fn announcement(file: Option<&Path>) -> Result<Option<Arc<Frame>>, StartError> {
+    let Some(file) = file else {
+        return Ok(None);
+    };
+    let Wav { rate, channels } = Wav::read(file).map_err(StartError::Announcement)?;
+    let samples = match &channels[..] {
+        [left, right] => left
+            .iter()
+            .zip(right)
+            .map(|(left, right)| left.midpoint(*right))
+            .collect(),
+        one => one.concat(),
+    };
+    Ok(Some(Arc::new(sound(samples, rate))))
 }
 
 /// Asks the system for as many open files as `calls` at once need: four sockets each, as many again while ports rest.

@@ -11,7 +11,7 @@ use crate::store::{CallRecord, unix_ms};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
-use crate::transcript::{AlarmKind, LegMedia, Line, TranscriptEvent};
+use crate::transcript::{AlarmKind, LegMedia, Line, RecordingMark, TranscriptEvent};
 
 /// An event as the stream carries it.
 #[must_use]
@@ -67,9 +67,22 @@ fn transcript_body(call_id: &str, event: &TranscriptEvent) -> transcript::event:
                 AlarmKind::SpeechWithoutText => transcript::AlarmKind::SpeechWithoutText,
                 AlarmKind::NoMedia => transcript::AlarmKind::NoMedia,
                 AlarmKind::RecognitionOff => transcript::AlarmKind::RecognitionOff,
+                AlarmKind::RecordingGap => transcript::AlarmKind::RecordingGap,
+                AlarmKind::RecordingFailed => transcript::AlarmKind::RecordingFailed,
             };
             Body::Alarm(transcript::Alarm {
                 leg: leg(*on).into(),
+                kind: kind.into(),
+            })
+        }
+        TranscriptEvent::Recording { at, mark } => {
+            let kind = match mark {
+                RecordingMark::Announced => transcript::RecordingKind::Announced,
+                RecordingMark::Paused => transcript::RecordingKind::Paused,
+                RecordingMark::Resumed => transcript::RecordingKind::Resumed,
+            };
+            Body::Recording(transcript::Recording {
+                at_ms: at.as_millis(),
                 kind: kind.into(),
             })
         }

@@ -1,7 +1,9 @@
 //! `TranscriptService`: the bus's live events behind what memory and store hold of the past.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::stream::{self, Stream};
 use tokio_util::sync::CancellationToken;
@@ -11,7 +13,8 @@ use super::convert;
 use super::proto::transcript::v1::transcript_service_server::TranscriptService;
 use super::proto::transcript::v1::{
     EditFieldRequest, EditFieldResponse, GetRequest, GetResponse, ListCallsRequest,
-    ListCallsResponse, WatchRequest, WatchResponse, event::Body,
+    ListCallsResponse, PauseRecordingRequest, PauseRecordingResponse, WatchRequest, WatchResponse,
+    event::Body,
 };
 use crate::events::{Bus, EditError, Filter, Payload};
 use crate::speech::CallId;
@@ -24,11 +27,21 @@ const DEFAULT_CALLS: u32 = 50;
 const MOST_CALLS: u32 = 500;
 
 /// The transcript service of a gateway; clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Transcripts {
     bus: Bus,
     store: Store,
+    pause: Option<Pause>,
     shutdown: CancellationToken,
+}
+
+/// Lets a running call's recording pause, or go on; false when no such call runs.
+type Pause = Arc<dyn Fn(&CallId, bool) -> bool + Send + Sync>;
+
+impl fmt::Debug for Transcripts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transcripts").finish_non_exhaustive()
+    }
 }
 
 impl Transcripts {
@@ -38,7 +51,17 @@ impl Transcripts {
         Self {
             bus,
             store,
+            pause: None,
             shutdown: CancellationToken::new(),
+        }
+    }
+
+    /// Lets clients pause recordings by `pause`, which says whether the call runs.
+    #[must_use]
+    pub fn with_pause(self, pause: impl Fn(&CallId, bool) -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            pause: Some(Arc::new(pause)),
+            ..self
         }
     }
 
@@ -132,6 +155,22 @@ impl TranscriptService for Transcripts {
             watch.next().await.map(|item| (item, watch))
         });
         Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn pause_recording(
+        &self,
+        request: Request<PauseRecordingRequest>,
+    ) -> Result<Response<PauseRecordingResponse>, Status> {
+        let PauseRecordingRequest { call_id, paused } = request.into_inner();
+        let pause = self
+            .pause
+            .as_ref()
+            .ok_or_else(|| Status::unimplemented("no calls are carried here"))?;
+        if pause(&CallId::new(&call_id), paused) {
+            Ok(Response::new(PauseRecordingResponse {}))
+        } else {
+            Err(unknown(&call_id))
+        }
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {

@@ -8,6 +8,7 @@ mod delivery;
 mod gists;
 mod outbox;
 mod places;
+mod recordings;
 mod replay;
 pub mod sqlite;
 mod writer;
@@ -36,7 +37,8 @@ const SCHEMA: Schema = Schema {
     // "XqGw"
     application_id: 0x5871_4777,
     what: "a call store of this gateway",
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE runs (first_position INTEGER NOT NULL);
         CREATE TABLE calls (
             call_id       TEXT PRIMARY KEY,
@@ -119,6 +121,14 @@ const SCHEMA: Schema = Schema {
             until_ms  INTEGER NOT NULL
         );
         CREATE INDEX places_of_extension ON places (extension);
+    ", "
+        CREATE TABLE recordings (
+            call_id     TEXT PRIMARY KEY,
+            file        TEXT NOT NULL,
+            state       TEXT NOT NULL,
+            duration_us INTEGER NOT NULL,
+            lost_us     INTEGER NOT NULL
+        );
     "],
 };
 

@@ -118,6 +118,22 @@ pub enum AlarmKind {
     NoMedia,
     /// This gateway does not recognise: the call has no transcript.
     RecognitionOff,
+    /// A part of the recording is silence because the disk did not keep up.
+    RecordingGap,
+    /// The recording ends here: its file cannot be written.
+    RecordingFailed,
+}
+
+/// What happens to a call's recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordingMark {
+    /// The caller has heard the announcement to its end.
+    Announced,
+    /// Recording and recognition hear silence from here on.
+    Paused,
+    /// They hear the call again.
+    Resumed,
 }
 
 /// How a leg's sound travelled, told once when the call is over.
@@ -181,6 +197,13 @@ pub enum TranscriptEvent {
         leg: Leg,
         /// What is wrong.
         alarm: AlarmKind,
+    },
+    /// Something about the recording that belongs to a moment of the call.
+    Recording {
+        /// When.
+        at: MediaTime,
+        /// What.
+        mark: RecordingMark,
     },
     /// How a leg's sound travelled; before the end of an answered call.
     Media(LegMedia),

@@ -38,10 +38,18 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
     ),
     ("telemetry", false, &[]),
     ("recognition", false, &["audio", "speech", "grpc"]),
+    ("recording", false, &["audio", "speech"]),
     (
         "store",
         false,
-        &["audio", "speech", "transcript", "ticket", "events"],
+        &[
+            "audio",
+            "speech",
+            "transcript",
+            "ticket",
+            "events",
+            "recording",
+        ],
     ),
     (
         "grpc",

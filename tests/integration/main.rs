@@ -10,3 +10,4 @@ mod models;
 mod nothing;
 mod product;
 mod recognizers;
+mod recording;

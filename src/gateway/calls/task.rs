@@ -1,6 +1,6 @@
 //! One call at the edge: it owns the call's state machine, its sockets and its channels, and does what the call wants.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,21 +17,26 @@ use super::super::ports::MediaSockets;
 use super::super::sip::NewCall;
 use super::Calls;
 use super::threads::Newcomer;
-use crate::call::{Call, DraftOutput, Input, Output, Refused, Setup, Summary, Transmit};
+use crate::call::{Call, DraftOutput, Drafted, Input, Output, Refused, Setup, Summary, Transmit};
 use crate::events::Payload;
 use crate::recognition::Job;
+use crate::recording::{Tape, Trouble};
 use crate::speech::{CallId, Leg, Outcome, UtteranceKey};
 use crate::ticket::TicketDraft;
 use crate::ticket::advice::Advice;
 use crate::ticket::desk::{DraftKey, Submission};
+use crate::transcript::{AlarmKind, TranscriptEvent};
 
 /// What comes back to a call from elsewhere.
 enum Reply {
     Heard(UtteranceKey, Outcome),
+    Drafted(Drafted),
     Advice(Advice),
+    Pause(bool),
 }
 
-/// Replies on their way to a call: as many hypotheses as it has passes under way, and what its two advisors found.
+/// Replies on their way to a call: as many hypotheses as it has passes under way, a draft, what its two advisors found,
+/// and the last word on its pause.
 struct Inbox {
     replies: Mutex<VecDeque<Reply>>,
     waker: Waker,
@@ -50,6 +55,31 @@ impl Inbox {
 
     fn take(&self) -> Option<Reply> {
         self.lock().pop_front()
+    }
+}
+
+/// Ways to the running calls, for whoever steers them from outside; clones share them.
+#[derive(Clone, Default)]
+pub struct Controls(Arc<Mutex<HashMap<CallId, Arc<Inbox>>>>);
+
+impl Controls {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CallId, Arc<Inbox>>> {
+        // Nothing panics under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets recording and recognition of a call hear silence, or the call again; false when no such call runs.
+    #[must_use]
+    pub fn pause(&self, call: &CallId, paused: bool) -> bool {
+        let Some(inbox) = self.lock().get(call).cloned() else {
+            return false;
+        };
+        // Only the last word counts.
+        inbox
+            .lock()
+            .retain(|reply| !matches!(reply, Reply::Pause(_)));
+        inbox.put(Reply::Pause(paused));
+        true
     }
 }
 
@@ -97,6 +127,8 @@ pub(super) struct Task {
     pub wake: Option<Instant>,
     /// The adapter has no more events.
     silent: bool,
+    /// The call's recording.
+    tape: Option<Tape>,
     _running: TaskTrackerToken,
 }
 
@@ -129,7 +161,8 @@ impl Task {
             flush: calls.flush,
             recognised: calls.pool.is_some(),
             rules: calls.rules,
-            drafter: calls.drafter.clone(),
+            recorded: calls.recorder.is_some(),
+            announcement: calls.announcement.clone(),
             finish: calls.finish.clone(),
             listening: calls.listening.clone(),
         };
@@ -138,8 +171,14 @@ impl Task {
             replies: Mutex::default(),
             waker,
         });
+        calls.controls.lock().insert(id.clone(), inbox.clone());
+        let tape = calls
+            .recorder
+            .as_ref()
+            .map(|recorder| recorder.begin(id.clone()));
         let known = calls
-            .drafter
+            .drafts
+            .drafter()
             .draft_of_number(new.incoming.caller_number.as_ref());
         let first = Considered {
             draft: Arc::new(known),
@@ -160,6 +199,7 @@ impl Task {
             new,
             media,
             inbox,
+            tape,
             considered,
             end: Some(Box::pin(calls.end.clone().cancelled_owned())),
             wake: None,
@@ -233,7 +273,9 @@ impl Task {
         while let Some(reply) = inbox.take() {
             let input = match reply {
                 Reply::Heard(key, outcome) => Input::Heard(key, outcome),
+                Reply::Drafted(drafted) => Input::Drafted(drafted),
                 Reply::Advice(advice) => Input::Advice(advice),
+                Reply::Pause(paused) => Input::Pause(paused),
             };
             self.call.handle(now, input);
         }
@@ -248,6 +290,15 @@ impl Task {
 
     /// Does what the call wants; whether it has ended.
     pub fn drain(&mut self) -> bool {
+        if let Some(trouble) = self.tape.as_mut().and_then(Tape::trouble) {
+            let alarm = match trouble {
+                Trouble::Gap => AlarmKind::RecordingGap,
+                Trouble::Failed => AlarmKind::RecordingFailed,
+            };
+            let leg = Leg::Mono;
+            let alarm = TranscriptEvent::Alarm { leg, alarm };
+            self.calls.bus.publish(&self.id, Payload::Transcript(alarm));
+        }
         loop {
             match self.call.poll(Instant::now()) {
                 Output::Transmit(transmit) => self.send(&transmit),
@@ -265,8 +316,18 @@ impl Task {
                         });
                     }
                 }
+                Output::Record(leg, frame) => {
+                    if let Some(tape) = &mut self.tape {
+                        tape.take(leg, &frame);
+                    }
+                }
                 Output::Transcript(event) => {
                     self.calls.bus.publish(&self.id, Payload::Transcript(event));
+                }
+                Output::Redraft(redraft) => {
+                    let inbox = self.inbox.clone();
+                    let reply = Box::new(move |drafted| inbox.put(Reply::Drafted(drafted)));
+                    self.calls.drafts.ask(redraft, reply);
                 }
                 Output::Draft(draft) => self.hand_over(draft),
                 Output::Ended(summary) => {
@@ -338,6 +399,7 @@ impl Task {
 
     /// What is left of a call that has ended: its ports, and how long they rest.
     pub fn into_ports(self) -> ([MediaSockets; 2], std::time::Duration) {
+        self.calls.controls.lock().remove(&self.id);
         let quiet = self.calls.ports.quiet();
         (self.media, quiet)
     }

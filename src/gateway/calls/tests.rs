@@ -9,7 +9,7 @@ use crate::rtp::{Packet, WireSequence};
 use crate::sip::sdp::{Crypto, Description};
 use crate::sip::{IncomingCall, SipEvent};
 use crate::speech::finish::AsHeard;
-use crate::ticket::Taxonomy;
+use crate::ticket::{Drafter, Taxonomy};
 
 const KEY: &str = "1 AEAD_AES_128_GCM inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw==";
 /// How long a packet takes over the loopback at most, on a busy machine.
@@ -43,7 +43,11 @@ impl Bridged {
             bus: Bus::new(1),
             keeper: Arc::default(),
             advisor: Advisor::default(),
-            drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
+            recorder: None,
+            announcement: None,
+            controls: Controls::default(),
+            drafts: DraftingDesk::start(Arc::new(Drafter::new(Taxonomy::embedded())), 1)
+                .expect("a thread"),
             finish: Arc::new(AsHeard),
             listening: Settings::default(),
             end: CancellationToken::new(),

@@ -1,0 +1,36 @@
+//! Settings of the recordings.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Recordings of calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recording {
+    /// Whether calls are recorded.
+    pub enabled: bool,
+    /// The folder that holds a folder for each day.
+    pub folder: PathBuf,
+    /// Days that recordings are kept; 0 for ever.
+    pub keep_days: u32,
+    /// Megabytes that must stay free on the disk; the oldest recordings make way.
+    pub min_free_mb: u64,
+    /// A file with the key that seals recordings; without one they are plain WAV files.
+    pub key_file: Option<PathBuf>,
+    /// A WAV file that the caller hears after the answer, before the operator: that the call is recorded.
+    pub announcement: Option<PathBuf>,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            folder: "data/recordings".into(),
+            keep_days: 90,
+            min_free_mb: 1_024,
+            key_file: None,
+            announcement: None,
+        }
+    }
+}

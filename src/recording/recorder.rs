@@ -1,0 +1,336 @@
+//! The recorder: one thread that carries what lies on the shelves to the files, four times a second.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tracing::error;
+
+use super::file::Writer;
+use super::tape::{Shelf, Sound, Tape, Trouble};
+use super::{Key, RATE};
+use crate::speech::CallId;
+
+/// How often; a process that is killed loses this, what the jitter buffers hold, and no more.
+const ROUND: Duration = Duration::from_millis(250);
+
+/// A leg that lies so far behind the other says nothing at all: its part is silence.
+const LAG: Duration = Duration::from_secs(2);
+
+/// What became of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The call runs.
+    Running,
+    /// It is whole.
+    Complete,
+    /// The file could not be written to the end.
+    Failed,
+    /// A crash ended it; what was written is there.
+    Recovered,
+}
+
+/// What the store should know of a recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Which call's.
+    pub call: CallId,
+    /// The file, below the folder of recordings.
+    pub file: String,
+    /// How it stands.
+    pub state: State,
+    /// How much is in it.
+    pub duration: Duration,
+    /// How much of that is silence because it was lost.
+    pub lost: Duration,
+}
+
+struct Shared {
+    folder: PathBuf,
+    key: Option<Key>,
+    /// Shelves of calls that the thread has not seen yet.
+    fresh: Mutex<Vec<Arc<Shelf>>>,
+    stop: AtomicBool,
+}
+
+/// The running recorder; dropping it writes the rest and ends it.
+pub struct Recorder {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Recorder {
+    /// Starts the thread, which records below `folder` and says so by `notices`.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(
+        folder: &Path,
+        key: Option<Key>,
+        notices: mpsc::Sender<Notice>,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            folder: folder.to_owned(),
+            key,
+            fresh: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
+        let thread = std::thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn({
+                let mut reels = Reels {
+                    shared: shared.clone(),
+                    running: Vec::new(),
+                    notices,
+                    waiting: VecDeque::new(),
+                    spare: Sound::default(),
+                    bytes: Vec::new(),
+                };
+                move || reels.run()
+            })?;
+        Ok(Self {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Begins a call's recording.
+    #[must_use]
+    pub fn begin(&self, call: CallId) -> Tape {
+        let shelf = Arc::new(Shelf::new(call));
+        self.shared
+            .fresh
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(shelf.clone());
+        Tape::new(shelf)
+    }
+
+    /// Writes what is left and ends the thread; waits for it. Every file is finished then.
+    pub fn close(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// One call's shelf and file.
+struct Reel {
+    shelf: Arc<Shelf>,
+    /// The file, below the folder; none before the first sound.
+    file: String,
+    writer: Option<Writer>,
+    failed: bool,
+    /// What one leg has and the other has not yet.
+    left_over: [Vec<i16>; 2],
+    /// Lost samples of each leg that are still to be written as silence, and frames that have any.
+    owed: [u64; 2],
+    lost: u64,
+    frames: u64,
+}
+
+/// The thread's own.
+struct Reels {
+    shared: Arc<Shared>,
+    running: Vec<Reel>,
+    notices: mpsc::Sender<Notice>,
+    /// Notices that the store has not taken.
+    waiting: VecDeque<Notice>,
+    /// Buffers that change places with a shelf's, so that nothing is allocated in the long run.
+    spare: Sound,
+    bytes: Vec<u8>,
+}
+
+impl Reels {
+    fn run(&mut self) {
+        loop {
+            let last = self.shared.stop.load(Ordering::Acquire);
+            self.round(last);
+            if last {
+                return;
+            }
+            std::thread::sleep(ROUND);
+        }
+    }
+
+    fn round(&mut self, last: bool) {
+        let fresh = std::mem::take(
+            &mut *self
+                .shared
+                .fresh
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        self.running.extend(fresh.into_iter().map(Reel::new));
+        for at in (0..self.running.len()).rev() {
+            let reel = &mut self.running[at];
+            let closed = {
+                let mut sound = reel.shelf.lock();
+                for (shelf, spare) in sound.channels.iter_mut().zip(&mut self.spare.channels) {
+                    std::mem::swap(shelf, spare);
+                }
+                for (owed, lost) in reel.owed.iter_mut().zip(&mut sound.lost) {
+                    *owed += std::mem::take(lost);
+                }
+                sound.closed || last
+            };
+            for (left_over, spare) in reel.left_over.iter_mut().zip(&mut self.spare.channels) {
+                left_over.append(spare);
+            }
+            let notice = reel.advance(&self.shared, closed, &mut self.bytes);
+            self.waiting.extend(notice);
+            if closed {
+                let reel = self.running.swap_remove(at);
+                self.waiting.extend(reel.end());
+            }
+        }
+        while let Some(notice) = self.waiting.pop_front() {
+            let sent = if last {
+                self.notices.blocking_send(notice).map_err(|_| None)
+            } else {
+                self.notices.try_send(notice).map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(notice) => Some(notice),
+                    mpsc::error::TrySendError::Closed(_) => None,
+                })
+            };
+            if let Err(Some(notice)) = sent {
+                self.waiting.push_front(notice);
+                return;
+            }
+        }
+    }
+}
+
+/// The folder of a day, by the world's clock.
+pub(super) fn day_of(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at).map_or_else(
+        |_| "1970-01-01".to_owned(),
+        |at| at.strftime("%Y-%m-%d").to_string(),
+    )
+}
+
+impl Reel {
+    fn new(shelf: Arc<Shelf>) -> Self {
+        Self {
+            shelf,
+            file: String::new(),
+            writer: None,
+            failed: false,
+            left_over: [Vec::new(), Vec::new()],
+            owed: [0; 2],
+            lost: 0,
+            frames: 0,
+        }
+    }
+
+    fn notice(&self, state: State) -> Notice {
+        Notice {
+            call: self.shelf.call.clone(),
+            file: self.file.clone(),
+            state,
+            duration: RATE.duration_of(self.frames),
+            lost: RATE.duration_of(self.lost),
+        }
+    }
+
+    /// Writes what both legs have, and at the end what either has.
+    fn advance(&mut self, shared: &Shared, end: bool, bytes: &mut Vec<u8>) -> Option<Notice> {
+        for (left_over, owed) in self.left_over.iter_mut().zip(&mut self.owed) {
+            // Lost is what came after the shelf was full: it belongs behind what was on it.
+            left_over.resize(left_over.len() + *owed as usize, 0);
+            self.lost += std::mem::take(owed);
+        }
+        let [caller, operator] = &mut self.left_over;
+        let (shorter, longer) = (
+            caller.len().min(operator.len()),
+            caller.len().max(operator.len()),
+        );
+        let lag = RATE.samples_in(LAG) as usize;
+        let count = if end {
+            longer
+        } else {
+            shorter.max(longer.saturating_sub(lag))
+        };
+        if count == 0 {
+            return None;
+        }
+        bytes.clear();
+        bytes.reserve(4 * count);
+        for at in 0..count {
+            let sample = |channel: &[i16]| channel.get(at).copied().unwrap_or(0).to_le_bytes();
+            let ([a, b], [c, d]) = (sample(caller), sample(operator));
+            bytes.extend([a, b, c, d]);
+        }
+        for channel in [caller, operator] {
+            channel.drain(..count.min(channel.len()));
+        }
+        if self.failed {
+            return None;
+        }
+        let begins = self.writer.is_none();
+        let written = self.writer(shared).and_then(|writer| writer.append(bytes));
+        match written {
+            Ok(()) => {
+                self.frames += count as u64;
+                begins.then(|| self.notice(State::Running))
+            }
+            Err(refused) => {
+                error!(call = %self.shelf.call, "the call is not recorded any more: {refused}");
+                self.failed = true;
+                self.shelf.complain(Trouble::Failed);
+                None
+            }
+        }
+    }
+
+    fn writer(&mut self, shared: &Shared) -> Result<&mut Writer, super::RecordingError> {
+        if self.writer.is_none() {
+            let day = day_of(SystemTime::now());
+            let name = self.shelf.call.as_str();
+            let extension = if shared.key.is_some() {
+                "sealed"
+            } else {
+                "wav"
+            };
+            self.file = format!("{day}/{name}.{extension}");
+            let folder = shared.folder.join(day);
+            self.writer = Some(Writer::create(&folder, name, shared.key.as_ref())?);
+        }
+        Ok(self.writer.as_mut().expect("made above"))
+    }
+
+    /// The call is over; a call of which nothing was heard has no recording.
+    fn end(mut self) -> Option<Notice> {
+        let writer = self.writer.take();
+        if writer.is_none() && !self.failed {
+            return None;
+        }
+        let finished = writer.map(Writer::finish).transpose();
+        if let Err(refused) = &finished {
+            error!(call = %self.shelf.call, "a recording stays unfinished until the next start: {refused}");
+        }
+        let whole = finished.is_ok() && !self.failed;
+        Some(self.notice(if whole {
+            State::Complete
+        } else {
+            State::Failed
+        }))
+    }
+}
