@@ -5,7 +5,6 @@ use crate::call::{Call, Input, Output, Rules, Setup};
 use crate::sip::session::Terms;
 use crate::speech::CallId;
 use crate::speech::finish::AsHeard;
-use crate::ticket::{Drafter, Taxonomy};
 
 /// A gateway that runs real calls, without media.
 struct Bridge {
@@ -49,7 +48,8 @@ async fn run_call(mut new: NewCall, operator: String, ended: Arc<StdMutex<Vec<St
         flush: Duration::ZERO,
         recognised: false,
         rules: Rules::default(),
-        drafter: Arc::new(Drafter::new(Taxonomy::embedded())),
+        recorded: false,
+        announcement: None,
         finish: Arc::new(AsHeard),
         listening: crate::speech::segmenter::Settings::default(),
     };
@@ -59,6 +59,9 @@ async fn run_call(mut new: NewCall, operator: String, ended: Arc<StdMutex<Vec<St
             match call.poll(Instant::now()) {
                 Output::Sip(command) => {
                     let _ = new.commands.send(command).await;
+                }
+                Output::Redraft(redraft) => {
+                    call.handle(Instant::now(), Input::Drafted(redraft.refuse()));
                 }
                 Output::Ended(summary) => return locked(&ended).push(summary.reason),
                 Output::Deadline(at, _) => break at,
