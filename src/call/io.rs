@@ -165,7 +165,7 @@ pub struct Redraft {
 impl Redraft {
     /// Draws it up; some milliseconds for a long call. A fault of the drafter costs this draft, not the call.
     #[must_use]
-    pub fn draw(self, drafter: &Drafter) -> Drafted {
+    pub fn draw(mut self, drafter: &Drafter) -> Drafted {
         let draw = || {
             let mut draft = drafter.draft(&self.transcript, &self.facts);
             self.advised.amend(&mut draft);
