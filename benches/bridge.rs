@@ -64,6 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let workers_pool = RecognitionPool::start(workers, 64, move || model.recognizer())?;
     let pool = Arc::new(Recognizers::from(workers_pool));
     let calls = Arc::new(Calls {
+        own_numbers: Arc::default(),
         ports: PortPool::new(IpAddr::from([127, 0, 0, 1]), 30_000, 31_999, Duration::ZERO),
         media_address: IpAddr::from([127, 0, 0, 1]),
         operator: "sip:op@127.0.0.1:5080".to_owned(),

@@ -14,6 +14,7 @@ const ALARMS = {
   speech_without_text: (who) => `${who}一侧有说话声，但没有识别出文字，请以听到的为准。`,
   recording_gap: () => "磁盘繁忙，录音中有一段空白。",
   recording_failed: () => "录音文件无法写入，本通话从此处起没有录音。",
+  uncertain_legs: () => "录音端没有说明哪一路是市民，两侧可能对调。",
   recognition_off: () => "语音识别已关闭，本通话没有转写。",
   no_media: (who) => `收不到${who}一侧的声音，请确认对方是否听得到。`,
 };

@@ -8,6 +8,7 @@ pub mod delivery;
 mod media;
 mod recognition;
 mod recording;
+mod taps;
 pub mod telephony;
 mod text;
 
@@ -26,6 +27,7 @@ use delivery::{Grpc, LanguageModel, Webhook};
 pub use media::{Codec, Media, Sources, Srtp};
 pub use recognition::{Listening, Recognition};
 pub use recording::Recording;
+pub use taps::Taps;
 pub use text::Text;
 
 /// Prefix of environment variables: `XINQIAO_SIP__LISTEN` is `sip.listen`.
@@ -49,6 +51,8 @@ pub struct Config {
     pub text: Text,
     /// How many at once, and how they end.
     pub calls: Calls,
+    /// Calls that take place elsewhere and are forked to us.
+    pub taps: Taps,
     /// The operator's page.
     pub console: Listener<8080>,
     /// The gRPC services.
@@ -246,6 +250,7 @@ impl Config {
             return refuse("operators.ring_s", "0".to_owned(), "it must be 1 or more");
         }
         self.calls.validate()?;
+        self.taps.validate()?;
         self.recognition.validate()?;
         self.listening.validate()?;
         self.ticketing.validate()?;
@@ -408,6 +413,7 @@ fn remedy(key: &str) -> &'static str {
         "sip.listen" | "console.listen" | "grpc.listen" => {
             "write ADDRESS:PORT, e.g. 127.0.0.1:5060"
         }
+        "taps.own_numbers" => "write e.g. [\"12345\", \"10*\"]",
         "media.address" => "write the address that phones reach this machine by, e.g. 192.0.2.10",
         "media.first_port" | "media.last_port" => {
             "write e.g. first_port = 20000 and last_port = 21999"

@@ -26,6 +26,8 @@ pub struct Setup {
     pub incoming: IncomingCall,
     /// The operator's SIP URI.
     pub operator: String,
+    /// The hotline's own numbers, `*` at the end for the rest: who bears one in a forked call is the operator.
+    pub own_numbers: Arc<[String]>,
     /// Where the caller is told to send RTP.
     pub caller_media: SocketAddr,
     /// Where the operator's phone is told to send RTP.

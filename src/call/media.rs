@@ -87,7 +87,7 @@ impl Side {
     }
 
     /// Our next description of this session.
-    fn describe(&mut self, direction: Direction) -> Local {
+    pub fn describe(&mut self, direction: Direction) -> Local {
         self.local.version += 1;
         self.local.direction = direction;
         self.local
@@ -147,6 +147,39 @@ impl Side {
             crypto: self.path.own_key(),
         });
         sdp::answer_all(theirs, &local, accepted.as_slice())
+    }
+
+    /// What a recorder settles on for one of several streams.
+    pub fn negotiate_stream(
+        &self,
+        theirs: &Description,
+        stream: usize,
+        preferred: &[Codec],
+    ) -> Result<Negotiated, SdpError> {
+        sdp::negotiate_section(theirs, stream, preferred, self.path.protection())
+    }
+
+    /// Takes a stream that is only listened to, or none any more.
+    pub fn take_stream(&mut self, agreed: Option<Negotiated>) {
+        self.wish = agreed
+            .as_ref()
+            .map_or(Direction::Inactive, |agreed| agreed.direction.reversed());
+        match agreed {
+            Some(mut agreed) => {
+                agreed.direction = Direction::from_ways(false, agreed.direction.receives());
+                self.agree(agreed);
+            }
+            None => self.agreed = None,
+        }
+    }
+
+    /// The part of our answer for the stream that has been taken.
+    pub fn accepted<'a>(&'a self, local: &'a Local) -> Option<Accepted<'a>> {
+        Some(Accepted {
+            agreed: self.agreed.as_ref()?,
+            local,
+            crypto: self.path.own_key(),
+        })
     }
 
     /// Takes what offer and answer have settled.

@@ -13,6 +13,7 @@ mod parties;
 mod path;
 mod scribe;
 mod signal;
+mod tap;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -32,8 +33,10 @@ use parties::Parties;
 use path::Out;
 pub use path::{Refused, Travel};
 pub use scribe::{Note, Scribe};
+use tap::Tap;
 
 use crate::audio::MediaTime;
+use crate::private::Private;
 use crate::rtp::rtcp;
 use crate::sip::sdp::{Description, Direction, SdpError};
 use crate::sip::{Party, SipCommand, Target};
@@ -117,6 +120,8 @@ pub struct Call {
     ended: Option<(Instant, String)>,
     state: State,
     parties: Parties,
+    /// The call takes place elsewhere, and is only listened to.
+    tap: Option<Tap>,
     /// The description that the caller has been told, in 183 or 200.
     told: Option<String>,
     sides: [Side; 2],
@@ -148,16 +153,26 @@ impl Call {
     #[must_use]
     pub fn new(now: Instant, setup: Setup) -> Self {
         let incoming = &setup.incoming;
+        let tap = Tap::of(incoming);
+        let named = |leg| match &tap {
+            Some(Ok(tap)) => tap.number(leg, incoming, &setup.own_numbers),
+            _ => None,
+        };
+        let caller_number = named(Leg::Caller).or_else(|| incoming.caller_number.clone());
+        let operator = match &tap {
+            Some(_) => named(Leg::Operator).map_or_else(String::new, Private::into_inner),
+            None => setup.operator.clone(),
+        };
         let facts = CallFacts {
             call: setup.id.clone(),
-            caller_number: incoming.caller_number.clone(),
+            caller_number: caller_number.clone(),
             started_at: setup.wall,
         };
         let started = TranscriptEvent::Started(CallInfo {
             call: setup.id.clone(),
-            caller_number: incoming.caller_number.clone(),
+            caller_number,
             called: incoming.called.clone(),
-            operator: setup.operator.clone(),
+            operator,
             started_at: setup.wall,
             origin: Origin {
                 trunk: incoming.trunk.clone(),
@@ -179,6 +194,7 @@ impl Call {
                 until: now + setup.ring,
             },
             parties: Parties::new(),
+            tap: None,
             told: None,
             sides: [
                 Side::new(
@@ -219,6 +235,18 @@ impl Call {
                 alarm: AlarmKind::RecognitionOff,
             };
             call.outputs.push_back(Output::Transcript(alarm));
+        }
+        match tap {
+            Some(Ok(tap)) => {
+                call.tap = Some(tap);
+                call.begin_tap(now);
+                return call;
+            }
+            Some(Err(error)) => {
+                call.refuse(now, error.status(), &error.sentence());
+                return call;
+            }
+            None => {}
         }
         match call.read_offer() {
             Ok(offer) => {
@@ -317,7 +345,8 @@ impl Call {
             State::Flushing { .. } | State::Over => false,
         };
         // While a transfer rings, the operator may be gone, but not the port.
-        if !flows || (leg == Leg::Operator && self.parties.operator_gone) {
+        let is_empty = leg == Leg::Operator && self.parties.operator_gone && self.tap.is_none();
+        if !flows || is_empty {
             return;
         }
         let [caller, operator] = &mut self.sides;
@@ -414,7 +443,7 @@ impl Call {
             side.dial(now, &mut self.transmits);
             // What a leg presses goes on as it comes; who hears no such packets is told by INFO.
             while let Some(press) = self.sides[index(leg)].pressed(now) {
-                if !self.sides[index(leg.other())].takes_presses() {
+                if self.tap.is_none() && !self.sides[index(leg.other())].takes_presses() {
                     self.tell_key(leg.other(), press.key.as_char(), press.duration);
                 }
             }

@@ -94,6 +94,9 @@ impl Call {
     }
 
     fn signal_up(&mut self, now: Instant, event: SipEvent) {
+        if self.tap.is_some() {
+            return self.signal_tap(now, event);
+        }
         match event {
             SipEvent::HungUp { party, cause } => self.party_hung_up(now, party, &cause),
             SipEvent::Offered { party, offer } => self.offered(now, party, offer.as_deref()),
@@ -116,7 +119,23 @@ impl Call {
                 self.taken_over(now, party, replaced, offer.as_deref());
             }
             // A refused offer leaves the session as it was: the leg only does not know that the other one holds.
-            SipEvent::OfferRefused { .. } | SipEvent::Cancelled { .. } => {}
+            SipEvent::OfferRefused { .. }
+            | SipEvent::Cancelled { .. }
+            | SipEvent::Described { .. } => {}
+        }
+    }
+
+    /// What a recording client signals.
+    fn signal_tap(&mut self, now: Instant, event: SipEvent) {
+        match event {
+            SipEvent::HungUp { party, cause } => self.party_hung_up(now, party, &cause),
+            SipEvent::Offered { offer, .. } => self.streams_offered(now, offer.as_deref()),
+            SipEvent::Described { body, .. } => self.described(now, &body),
+            SipEvent::Referred { party, .. } => {
+                self.tell(SipCommand::AnswerRefer { party, status: 403 });
+            }
+            SipEvent::TakenOver { party, .. } => self.turn_away(party),
+            _ => {}
         }
     }
 

@@ -36,6 +36,7 @@ fn described(address: &str, formats: &str) -> String {
 }
 
 mod media;
+mod tap;
 
 /// When a packet arrives, which one it is, whether the operator sent it, and its datagram.
 type Carried = (Instant, u64, bool, Vec<u8>);
@@ -68,21 +69,28 @@ impl World {
     }
 
     fn travelling(offer: Option<String>, travel: [Travel; 2]) -> Self {
+        let incoming = IncomingCall {
+            sip_call_id: "abc@peer".to_owned(),
+            caller_number: Some("13812345678".into()),
+            caller_display: None,
+            called: "12345".to_owned(),
+            offer,
+            trunk: Some("carrier".to_owned()),
+            diverted_from: Some("8001".into()),
+            user_to_user: Some("56a390".into()),
+            ..IncomingCall::default()
+        };
+        Self::of(incoming, travel, &[])
+    }
+
+    fn of(incoming: IncomingCall, travel: [Travel; 2], own_numbers: &[&str]) -> Self {
         let now = Instant::now();
+        let own_numbers: Vec<String> = own_numbers.iter().map(ToString::to_string).collect();
         let setup = Setup {
             id: CallId::new("c1"),
-            incoming: IncomingCall {
-                sip_call_id: "abc@peer".to_owned(),
-                caller_number: Some("13812345678".into()),
-                caller_display: None,
-                called: "12345".to_owned(),
-                offer,
-                trunk: Some("carrier".to_owned()),
-                diverted_from: Some("8001".into()),
-                user_to_user: Some("56a390".into()),
-                ..IncomingCall::default()
-            },
+            incoming,
             operator: "sip:op@203.0.113.9".to_owned(),
+            own_numbers: own_numbers.into(),
             caller_media: at("192.0.2.1:20000"),
             operator_media: at("192.0.2.1:20002"),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),

@@ -55,6 +55,8 @@ pub struct Calls {
     pub operator: String,
     /// Whether audio is encrypted, and where it may come from.
     pub media: config::Media,
+    /// The hotline's own numbers, which tell the operator of a forked call.
+    pub own_numbers: Arc<[String]>,
     /// How long it may ring.
     pub ring: Duration,
     /// How long the last words may take.

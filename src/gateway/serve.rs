@@ -354,6 +354,7 @@ impl Gateway {
             media_address: config.media_address(),
             operator: config.operators.default.clone(),
             media: config.media.clone(),
+            own_numbers: config.taps.own_numbers.clone().into(),
             ring: config.ring(),
             flush: Duration::from_secs(config.calls.flush_s),
             rules: rules(&config.calls),

@@ -69,6 +69,7 @@ fn transcript_body(call_id: &str, event: &TranscriptEvent) -> transcript::event:
                 AlarmKind::RecognitionOff => transcript::AlarmKind::RecognitionOff,
                 AlarmKind::RecordingGap => transcript::AlarmKind::RecordingGap,
                 AlarmKind::RecordingFailed => transcript::AlarmKind::RecordingFailed,
+                AlarmKind::UncertainLegs => transcript::AlarmKind::UncertainLegs,
             };
             Body::Alarm(transcript::Alarm {
                 leg: leg(*on).into(),

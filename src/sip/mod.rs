@@ -18,7 +18,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::multipart::Body;
+pub use self::multipart::{Body, MultipartError};
 pub use self::refer::{Replaces, Target};
 use crate::private::Private;
 
@@ -183,6 +183,13 @@ pub enum SipEvent {
         party: Party,
         /// The new offer; `None` asks us to make one.
         offer: Option<String>,
+    },
+    /// A recording client describes the call anew (RFC 7866 §9); an offer may follow.
+    Described {
+        /// Who.
+        party: Party,
+        /// What came, with its metadata.
+        body: Body,
     },
     /// A party answered an offer of ours: one that our 2xx carried because its INVITE had none, or
     /// [`SipCommand::Offer`].

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::siprec;
+
 /// The most parts taken: SIPREC sends two, exchanges with attachments three.
 const MAX_PARTS: usize = 16;
 /// The most bytes of headers in one part.
@@ -32,6 +34,31 @@ impl Body {
     #[must_use]
     pub fn media_type(&self) -> String {
         media_type(&self.content_type)
+    }
+
+    /// Its recording metadata (RFC 7865): the body itself, or the first such part.
+    ///
+    /// # Errors
+    /// When the body says that it has parts and cannot be cut into them.
+    pub fn metadata(&self) -> Result<Option<Vec<u8>>, MultipartError> {
+        let kind = self.media_type();
+        if siprec::is_metadata(&kind) {
+            return Ok(Some(self.bytes.clone()));
+        }
+        if !kind.starts_with("multipart/") {
+            return Ok(None);
+        }
+        let parts = parts(&self.content_type, &self.bytes)?;
+        let found = parts
+            .iter()
+            .find(|part| siprec::is_metadata(&part.media_type()));
+        Ok(found.map(|part| part.content.to_vec()))
+    }
+
+    /// Whether it has recording metadata that can be found.
+    #[must_use]
+    pub fn has_metadata(&self) -> bool {
+        matches!(self.metadata(), Ok(Some(_)))
     }
 
     /// Its session description: the body itself, or the first such part.

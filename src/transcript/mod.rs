@@ -122,6 +122,8 @@ pub enum AlarmKind {
     RecordingGap,
     /// The recording ends here: its file cannot be written.
     RecordingFailed,
+    /// A forked call does not say who is the caller and who the operator: the two may be confused.
+    UncertainLegs,
 }
 
 /// What happens to a call's recording.

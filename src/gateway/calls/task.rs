@@ -151,6 +151,7 @@ impl Task {
                 Some(operator) => operator.clone(),
                 None => calls.operator.clone(),
             },
+            own_numbers: calls.own_numbers.clone(),
             caller_media: named(&media[0]),
             operator_media: named(&media[1]),
             wall: SystemTime::now(),

@@ -30,6 +30,7 @@ impl Bridged {
     async fn new(first_port: u16, media: config::Media, key: Option<&str>) -> Self {
         let ports = PortPool::new([127, 0, 0, 1].into(), first_port, first_port + 7, NEVER);
         let calls = Arc::new(Calls {
+            own_numbers: Arc::default(),
             ports,
             media_address: [127, 0, 0, 1].into(),
             operator: "sip:op@127.0.0.1:5080".to_owned(),

@@ -240,6 +240,14 @@ fn key_of(request: &Request) -> Option<InviteKey> {
     Some((id.call_id, id.remote_tag, number))
 }
 
+/// The body, if there is one.
+fn body_of(request: &Request) -> Option<Body> {
+    (!request.body.is_empty()).then(|| Body {
+        content_type: request.header_value("Content-Type").unwrap_or_default(),
+        bytes: request.body.clone(),
+    })
+}
+
 /// Whom the rules name: an extension that was called by one, or what is configured.
 fn route(shared: &Shared, incoming: &IncomingCall, who: &Who) -> Vec<String> {
     let config = &shared.config;
@@ -277,10 +285,7 @@ fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> I
             .collect()
     };
     let from = header("From").unwrap_or_default();
-    let content = (!request.body.is_empty()).then(|| Body {
-        content_type: header("Content-Type").unwrap_or_default().to_owned(),
-        bytes: request.body.clone(),
-    });
+    let content = body_of(request);
     let trunk = match who {
         Who::Trunk(index) => Some(&shared.config.trunks[*index]),
         Who::Anybody | Who::Extension(_) => None,
@@ -672,12 +677,17 @@ impl Call {
     fn on_happening(&mut self, happening: Happening) {
         let (party, event) = match happening {
             Happening::Request(party, request) => {
+                let metadata = body_of(&request.original).filter(Body::has_metadata);
                 let Some(side) = self.side(party) else {
                     let status = StatusCode::CallTransactionDoesNotExist;
                     ingress::refuse(&self.shared, *request, status, vec![]);
                     return;
                 };
-                (party, side.take(request))
+                let told = side.take(request);
+                if let Some(body) = metadata {
+                    self.tell(SipEvent::Described { party, body });
+                }
+                (party, told)
             }
             Happening::Acked(party, answer) => {
                 (party, self.side(party).and_then(|side| side.acked(answer)))

@@ -24,11 +24,12 @@ use super::wire::{self, Message, Start};
 use super::{Arrival, InviteKey, NewCall, Shared, call, enrol, grammar, kind_of, locked};
 use crate::sip::digest::Challenge;
 use crate::sip::registrar::Flow;
+use crate::sip::siprec;
 
 /// The extensions that a request may demand of us (RFC 3261 §8.2.2.3).
 const UNDERSTOOD: [&str; 4] = ["siprec", "100rel", "timer", "replaces"];
 /// The bodies that are read.
-const ACCEPT: &str = "application/sdp, multipart/mixed";
+const ACCEPT: &str = "application/sdp, multipart/mixed, application/rs-metadata+xml";
 
 /// The name of an algorithm as RFC 8760 has it, and as the stack has it.
 pub(super) const SHA_256: &str = "algorithm=SHA-256";
@@ -231,6 +232,7 @@ impl Shared {
         let body = message.to_body()?;
         match body.media_type().as_str() {
             "application/sdp" => None,
+            kind if siprec::is_metadata(kind) => None,
             "multipart/mixed" => {
                 let broken = body.description().err()?;
                 Some((broken.status(), vec![]))

@@ -21,6 +21,7 @@ use super::sockets::Carried;
 use super::{Alive, Shared, locked, wire};
 use crate::sip::reliable::{Due, Reliable};
 use crate::sip::session::{Act, Ask, Grant, Outcome, Said, Session};
+use crate::sip::siprec;
 use crate::sip::{Body, Party, SipEvent, Target};
 
 /// Progress of a transfer that waits to be told: trying, ringing and the end, with some to spare.
@@ -137,6 +138,8 @@ pub(super) struct Side {
     refer: Option<Box<Transaction>>,
     /// What the party that referred is told of the transfer, one after the other.
     reports: Option<mpsc::Sender<u16>>,
+    /// A recording client called: we are its recording server (RFC 7866 §6.2).
+    records: bool,
     /// The number of the peer's last request.
     number: u32,
     seat: Seated,
@@ -169,6 +172,7 @@ impl Side {
             .and_then(|cseq| cseq.seq().ok())
             .unwrap_or(0);
         side.session.peer_takes_updates(allows(&request, "UPDATE"));
+        side.records = request.header_contains_token("Require", siprec::OPTION_TAG);
         side.alive = new.alive;
         side.unanswered = Some(Unanswered {
             respond: new.respond,
@@ -230,6 +234,7 @@ impl Side {
             open: None,
             refer: None,
             reports: None,
+            records: false,
             number: 0,
             alive: None,
             _stream: stream,
@@ -294,6 +299,9 @@ impl Side {
             headers.push(Header::Allow(wire::ALLOW.into()));
         }
         headers.extend(granted(grant));
+        if self.records {
+            headers.push(self.own_contact());
+        }
         let _ = self.dialog.accept(Some(headers), body);
         self.session.answered(answer_follows);
         self.session.granted(Instant::now(), grant);
@@ -819,11 +827,14 @@ impl Side {
                 .headers
                 .unique_push(Header::To(format!("{to};tag={}", id.local_tag).into()));
         }
-        response
-            .headers
-            .push(Header::Contact(format!("<{}>", self.contact).into()));
+        response.headers.push(self.own_contact());
         response.headers.extend(headers);
         response
+    }
+
+    fn own_contact(&self) -> Header {
+        let feature = if self.records { ";+sip.srs" } else { "" };
+        Header::Contact(format!("<{}>{feature}", self.contact).into())
     }
 
     fn reply(&self, request: Box<Transaction>, status: StatusCode, headers: Vec<Header>) {

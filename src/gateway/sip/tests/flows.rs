@@ -32,6 +32,7 @@ impl Bridge {
 
 async fn run_call(mut new: NewCall, operator: String, ended: Arc<StdMutex<Vec<String>>>) {
     let setup = Setup {
+        own_numbers: Arc::default(),
         id: CallId::new(&new.incoming.sip_call_id),
         incoming: new.incoming.clone(),
         operator,
