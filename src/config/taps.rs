@@ -1,6 +1,4 @@
-//! `[taps]`: calls that take place elsewhere and are forked to us, by SIPREC or by Asterisk's AudioSocket.
-
-use std::net::SocketAddr;
+//! `[taps]`: calls that take place elsewhere and are forked to us by SIPREC.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +11,6 @@ use super::recognition::refused;
 pub struct Taps {
     /// The hotline's own numbers, `*` at the end for the rest: who bears one is the operator.
     pub own_numbers: Vec<String>,
-    /// Where Asterisk connects a citizen's channel (AudioSocket over TCP).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audiosocket_caller: Option<SocketAddr>,
-    /// Where it connects the operator's channel of the same call, under the same UUID.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audiosocket_operator: Option<SocketAddr>,
 }
 
 impl Taps {
@@ -30,13 +22,6 @@ impl Taps {
                 "taps.own_numbers",
                 number,
                 "it would match every number, or none",
-            ));
-        }
-        if self.audiosocket_operator.is_some() && self.audiosocket_caller.is_none() {
-            return Err(refused(
-                "taps.audiosocket_operator",
-                "set",
-                "without taps.audiosocket_caller there is no call to belong to",
             ));
         }
         Ok(())

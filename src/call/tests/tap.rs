@@ -94,10 +94,19 @@ impl World {
     }
 }
 
+/// A layout's name, its metadata, the labels of citizen and operator, the hotline's numbers, the citizen's number.
+type Layout = (
+    &'static str,
+    &'static str,
+    [&'static str; 2],
+    &'static [&'static str],
+    &'static str,
+);
+
 /// Whatever the layout, who speaks is known by label and participant; the operator's stream always stands first.
 #[test]
 fn every_vendors_layout_leads_to_the_right_legs() {
-    let cases: [(&str, &str, [&str; 2], &[&str], &str); 5] = [
+    let cases: [Layout; 5] = [
         (
             "opensips",
             layout!("opensips"),
