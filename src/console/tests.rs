@@ -261,7 +261,7 @@ async fn a_viewer_sees_every_kind_of_event_while_it_happens() {
         (&"draft".into(), &1.into())
     );
     let address = serde_json::json!({
-        "value": "南大街128号", "confidence": 0.5, "evidence": [{"utterance": 3, "start": 2, "end": 5}],
+        "value": "南大街128号", "confidence": 0.5, "edited": false, "evidence": [{"utterance": 3, "start": 2, "end": 5}],
     });
     assert_eq!(seen["fields"]["address"], address);
     assert_eq!(seen["fields"]["amount_yuan"]["value"], 860.0);

@@ -235,10 +235,7 @@ impl Connector {
         stream.set_nodelay(true)?;
         let secured = self.kept.current().connect(name, stream).await;
         secured.inspect_err(|error| {
-            tracing::warn!(
-                host,
-                "no secure connection to the ticketing backend: {error}"
-            );
+            tracing::warn!(host, "no secure connection to the peer: {error}");
         })
     }
 }

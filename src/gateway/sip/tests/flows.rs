@@ -165,6 +165,18 @@ async fn a_session_timer_is_negotiated_refreshed_and_ends_a_call_that_nobody_ref
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_recording_client_is_answered_as_by_a_recording_server_and_nobody_is_called() {
+    needs_sipp!();
+    let bridge = Bridge::start(config(), "sip:op@127.0.0.1:9".to_owned()).await;
+    Sipp::caller("recording-client", "", bridge.port(), 1, &[])
+        .succeeds()
+        .await;
+    leaves_nothing(&bridge.edge).await;
+    let reasons = locked(&bridge.reasons).clone();
+    assert_eq!(reasons, ["caller hung up"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hold_is_passed_on_from_either_side_and_tried_again_after_a_glare() {
     needs_sipp!();
     let held = tokio::join!(
