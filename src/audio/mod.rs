@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod resample;
+pub mod steady;
 pub mod tonal;
 pub mod vad;
 

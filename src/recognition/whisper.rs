@@ -20,7 +20,7 @@ use whisper_rs::{
 use super::guard;
 use super::shape::Shape;
 use super::tokens::{Token, letters};
-use crate::audio::tonal;
+use crate::audio::{steady, tonal};
 use crate::private::Private;
 use crate::speech::segmenter::RATE;
 use crate::speech::words::{Letter, Word, carry, words};
@@ -332,8 +332,10 @@ impl WhisperRecognizer {
 impl Recognizer for WhisperRecognizer {
     fn transcribe(&mut self, utterance: &Utterance) -> Result<Hypothesis, RecognizerError> {
         let began = Instant::now();
-        // Over music and tones the decoder invents words, and is sure of them.
-        if tonal::still_share(&utterance.samples) > tonal::LIMIT {
+        // Over music, tones and steady noise the decoder invents words, and is sure of them.
+        if steady::swing(&utterance.samples) < steady::LIMIT
+            || tonal::still_share(&utterance.samples) > tonal::LIMIT
+        {
             return Ok(Hypothesis {
                 text: Private::default(),
                 words: Vec::new(),
