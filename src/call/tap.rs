@@ -225,19 +225,22 @@ impl Call {
             audio.sort_by_key(|index| offer.sections()[*index].label.clone());
             streams = [audio.first().copied(), audio.get(1).copied()];
         }
-        let mut taken = false;
-        let offer = offer.clone();
-        for leg in LEGS {
-            let side = &mut self.sides[index(leg)];
-            let agreed = streams[index(leg)]
-                .and_then(|stream| side.negotiate_stream(&offer, stream, &CODECS).ok());
-            taken |= agreed.is_some();
+        let agreed = LEGS.map(|leg| {
+            let stream = streams[index(leg)]?;
+            let side = &self.sides[index(leg)];
+            side.negotiate_stream(offer, stream, &CODECS).ok()
+        });
+        // What cannot be taken at all leaves the session as it was.
+        if agreed.iter().all(Option::is_none) {
+            return None;
+        }
+        for (side, agreed) in self.sides.iter_mut().zip(agreed) {
             side.take_stream(agreed);
         }
-        if taken && !certain {
+        if !certain {
             self.warn_of_uncertain_legs();
         }
-        taken.then_some(())
+        Some(())
     }
 
     /// Listens to what flows; a stream that is paused is silence and no fault.
