@@ -304,3 +304,18 @@ fn a_recording_client_that_falls_silent_for_ever_is_let_go() {
     };
     assert!(world.commands.contains(&hung_up));
 }
+
+#[test]
+fn a_changed_offer_that_cannot_be_taken_leaves_the_session_as_it_was() {
+    let mut world = forked(["2", "1"], layout!("cisco"), &["12345"]);
+    world.sip(SipEvent::Offered {
+        party: Party::CALLER,
+        offer: Some(described(CALLER, "3")),
+    });
+    let refused = SipCommand::AnswerOffer {
+        party: Party::CALLER,
+        answer: Err(488),
+    };
+    assert!(world.commands.contains(&refused), "{:?}", world.commands);
+    assert_eq!(world.speak_in_turn(), [Leg::Caller, Leg::Operator]);
+}
