@@ -3,63 +3,34 @@
 //! The stack reports each dialog's states, and the ingress hands over the requests within them; the task turns both
 //! into [`SipEvent`]s and obeys [`SipCommand`]s. It ends when every dialog has ended. When the call drops a channel, or
 //! the edge closes, it ends the dialogs itself.
+//!
+//! `arrival` is how it begins, `inviting` how its phones are called.
+
+mod arrival;
+mod inviting;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
-use rsipstack::dialog::DialogId;
-use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TerminatedReason};
-use rsipstack::sip::{Header, HeadersExt, Request, Response, StatusCode, Uri};
-use rsipstack::transaction::key::TransactionRole;
-use rsipstack::transaction::transaction::Transaction;
+use rsipstack::dialog::dialog::{DialogState, TerminatedReason};
+use rsipstack::sip::{HeadersExt, Request, Response, StatusCode};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+pub(super) use self::arrival::{begin, place};
+use self::inviting::Inviting;
 use super::ingress;
-use super::invite::{self, Invitation, Invited, Unreachable};
-use super::side::{Happening, Newcomer, Side, allows, description, said, timer_headers};
-use super::sockets::Carried;
-use super::ways;
-use super::{
-    Alive, CALL_QUEUE, Extension, InviteKey, NewCall, Outlook, Shared, THE_CALLED, Who, locked,
-    wire,
-};
-use crate::private::Private;
-use crate::sip::session::Session;
-use crate::sip::{Body, IncomingCall, Party, Replaces, SipCommand, SipEvent, Target};
+use super::invite::{Invited, Unreachable};
+use super::side::{Happening, Newcomer, Side, description};
+use super::{CALL_QUEUE, Shared};
+use crate::sip::{Body, Party, SipCommand, SipEvent};
 
 /// The hops that a request of ours may take (RFC 3261 §8.1.1.6).
 const MAX_FORWARDS: u8 = 70;
-
-/// How often an invitation is repeated because the session timer that it asks for is too short.
-const MOST_TIMERS: u8 = 3;
-
-/// A phone that is being invited.
-struct Inviting {
-    invitation: JoinHandle<Result<Invited, Unreachable>>,
-    states: DialogStateReceiver,
-    deadline: Instant,
-    heard: Arc<AtomicBool>,
-    session: Session,
-    asked: Asked,
-    tries: u8,
-}
-
-/// What a phone is invited with.
-#[derive(Clone)]
-struct Asked {
-    /// In the order to try them.
-    callees: Vec<Uri>,
-    target: Target,
-    number: Option<Private<String>>,
-    offer: String,
-}
-
 /// One party's end of the call.
 enum End {
     Inviting(Box<Inviting>),
@@ -97,243 +68,6 @@ struct Call {
     /// Whether the call still listens; a placed call begins with no party.
     deserted: bool,
     begun: bool,
-}
-
-/// Takes an INVITE: its dialog, its task and its announcement; or its place in a call that runs.
-pub(super) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sender<NewCall>) {
-    let key = key_of(&request.original);
-    let arrival = key
-        .as_ref()
-        .and_then(|key| locked(&shared.invites).get(key).cloned());
-    let (Some(key), Some(arrival)) = (key, arrival) else {
-        ingress::refuse(shared, request, StatusCode::BadRequest, vec![]);
-        return;
-    };
-    let alive = Alive::new(shared, key.clone());
-    let mut session = Session::new(false, shared.config.session, rand::random());
-    let grant = match session.asked(true, said(&request.original)) {
-        Ok(grant) => grant,
-        Err(refusal) => {
-            let min_se = refusal.min_se.unwrap_or_default().to_string();
-            let headers = vec![Header::MinSE(min_se.into())];
-            ingress::refuse(shared, request, refusal.status.into(), headers);
-            return;
-        }
-    };
-    let replaced = match replaced(shared, &request.original) {
-        Ok(replaced) => replaced,
-        Err(status) => {
-            ingress::refuse(shared, request, status.into(), vec![]);
-            return;
-        }
-    };
-    let (state_sender, states) = shared.layer.new_dialog_state_channel();
-    let contact = shared.contact("gateway", arrival.flow);
-    let dialog = shared.layer.get_or_create_server_invite(
-        &request,
-        state_sender,
-        None,
-        Some(contact.clone()),
-    );
-    let Ok(dialog) = dialog else {
-        // No Contact to send requests to.
-        shared.complain("has no usable Contact", arrival.flow.source);
-        ingress::refuse(shared, request, StatusCode::BadRequest, vec![]);
-        return;
-    };
-    let stream = Carried::new(shared, arrival.flow);
-    let incoming = describe(shared, &request.original, &key, &arrival.who);
-    let route = route(shared, &incoming, &arrival.who);
-    let hops = request
-        .original
-        .max_forwards_header()
-        .ok()
-        .and_then(|hops| hops.to_string().rsplit(' ').next()?.parse().ok())
-        .unwrap_or(MAX_FORWARDS)
-        .saturating_sub(1);
-    let new = Newcomer {
-        dialog: dialog.clone(),
-        states,
-        respond: request.tu_sender.clone(),
-        session,
-        grant,
-        stream,
-        alive: Some(alive),
-        contact,
-        offer: incoming.offer.clone(),
-    };
-    let mut driver = dialog.clone();
-    shared.until_cut(async move {
-        let _ = driver.handle(&mut request).await;
-    });
-    if let Some((party, tell)) = replaced {
-        let handed = tell.try_send(Happening::TakenOver(party, Box::new(new)));
-        if handed.is_err() {
-            let _ = dialog.reject(Some(StatusCode::CallTransactionDoesNotExist), None);
-            shared.layer.remove_dialog(&dialog.id());
-        }
-        return;
-    }
-    let (events, event_receiver) = mpsc::channel(CALL_QUEUE);
-    let (command_sender, commands) = mpsc::channel(CALL_QUEUE);
-    let announced = calls.try_send(NewCall {
-        incoming,
-        source: arrival.flow.source,
-        transport: arrival.flow.transport,
-        route: route.clone(),
-        outlook: Outlook::new(shared),
-        events: event_receiver,
-        commands: command_sender,
-    });
-    let mut call = Call::new(shared, events, commands, hops);
-    call.route = route;
-    let mut side = Side::called(shared, Party::CALLER, new, &call.tell);
-    if announced.is_err() {
-        side.reject(503, "");
-    }
-    call.ends
-        .insert(Party::CALLER, End::Talking(Box::new(side)));
-    call.begun = true;
-    shared.calls.fetch_add(1, Ordering::Relaxed);
-    shared.until_cut(call.run());
-}
-
-/// Whose place an INVITE takes, if it names a dialog (RFC 3891 §3); the status with which it is refused otherwise.
-fn replaced(
-    shared: &Shared,
-    request: &Request,
-) -> Result<Option<(Party, mpsc::Sender<Happening>)>, u16> {
-    let Some(value) = request.header_value("Replaces") else {
-        return Ok(None);
-    };
-    let replaces = Replaces::parse(&value).ok_or(400_u16)?;
-    let seats = locked(&shared.seats);
-    let seat = seats
-        .get(&(replaces.call_id, replaces.to_tag))
-        .filter(|seat| seat.remote_tag == replaces.from_tag)
-        .ok_or(481_u16)?;
-    match (replaces.early_only, seat.answered) {
-        (true, true) => Err(486),
-        // Nobody takes a call from a caller who still waits.
-        (_, false) => Err(481),
-        _ => Ok(Some((seat.party, seat.tell.clone()))),
-    }
-}
-
-/// Starts a call without a caller.
-pub(super) fn place(
-    shared: &Arc<Shared>,
-    runtime: &tokio::runtime::Handle,
-) -> (mpsc::Receiver<SipEvent>, mpsc::Sender<SipCommand>) {
-    let (events, event_receiver) = mpsc::channel(CALL_QUEUE);
-    let (command_sender, commands) = mpsc::channel(CALL_QUEUE);
-    let call = Call::new(shared, events, commands, MAX_FORWARDS);
-    shared.calls.fetch_add(1, Ordering::Relaxed);
-    let _inside = runtime.enter();
-    shared.until_cut(call.run());
-    (event_receiver, command_sender)
-}
-
-fn key_of(request: &Request) -> Option<InviteKey> {
-    let id = DialogId::try_from((request, TransactionRole::Server)).ok()?;
-    let number = request.cseq_header().ok()?.seq().ok()?;
-    Some((id.call_id, id.remote_tag, number))
-}
-
-/// The body, if there is one.
-fn body_of(request: &Request) -> Option<Body> {
-    (!request.body.is_empty()).then(|| Body {
-        content_type: request.header_value("Content-Type").unwrap_or_default(),
-        bytes: request.body.clone(),
-    })
-}
-
-/// Whom the rules name: an extension that was called by one, or what is configured.
-fn route(shared: &Shared, incoming: &IncomingCall, who: &Who) -> Vec<String> {
-    let config = &shared.config;
-    let extensions = &config.extensions;
-    let is_extension = |extension: &Extension| extension.name == incoming.called;
-    if matches!(who, Who::Extension(_)) && extensions.iter().any(is_extension) {
-        return vec![format!("sip:{}@{}", incoming.called, config.realm)];
-    }
-    let chosen = config
-        .routes
-        .choose(&incoming.called, incoming.trunk.as_deref());
-    // Only what is plainly a number or a name is put into a URI of ours.
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "+*#.-_".contains(letter);
-    let is_plain = !incoming.called.is_empty() && incoming.called.chars().all(plain);
-    let chosen = chosen.unwrap_or_default().iter();
-    chosen
-        .filter(|uri| is_plain || !uri.contains(THE_CALLED))
-        .map(|uri| uri.replace(THE_CALLED, &incoming.called))
-        .collect()
-}
-
-fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> IncomingCall {
-    let lines: Vec<String> = request.headers.iter().map(ToString::to_string).collect();
-    let all = |name: &'static str| {
-        lines.iter().filter_map(move |line| {
-            let (found, value) = line.split_once(':')?;
-            found.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
-    };
-    let header = |name| all(name).next();
-    let tokens = |name| {
-        all(name)
-            .flat_map(|value| value.split(','))
-            .map(|token| token.trim().to_ascii_lowercase())
-            .collect()
-    };
-    let from = header("From").unwrap_or_default();
-    let content = body_of(request);
-    let trunk = match who {
-        Who::Trunk(index) => Some(&shared.config.trunks[*index]),
-        Who::Anybody | Who::Extension(_) => None,
-    };
-    // What others assert about a caller counts if they may assert it.
-    let trusted = match who {
-        Who::Anybody => true,
-        Who::Trunk(_) => trunk.is_some_and(|trunk| trunk.trusted),
-        Who::Extension(_) => false,
-    };
-    let asserted = |name| {
-        all(name)
-            .flat_map(wire::items)
-            .filter(|_| trusted)
-            .filter_map(wire::user)
-    };
-    // The first diversion is the last that Diversion lists, and the first that History-Info does (if anything follows).
-    let history: Vec<String> = asserted("History-Info").collect();
-    let diverted_from = asserted("Diversion")
-        .last()
-        .or_else(|| (history.len() > 1).then(|| history[0].clone()));
-    let called = match request.uri.user() {
-        Some(user) if !user.is_empty() => user.to_owned(),
-        // A PBX may call the place where we registered.
-        _ => header("To").and_then(wire::user).unwrap_or_default(),
-    };
-    IncomingCall {
-        sip_call_id: key.0.clone(),
-        caller_number: match who {
-            Who::Extension(name) => Some(name.clone()),
-            _ => asserted("P-Asserted-Identity")
-                .next()
-                .or_else(|| wire::user(from)),
-        }
-        .map(Private::new),
-        caller_display: wire::display_name(from).map(Private::new),
-        called,
-        // The ingress has refused what cannot be cut.
-        offer: content
-            .as_ref()
-            .and_then(|content| content.description().ok().flatten()),
-        body: content,
-        requires: tokens("Require"),
-        supports: tokens("Supported"),
-        trunk: trunk.map(|trunk| trunk.name.clone()),
-        diverted_from: diverted_from.map(Private::new),
-        user_to_user: header("User-to-User").map(Private::from),
-    }
 }
 
 /// The next thing that the stack tells of one of the dialogs.
@@ -739,175 +473,6 @@ impl Call {
             offer,
         });
     }
-
-    fn invite(
-        &mut self,
-        party: Party,
-        target: Target,
-        number: Option<Private<String>>,
-        offer: String,
-    ) {
-        if self.ends.contains_key(&party) {
-            return;
-        }
-        self.begun = true;
-        if ways::sip_uri(&target.uri).is_none() {
-            return self.tell(SipEvent::Rejected {
-                party,
-                status: 416,
-                reason: "the address is no sip: URI".to_owned(),
-            });
-        }
-        // Whom the rules name next is tried next; of whom they do not know, as in a transfer, there is only the one.
-        let known = self.route.first() == Some(&target.uri);
-        let others = self
-            .route
-            .iter()
-            .filter(|other| known && **other != target.uri);
-        let callees = std::iter::once(&target.uri)
-            .chain(others)
-            .filter_map(|uri| ways::sip_uri(uri))
-            .collect();
-        let session = Session::new(true, self.shared.config.session, rand::random());
-        let asked = Asked {
-            callees,
-            target,
-            number,
-            offer,
-        };
-        self.ask(party, asked, session, 0);
-    }
-
-    fn ask(&mut self, party: Party, asked: Asked, session: Session, tries: u8) {
-        let mut headers = timer_headers(session.says());
-        if let Some(replaces) = &asked.target.replaces {
-            headers.push(Header::Replaces(replaces.to_string().into()));
-            headers.push(Header::Require("replaces".into()));
-        }
-        if let Some(referred_by) = &asked.target.referred_by {
-            headers.push(Header::ReferredBy(referred_by.clone().into()));
-        }
-        let config = &self.shared.config;
-        let more = asked.callees.len().saturating_sub(1) as u32;
-        let patience = config.operator_reply + config.hop_reply * more;
-        let (state_sender, states) = self.shared.layer.new_dialog_state_channel();
-        let heard = Arc::new(AtomicBool::new(false));
-        let invitation = self.shared.tasks.spawn(invite::invite(
-            self.shared.clone(),
-            Invitation {
-                callees: asked.callees.clone(),
-                number: asked.number.clone(),
-                offer: asked.offer.clone(),
-                hops: self.hops,
-                headers,
-            },
-            heard.clone(),
-            state_sender,
-        ));
-        let inviting = Inviting {
-            invitation,
-            states,
-            deadline: Instant::now() + patience,
-            heard,
-            session,
-            asked,
-            tries,
-        };
-        self.ends.insert(party, End::Inviting(Box::new(inviting)));
-    }
-
-    fn on_invitation(&mut self, party: Party, result: Option<Result<Invited, Unreachable>>) {
-        let Some(End::Inviting(inviting)) = self.ends.remove(&party) else {
-            return;
-        };
-        let Inviting {
-            mut states,
-            mut session,
-            asked,
-            tries,
-            ..
-        } = *inviting;
-        // Ringing that had no turn yet; what follows the answer stays for later.
-        while let Ok(state) = states.try_recv() {
-            match state {
-                DialogState::Early(_, response) => self.tell(ringing(party, &response)),
-                DialogState::Confirmed(..) => break,
-                _ => {}
-            }
-        }
-        let (status, reason) = match result {
-            Some(Ok(invited)) => match &invited.response {
-                Some(response) if invited.is_accepted() => {
-                    session.accepted(std::time::Instant::now(), said(response));
-                    session.described(&asked.offer);
-                    session.peer_takes_updates(allows(response, "UPDATE"));
-                    self.tell(SipEvent::Answered {
-                        party,
-                        answer: description(response).unwrap_or_default(),
-                    });
-                    let Invited {
-                        dialog,
-                        stream,
-                        contact,
-                        ..
-                    } = invited;
-                    let side = Side::calling(
-                        &self.shared,
-                        party,
-                        (dialog, states),
-                        contact,
-                        session,
-                        &self.tell,
-                        stream,
-                    );
-                    self.ends.insert(party, End::Talking(Box::new(side)));
-                    return;
-                }
-                Some(response)
-                    if response.status_code.code() == 422
-                        && tries < MOST_TIMERS
-                        && session.is_too_short(said(response).min_se) =>
-                {
-                    return self.ask(party, asked, session, tries + 1);
-                }
-                Some(Response {
-                    status_code,
-                    wire_reason,
-                    ..
-                }) => (
-                    status_code.code(),
-                    wire_reason
-                        .clone()
-                        .unwrap_or_else(|| status_code.text().to_owned()),
-                ),
-                None => (408, "no final answer".to_owned()),
-            },
-            Some(Err(unreachable)) => (unreachable.status, unreachable.reason),
-            None => (408, "given up".to_owned()),
-        };
-        self.tell(SipEvent::Rejected {
-            party,
-            status,
-            reason,
-        });
-    }
-
-    fn give_up(&mut self, party: Party) {
-        let Some(End::Inviting(inviting)) = self.ends.remove(&party) else {
-            return;
-        };
-        let reason = if inviting.heard.load(Ordering::Relaxed) {
-            "the phone rang too long"
-        } else {
-            "the phone did not answer the INVITE"
-        };
-        self.end(End::Inviting(inviting));
-        self.tell(SipEvent::Rejected {
-            party,
-            status: 408,
-            reason: reason.to_owned(),
-        });
-    }
 }
 
 impl Drop for Call {
@@ -916,6 +481,13 @@ impl Drop for Call {
     }
 }
 
+/// The body, if there is one.
+fn body_of(request: &Request) -> Option<Body> {
+    (!request.body.is_empty()).then(|| Body {
+        content_type: request.header_value("Content-Type").unwrap_or_default(),
+        bytes: request.body.clone(),
+    })
+}
 fn ringing(party: Party, response: &Response) -> SipEvent {
     SipEvent::Ringing {
         party,

@@ -1,0 +1,250 @@
+//! How a call begins: an INVITE that comes, one that takes another's place, or a call that we place.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rsipstack::dialog::DialogId;
+use rsipstack::sip::{Header, HeadersExt, Request, StatusCode};
+use rsipstack::transaction::key::TransactionRole;
+use rsipstack::transaction::transaction::Transaction;
+use tokio::sync::mpsc;
+
+use super::{Call, End, MAX_FORWARDS, body_of};
+use crate::gateway::sip::side::{Happening, Newcomer, Side, said};
+use crate::gateway::sip::sockets::Carried;
+use crate::gateway::sip::{
+    Alive, CALL_QUEUE, Extension, InviteKey, NewCall, Outlook, Shared, THE_CALLED, Who, ingress,
+    locked, wire,
+};
+use crate::private::Private;
+use crate::sip::session::Session;
+use crate::sip::{IncomingCall, Party, Replaces, SipCommand, SipEvent};
+
+/// Takes an INVITE: its dialog, its task and its announcement; or its place in a call that runs.
+pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sender<NewCall>) {
+    let key = key_of(&request.original);
+    let arrival = key
+        .as_ref()
+        .and_then(|key| locked(&shared.invites).get(key).cloned());
+    let (Some(key), Some(arrival)) = (key, arrival) else {
+        ingress::refuse(shared, request, StatusCode::BadRequest, vec![]);
+        return;
+    };
+    let alive = Alive::new(shared, key.clone());
+    let mut session = Session::new(false, shared.config.session, rand::random());
+    let grant = match session.asked(true, said(&request.original)) {
+        Ok(grant) => grant,
+        Err(refusal) => {
+            let min_se = refusal.min_se.unwrap_or_default().to_string();
+            let headers = vec![Header::MinSE(min_se.into())];
+            ingress::refuse(shared, request, refusal.status.into(), headers);
+            return;
+        }
+    };
+    let replaced = match replaced(shared, &request.original) {
+        Ok(replaced) => replaced,
+        Err(status) => {
+            ingress::refuse(shared, request, status.into(), vec![]);
+            return;
+        }
+    };
+    let (state_sender, states) = shared.layer.new_dialog_state_channel();
+    let contact = shared.contact("gateway", arrival.flow);
+    let dialog = shared.layer.get_or_create_server_invite(
+        &request,
+        state_sender,
+        None,
+        Some(contact.clone()),
+    );
+    let Ok(dialog) = dialog else {
+        // No Contact to send requests to.
+        shared.complain("has no usable Contact", arrival.flow.source);
+        ingress::refuse(shared, request, StatusCode::BadRequest, vec![]);
+        return;
+    };
+    let stream = Carried::new(shared, arrival.flow);
+    let incoming = describe(shared, &request.original, &key, &arrival.who);
+    let route = route(shared, &incoming, &arrival.who);
+    let hops = request
+        .original
+        .max_forwards_header()
+        .ok()
+        .and_then(|hops| hops.to_string().rsplit(' ').next()?.parse().ok())
+        .unwrap_or(MAX_FORWARDS)
+        .saturating_sub(1);
+    let new = Newcomer {
+        dialog: dialog.clone(),
+        states,
+        respond: request.tu_sender.clone(),
+        session,
+        grant,
+        stream,
+        alive: Some(alive),
+        contact,
+        offer: incoming.offer.clone(),
+    };
+    let mut driver = dialog.clone();
+    shared.until_cut(async move {
+        let _ = driver.handle(&mut request).await;
+    });
+    if let Some((party, tell)) = replaced {
+        let handed = tell.try_send(Happening::TakenOver(party, Box::new(new)));
+        if handed.is_err() {
+            let _ = dialog.reject(Some(StatusCode::CallTransactionDoesNotExist), None);
+            shared.layer.remove_dialog(&dialog.id());
+        }
+        return;
+    }
+    let (events, event_receiver) = mpsc::channel(CALL_QUEUE);
+    let (command_sender, commands) = mpsc::channel(CALL_QUEUE);
+    let announced = calls.try_send(NewCall {
+        incoming,
+        source: arrival.flow.source,
+        transport: arrival.flow.transport,
+        route: route.clone(),
+        outlook: Outlook::new(shared),
+        events: event_receiver,
+        commands: command_sender,
+    });
+    let mut call = Call::new(shared, events, commands, hops);
+    call.route = route;
+    let mut side = Side::called(shared, Party::CALLER, new, &call.tell);
+    if announced.is_err() {
+        side.reject(503, "");
+    }
+    call.ends
+        .insert(Party::CALLER, End::Talking(Box::new(side)));
+    call.begun = true;
+    shared.calls.fetch_add(1, Ordering::Relaxed);
+    shared.until_cut(call.run());
+}
+
+/// Whose place an INVITE takes, if it names a dialog (RFC 3891 §3); the status with which it is refused otherwise.
+fn replaced(
+    shared: &Shared,
+    request: &Request,
+) -> Result<Option<(Party, mpsc::Sender<Happening>)>, u16> {
+    let Some(value) = request.header_value("Replaces") else {
+        return Ok(None);
+    };
+    let replaces = Replaces::parse(&value).ok_or(400_u16)?;
+    let seats = locked(&shared.seats);
+    let seat = seats
+        .get(&(replaces.call_id, replaces.to_tag))
+        .filter(|seat| seat.remote_tag == replaces.from_tag)
+        .ok_or(481_u16)?;
+    match (replaces.early_only, seat.answered) {
+        (true, true) => Err(486),
+        // Nobody takes a call from a caller who still waits.
+        (_, false) => Err(481),
+        _ => Ok(Some((seat.party, seat.tell.clone()))),
+    }
+}
+
+/// Starts a call without a caller.
+pub fn place(
+    shared: &Arc<Shared>,
+    runtime: &tokio::runtime::Handle,
+) -> (mpsc::Receiver<SipEvent>, mpsc::Sender<SipCommand>) {
+    let (events, event_receiver) = mpsc::channel(CALL_QUEUE);
+    let (command_sender, commands) = mpsc::channel(CALL_QUEUE);
+    let call = Call::new(shared, events, commands, MAX_FORWARDS);
+    shared.calls.fetch_add(1, Ordering::Relaxed);
+    let _inside = runtime.enter();
+    shared.until_cut(call.run());
+    (event_receiver, command_sender)
+}
+
+fn key_of(request: &Request) -> Option<InviteKey> {
+    let id = DialogId::try_from((request, TransactionRole::Server)).ok()?;
+    let number = request.cseq_header().ok()?.seq().ok()?;
+    Some((id.call_id, id.remote_tag, number))
+}
+
+/// Whom the rules name: an extension that was called by one, or what is configured.
+fn route(shared: &Shared, incoming: &IncomingCall, who: &Who) -> Vec<String> {
+    let config = &shared.config;
+    let extensions = &config.extensions;
+    let is_extension = |extension: &Extension| extension.name == incoming.called;
+    if matches!(who, Who::Extension(_)) && extensions.iter().any(is_extension) {
+        return vec![format!("sip:{}@{}", incoming.called, config.realm)];
+    }
+    let chosen = config
+        .routes
+        .choose(&incoming.called, incoming.trunk.as_deref());
+    // Only what is plainly a number or a name is put into a URI of ours.
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "+*#.-_".contains(letter);
+    let is_plain = !incoming.called.is_empty() && incoming.called.chars().all(plain);
+    let chosen = chosen.unwrap_or_default().iter();
+    chosen
+        .filter(|uri| is_plain || !uri.contains(THE_CALLED))
+        .map(|uri| uri.replace(THE_CALLED, &incoming.called))
+        .collect()
+}
+
+fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> IncomingCall {
+    let lines: Vec<String> = request.headers.iter().map(ToString::to_string).collect();
+    let all = |name: &'static str| {
+        lines.iter().filter_map(move |line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    };
+    let header = |name| all(name).next();
+    let tokens = |name| {
+        all(name)
+            .flat_map(|value| value.split(','))
+            .map(|token| token.trim().to_ascii_lowercase())
+            .collect()
+    };
+    let from = header("From").unwrap_or_default();
+    let content = body_of(request);
+    let trunk = match who {
+        Who::Trunk(index) => Some(&shared.config.trunks[*index]),
+        Who::Anybody | Who::Extension(_) => None,
+    };
+    // What others assert about a caller counts if they may assert it.
+    let trusted = match who {
+        Who::Anybody => true,
+        Who::Trunk(_) => trunk.is_some_and(|trunk| trunk.trusted),
+        Who::Extension(_) => false,
+    };
+    let asserted = |name| {
+        all(name)
+            .flat_map(wire::items)
+            .filter(|_| trusted)
+            .filter_map(wire::user)
+    };
+    // The first diversion is the last that Diversion lists, and the first that History-Info does (if anything follows).
+    let history: Vec<String> = asserted("History-Info").collect();
+    let diverted_from = asserted("Diversion")
+        .last()
+        .or_else(|| (history.len() > 1).then(|| history[0].clone()));
+    let called = match request.uri.user() {
+        Some(user) if !user.is_empty() => user.to_owned(),
+        // A PBX may call the place where we registered.
+        _ => header("To").and_then(wire::user).unwrap_or_default(),
+    };
+    IncomingCall {
+        sip_call_id: key.0.clone(),
+        caller_number: match who {
+            Who::Extension(name) => Some(name.clone()),
+            _ => asserted("P-Asserted-Identity")
+                .next()
+                .or_else(|| wire::user(from)),
+        }
+        .map(Private::new),
+        caller_display: wire::display_name(from).map(Private::new),
+        called,
+        // The ingress has refused what cannot be cut.
+        offer: content
+            .as_ref()
+            .and_then(|content| content.description().ok().flatten()),
+        body: content,
+        requires: tokens("Require"),
+        supports: tokens("Supported"),
+        trunk: trunk.map(|trunk| trunk.name.clone()),
+        diverted_from: diverted_from.map(Private::new),
+        user_to_user: header("User-to-User").map(Private::from),
+    }
+}

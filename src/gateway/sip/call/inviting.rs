@@ -1,0 +1,212 @@
+//! The invitation of a phone, until it has answered or been given up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver};
+use rsipstack::sip::{Header, Response, Uri};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::{Call, End, ringing};
+use crate::gateway::sip::invite::{self, Invitation, Invited, Unreachable};
+use crate::gateway::sip::side::{Side, allows, description, said, timer_headers};
+use crate::gateway::sip::ways;
+use crate::private::Private;
+use crate::sip::session::Session;
+use crate::sip::{Party, SipEvent, Target};
+
+/// How often an invitation is repeated because the session timer that it asks for is too short.
+const MOST_TIMERS: u8 = 3;
+
+/// A phone that is being invited.
+pub(super) struct Inviting {
+    pub invitation: JoinHandle<Result<Invited, Unreachable>>,
+    pub states: DialogStateReceiver,
+    pub deadline: Instant,
+    pub heard: Arc<AtomicBool>,
+    pub session: Session,
+    pub asked: Asked,
+    pub tries: u8,
+}
+
+/// What a phone is invited with.
+#[derive(Clone)]
+pub(super) struct Asked {
+    /// In the order to try them.
+    pub callees: Vec<Uri>,
+    pub target: Target,
+    pub number: Option<Private<String>>,
+    pub offer: String,
+}
+
+impl Call {
+    pub fn invite(
+        &mut self,
+        party: Party,
+        target: Target,
+        number: Option<Private<String>>,
+        offer: String,
+    ) {
+        if self.ends.contains_key(&party) {
+            return;
+        }
+        self.begun = true;
+        if ways::sip_uri(&target.uri).is_none() {
+            return self.tell(SipEvent::Rejected {
+                party,
+                status: 416,
+                reason: "the address is no sip: URI".to_owned(),
+            });
+        }
+        // Whom the rules name next is tried next; of whom they do not know, as in a transfer, there is only the one.
+        let known = self.route.first() == Some(&target.uri);
+        let others = self
+            .route
+            .iter()
+            .filter(|other| known && **other != target.uri);
+        let callees = std::iter::once(&target.uri)
+            .chain(others)
+            .filter_map(|uri| ways::sip_uri(uri))
+            .collect();
+        let session = Session::new(true, self.shared.config.session, rand::random());
+        let asked = Asked {
+            callees,
+            target,
+            number,
+            offer,
+        };
+        self.ask(party, asked, session, 0);
+    }
+
+    fn ask(&mut self, party: Party, asked: Asked, session: Session, tries: u8) {
+        let mut headers = timer_headers(session.says());
+        if let Some(replaces) = &asked.target.replaces {
+            headers.push(Header::Replaces(replaces.to_string().into()));
+            headers.push(Header::Require("replaces".into()));
+        }
+        if let Some(referred_by) = &asked.target.referred_by {
+            headers.push(Header::ReferredBy(referred_by.clone().into()));
+        }
+        let config = &self.shared.config;
+        let more = asked.callees.len().saturating_sub(1) as u32;
+        let patience = config.operator_reply + config.hop_reply * more;
+        let (state_sender, states) = self.shared.layer.new_dialog_state_channel();
+        let heard = Arc::new(AtomicBool::new(false));
+        let invitation = self.shared.tasks.spawn(invite::invite(
+            self.shared.clone(),
+            Invitation {
+                callees: asked.callees.clone(),
+                number: asked.number.clone(),
+                offer: asked.offer.clone(),
+                hops: self.hops,
+                headers,
+            },
+            heard.clone(),
+            state_sender,
+        ));
+        let inviting = Inviting {
+            invitation,
+            states,
+            deadline: Instant::now() + patience,
+            heard,
+            session,
+            asked,
+            tries,
+        };
+        self.ends.insert(party, End::Inviting(Box::new(inviting)));
+    }
+
+    pub fn on_invitation(&mut self, party: Party, result: Option<Result<Invited, Unreachable>>) {
+        let Some(End::Inviting(inviting)) = self.ends.remove(&party) else {
+            return;
+        };
+        let Inviting {
+            mut states,
+            mut session,
+            asked,
+            tries,
+            ..
+        } = *inviting;
+        // Ringing that had no turn yet; what follows the answer stays for later.
+        while let Ok(state) = states.try_recv() {
+            match state {
+                DialogState::Early(_, response) => self.tell(ringing(party, &response)),
+                DialogState::Confirmed(..) => break,
+                _ => {}
+            }
+        }
+        let (status, reason) = match result {
+            Some(Ok(invited)) => match &invited.response {
+                Some(response) if invited.is_accepted() => {
+                    session.accepted(std::time::Instant::now(), said(response));
+                    session.described(&asked.offer);
+                    session.peer_takes_updates(allows(response, "UPDATE"));
+                    self.tell(SipEvent::Answered {
+                        party,
+                        answer: description(response).unwrap_or_default(),
+                    });
+                    let Invited {
+                        dialog,
+                        stream,
+                        contact,
+                        ..
+                    } = invited;
+                    let side = Side::calling(
+                        &self.shared,
+                        party,
+                        (dialog, states),
+                        contact,
+                        session,
+                        &self.tell,
+                        stream,
+                    );
+                    self.ends.insert(party, End::Talking(Box::new(side)));
+                    return;
+                }
+                Some(response)
+                    if response.status_code.code() == 422
+                        && tries < MOST_TIMERS
+                        && session.is_too_short(said(response).min_se) =>
+                {
+                    return self.ask(party, asked, session, tries + 1);
+                }
+                Some(Response {
+                    status_code,
+                    wire_reason,
+                    ..
+                }) => (
+                    status_code.code(),
+                    wire_reason
+                        .clone()
+                        .unwrap_or_else(|| status_code.text().to_owned()),
+                ),
+                None => (408, "no final answer".to_owned()),
+            },
+            Some(Err(unreachable)) => (unreachable.status, unreachable.reason),
+            None => (408, "given up".to_owned()),
+        };
+        self.tell(SipEvent::Rejected {
+            party,
+            status,
+            reason,
+        });
+    }
+
+    pub fn give_up(&mut self, party: Party) {
+        let Some(End::Inviting(inviting)) = self.ends.remove(&party) else {
+            return;
+        };
+        let reason = if inviting.heard.load(Ordering::Relaxed) {
+            "the phone rang too long"
+        } else {
+            "the phone did not answer the INVITE"
+        };
+        self.end(End::Inviting(inviting));
+        self.tell(SipEvent::Rejected {
+            party,
+            status: 408,
+            reason: reason.to_owned(),
+        });
+    }
+}

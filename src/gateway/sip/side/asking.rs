@@ -1,0 +1,89 @@
+//! What we ask within a dialog: keys, refreshes, offers of our own; and what is due.
+
+use std::time::Instant;
+
+use rsipstack::sip::{Header, HeadersExt, Response};
+
+use super::words::{description, said, timer_headers, with_sdp};
+use super::{Happening, Side};
+use crate::sip::SipEvent;
+use crate::sip::session::{Act, Ask, Outcome};
+
+impl Side {
+    /// Says by INFO that a key was pressed.
+    pub fn press(&self, key: char, millis: u16) {
+        let headers = vec![Header::ContentType("application/dtmf-relay".into())];
+        let text = format!("Signal={key}\r\nDuration={millis}\r\n");
+        let dialog = self.dialog.clone();
+        self.shared.until_cut(async move {
+            let _ = dialog.info(Some(headers), Some(text.into_bytes())).await;
+        });
+    }
+
+    /// Does what is due; what comes of it.
+    pub fn tick(&mut self, now: Instant) -> Option<SipEvent> {
+        let unacknowledged = self.tick_unanswered(now);
+        if unacknowledged.is_some() {
+            return unacknowledged;
+        }
+        while self.confirmed {
+            match self.session.poll(now) {
+                Act::Send { ask, offer } => self.ask(ask, offer),
+                Act::Expire => return Some(self.hung_up("session expired")),
+                Act::At(_) | Act::Nothing => break,
+            }
+        }
+        None
+    }
+
+    /// When [`Side::tick`] has something to do.
+    pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        let unanswered = self.unanswered_deadline(now);
+        if unanswered.is_some() {
+            return unanswered;
+        }
+        match self.confirmed.then(|| self.session.poll(now)) {
+            Some(Act::At(at)) => Some(at),
+            _ => None,
+        }
+    }
+
+    fn ask(&self, ask: Ask, offer: Option<String>) {
+        let (mut headers, body) = offer.map_or((Vec::new(), None), with_sdp);
+        headers.extend(timer_headers(self.session.says()));
+        let (dialog, tell, party) = (self.dialog.clone(), self.tell.clone(), self.party);
+        self.shared.until_cut(async move {
+            let response = match ask {
+                Ask::Invite => dialog.reinvite(Some(headers), body).await,
+                Ask::Update => dialog.update(Some(headers), body).await,
+            };
+            let _ = tell
+                .send(Happening::Responded(party, response.ok().flatten()))
+                .await;
+        });
+    }
+
+    /// What became of what [`Side::tick`] asked; `None` is a request that nobody answered.
+    pub fn responded(&mut self, response: Option<&Response>) -> Option<SipEvent> {
+        let status = response.map_or(408, |response| response.status_code.code());
+        let retry_after = response
+            .and_then(|response| response.header_value("Retry-After"))
+            .and_then(|value| value.split([' ', ';', '(']).next()?.parse().ok());
+        let said = response.map(said).unwrap_or_default();
+        match self
+            .session
+            .responded(Instant::now(), status, retry_after, said)
+        {
+            Outcome::Accepted { offered: true } => Some(SipEvent::OfferAnswered {
+                party: self.party,
+                answer: response.and_then(description)?,
+            }),
+            Outcome::Refused { offered: true } => Some(SipEvent::OfferRefused {
+                party: self.party,
+                status,
+            }),
+            Outcome::Dead => Some(self.hung_up(&format!("{status} within the dialog"))),
+            _ => None,
+        }
+    }
+}
