@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use criterion::{Criterion, criterion_group};
+use criterion::{BatchSize, Criterion, criterion_group};
 use xinqiao::audio::codec::{Codec, Encoder};
 use xinqiao::audio::{Frame, Frequency, MediaTime};
 use xinqiao::call::Ear;
@@ -17,7 +17,8 @@ use xinqiao::rtp::listen::ListenBuffer;
 use xinqiao::rtp::{Format, Packet, WireSequence};
 use xinqiao::speech::segmenter::Settings;
 use xinqiao::speech::{CallId, Leg};
-use xinqiao::ticket::{CallFacts, Drafter, Taxonomy};
+use xinqiao::ticket::advice::Advised;
+use xinqiao::ticket::{CallFacts, Drafter, Talk, Taxonomy, jsonl};
 use xinqiao::transcript::{Line, Transcript};
 
 /// The metrics' names, in microseconds of one thread.
@@ -25,6 +26,7 @@ const FORWARD: &str = "forward_a_packet_us";
 const BUFFER: &str = "buffer_a_packet_us";
 const LISTEN: &str = "listen_to_20_ms_us";
 const DRAFT: &str = "draft_100_lines_us";
+const FOLLOW: &str = "draft_line_200_us";
 
 fn packet(count: u32, payload: &[u8]) -> Packet<'_> {
     Packet {
@@ -119,6 +121,31 @@ fn draft(criterion: &mut Criterion) {
     criterion.bench_function(DRAFT, |bencher| {
         bencher.iter(|| black_box(drafter.draft(&transcript, &facts)));
     });
+    // Two hundred lines of as many things as callers have to say, one call; then one line more.
+    let dialogues = include_str!("../tests/data/dialogues.jsonl");
+    let lines = dialogues.lines().enumerate().flat_map(|(number, line)| {
+        let dialogue = jsonl::read(number + 1, line).expect("a dialogue");
+        dialogue.transcript.lines().to_vec()
+    });
+    let mut transcript = Transcript::default();
+    let (mut talk, mut advised) = (Talk::default(), Advised::default());
+    for (id, line) in (0..200).zip(lines) {
+        if id == 199 {
+            drafter.follow(&mut talk, &transcript, &facts, &mut advised);
+        }
+        let start = MediaTime::from_millis(u64::from(id) * 3_000);
+        transcript.apply(Line { id, start, ..line });
+    }
+    criterion.bench_function(FOLLOW, |bencher| {
+        bencher.iter_batched(
+            || talk.clone(),
+            |mut talk| {
+                let draft = drafter.follow(&mut talk, &transcript, &facts, &mut advised);
+                (draft, talk)
+            },
+            BatchSize::SmallInput,
+        );
+    });
 }
 
 criterion_group!(benches, media, draft);
@@ -126,7 +153,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     benches();
     Criterion::default().configure_from_args().final_summary();
     let mut metrics = Vec::new();
-    for name in [FORWARD, BUFFER, LISTEN, DRAFT] {
+    for name in [FORWARD, BUFFER, LISTEN, DRAFT, FOLLOW] {
         let file = Path::new("target/criterion")
             .join(name)
             .join("new/estimates.json");

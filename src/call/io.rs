@@ -15,7 +15,7 @@ use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
 use crate::ticket::advice::{Advice, Advised};
-use crate::ticket::{CallFacts, Drafter, TicketDraft};
+use crate::ticket::{CallFacts, Drafter, Talk, TicketDraft};
 use crate::transcript::{Line, Transcript, TranscriptEvent};
 
 /// Where a call's media ends on this machine, and what it needs to begin.
@@ -160,6 +160,8 @@ pub struct Redraft {
     pub(super) transcript: Transcript,
     pub(super) facts: CallFacts,
     pub(super) advised: Advised,
+    /// What the drafter has read of it already.
+    pub(super) talk: Talk,
     /// Whether the call is over, so that this is the last.
     pub(super) closes: bool,
 }
@@ -169,9 +171,12 @@ impl Redraft {
     #[must_use]
     pub fn draw(mut self, drafter: &Drafter) -> Drafted {
         let draw = || {
-            let mut draft = drafter.draft(&self.transcript, &self.facts);
-            self.advised.amend(&mut draft);
-            Arc::new(draft)
+            Arc::new(drafter.follow(
+                &mut self.talk,
+                &self.transcript,
+                &self.facts,
+                &mut self.advised,
+            ))
         };
         let draft = catch_unwind(AssertUnwindSafe(draw)).ok();
         Drafted { draft, from: self }

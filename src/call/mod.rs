@@ -42,7 +42,7 @@ use crate::sip::sdp::{Description, Direction, SdpError};
 use crate::sip::{Party, SipCommand, Target};
 use crate::speech::Leg;
 use crate::ticket::advice::Advised;
-use crate::ticket::{CallFacts, TicketDraft};
+use crate::ticket::{CallFacts, Talk, TicketDraft};
 use crate::transcript::{AlarmKind, CallInfo, Origin, RecordingMark, TranscriptEvent};
 
 /// Why a call ends that nobody takes.
@@ -108,6 +108,8 @@ struct Drafting {
     stale: bool,
     /// The last one has been asked for.
     closing: bool,
+    /// What the drafter has read, while none is under way.
+    talk: Talk,
 }
 
 /// One call.
@@ -580,13 +582,16 @@ impl Call {
             transcript: self.scribe.transcript().clone(),
             facts: self.facts.clone(),
             advised: self.advised.clone(),
+            talk: std::mem::take(&mut self.drafting.talk),
             closes: self.drafting.closing,
         }));
     }
 
     /// Takes a draft; it is handed out when it has changed or is the last, after which the call is over.
-    fn drafted(&mut self, Drafted { draft, from }: Drafted) {
+    fn drafted(&mut self, Drafted { draft, mut from }: Drafted) {
         self.drafting.under_way = false;
+        self.drafting.talk = std::mem::take(&mut from.talk);
+        self.advised.recall(&from.advised);
         let draft = draft.unwrap_or_else(|| self.draft.clone());
         if from.closes || *draft != *self.draft {
             self.draft = draft;

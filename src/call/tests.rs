@@ -1,5 +1,6 @@
 //! Whole calls in virtual time: phones that speak tones over a seeded network, a scripted recogniser, no sockets.
 
+mod drafts;
 mod flows;
 
 use std::cmp::Reverse;
@@ -52,6 +53,8 @@ struct World {
     serial: u64,
     /// How long the recogniser takes; `None` for one that never answers.
     recognition: Option<Duration>,
+    /// What is heard in each utterance, where that matters.
+    says: &'static [&'static str],
     jobs: Vec<(Instant, UtteranceKey)>,
     passes: Vec<Pass>,
     forwarded: [Vec<Vec<u8>>; 2],
@@ -114,6 +117,7 @@ impl World {
             sent: [0; 2],
             serial: 0,
             recognition: Some(200 * MS),
+            says: &[],
             jobs: Vec::new(),
             passes: Vec::new(),
             forwarded: [Vec::new(), Vec::new()],
@@ -258,7 +262,10 @@ impl World {
             self.jobs = jobs;
             let done: Vec<(Instant, UtteranceKey)> = done;
             for (_, key) in done {
-                let text = format!("第{}句第{}次", key.id, key.revision).into();
+                let text = match self.says.get(key.id as usize) {
+                    Some(text) => (*text).into(),
+                    None => format!("第{}句第{}次", key.id, key.revision).into(),
+                };
                 let hypothesis = Hypothesis {
                     text,
                     words: Vec::new(),

@@ -9,6 +9,7 @@ use crate::speech::words::Word;
 use crate::speech::{CallId, Leg};
 use crate::store::{CallRecord, unix_ms};
 use crate::ticket::desk::{DraftKey, Submission};
+use crate::ticket::limits::{Limits, Span};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
 use crate::transcript::{AlarmKind, LegMedia, Line, RecordingMark, TranscriptEvent};
@@ -259,6 +260,30 @@ pub fn draft(draft: &TicketDraft, lines: &[Line]) -> ticket::Draft {
                 confidence: likely.confidence,
             })
             .collect(),
+        limits: draft.limits.map(|limits| ticket::TimeLimits {
+            accept: Some(time_limit(limits.accept)),
+            reply: Some(time_limit(limits.reply)),
+            finish: Some(time_limit(limits.finish)),
+        }),
+    }
+}
+
+fn time_limit(span: Span) -> ticket::TimeLimit {
+    use ticket::time_limit::Span as Wire;
+    ticket::TimeLimit {
+        span: Some(match span {
+            Span::Hours(hours) => Wire::Hours(hours.into()),
+            Span::WorkingDays(days) => Wire::WorkingDays(days.into()),
+        }),
+    }
+}
+
+fn time_limit_back(limit: Option<&ticket::TimeLimit>) -> Option<Span> {
+    use ticket::time_limit::Span as Wire;
+    let number = |number: u32| u16::try_from(number).ok();
+    match limit?.span.as_ref()? {
+        Wire::Hours(hours) => number(*hours).map(Span::Hours),
+        Wire::WorkingDays(days) => number(*days).map(Span::WorkingDays),
     }
 }
 
@@ -409,6 +434,13 @@ pub fn draft_back(draft: &ticket::Draft) -> TicketDraft {
             })
             .collect(),
         edited: edited.collect(),
+        limits: draft.limits.as_ref().and_then(|limits| {
+            Some(Limits {
+                accept: time_limit_back(limits.accept.as_ref())?,
+                reply: time_limit_back(limits.reply.as_ref())?,
+                finish: time_limit_back(limits.finish.as_ref())?,
+            })
+        }),
     }
 }
 

@@ -61,13 +61,25 @@ impl Advised {
         }
     }
 
+    /// Takes over from a copy, to which a draft was amended, what that draft said when the operator wrote.
+    pub fn recall(&mut self, amended: &Self) {
+        for (name, edit) in &mut self.edits {
+            if edit.before == Before::Unread
+                && let Some(known) = amended.edits.get(name).filter(|known| known.value == edit.value)
+            {
+                edit.before.clone_from(&known.before);
+            }
+        }
+    }
+
     /// Whether there is nothing to add.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.resembles.is_empty() && self.read.is_empty() && self.edits.is_empty()
     }
 
-    /// Adds it to a draft of the rules: fields that they lack or are not sure of, the resemblances, and the edits.
+    /// Adds it to a draft of the rules: fields that they lack or are not sure of, the resemblances, and the edits. What is
+    /// missing afterwards is for the drafter to say.
     pub fn amend(&mut self, draft: &mut TicketDraft) {
         draft.resembles.clone_from(&self.resembles);
         for (name, field) in &self.read {
@@ -77,7 +89,6 @@ impl Advised {
                 .is_some_and(|own| own.confidence >= SURE);
             if !stands {
                 draft.fields.insert(*name, field.clone());
-                draft.missing.retain(|missing| missing != name);
             }
         }
         for (name, edit) in &mut self.edits {
@@ -85,14 +96,16 @@ impl Advised {
             if edit.before == Before::Unread {
                 edit.before = Before::Was(said.as_ref().map(|said| said.value.clone()));
             }
+            // A title and a summary are put together anew with every line: that contradicts nothing.
+            let composed = matches!(name, FieldName::Title | FieldName::Summary);
             let contradicts = said.filter(|said| {
-                said.value != edit.value
+                !composed
+                    && said.value != edit.value
                     && edit.before != Before::Was(Some(said.value.clone()))
                     && said.confidence >= SURE
                     && !said.evidence.is_empty()
             });
             draft.edited.insert(*name, contradicts);
-            draft.missing.retain(|missing| missing != name);
             let written = Field {
                 value: edit.value.clone(),
                 confidence: 1.0,
@@ -131,7 +144,6 @@ mod tests {
                 },
             )]
             .into(),
-            missing: vec![FieldName::Demand],
             ..TicketDraft::default()
         };
         let mut advised = Advised::default();
@@ -174,7 +186,6 @@ mod tests {
                 (FieldName::Address, field("路口", 0.3)),
             ]
             .into(),
-            missing: vec![FieldName::Address, FieldName::CallerName, FieldName::Demand],
             ..TicketDraft::default()
         };
         let mut advised = Advised::default();
@@ -193,6 +204,5 @@ mod tests {
         assert_eq!(value(FieldName::Subject), "力健健身房");
         assert_eq!(value(FieldName::Address), "南大街12号");
         assert_eq!(value(FieldName::CallerName), "王先生");
-        assert_eq!(draft.missing, [FieldName::Demand]);
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::{Limits, URGENCIES};
 use super::resemble::Resemblance;
 use super::taxonomy::REQUESTS;
 use crate::private::Private;
@@ -146,7 +147,7 @@ impl FieldName {
                 let text = text.reveal().trim().to_owned();
                 let known: &[&str] = match name {
                     Self::RequestType => &REQUESTS,
-                    Self::Urgency => &["一般", "紧急", "特急"],
+                    Self::Urgency => &URGENCIES,
                     _ => &[],
                 };
                 if !known.is_empty() && !known.contains(&text.as_str()) {
@@ -175,6 +176,9 @@ pub struct TicketDraft {
     /// The departments likeliest to lead, at most three, the likeliest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub likely: Vec<Likely>,
+    /// How long it may take, by its category and urgency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// The fields that the operator has written: nothing that is said changes them. With each, what was said later and
     /// contradicts it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -3,16 +3,20 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::advice::Advised;
 use super::classifier::Classifier;
+use super::said::{Said, Talk};
 use super::taxonomy::{REQUESTS, Taxonomy};
 use super::{CallFacts, Evidence, Field, FieldName, FieldValue, TicketDraft};
-use super::{backing, matter, money, person, phone, place, said, subject, when, wording};
+use super::{backing, matter, money, person, phone, place, subject, when, wording};
 use crate::private::Private;
 use crate::speech::Leg;
 use crate::transcript::Transcript;
 
 /// Below this a value is shown, but still asked for.
 const UNSURE: f32 = 0.4;
+/// How sure the departments of a category are that the operator wrote.
+const FOLLOWS: f32 = 0.9;
 
 /// Turns what was said into a draft ticket, by rules: the same words always give the same draft.
 pub struct Drafter {
@@ -98,6 +102,11 @@ impl Drafter {
         Ok(Self { learned, ..self })
     }
 
+    /// What the hotline's tickets are made of.
+    pub const fn taxonomy(&self) -> &Taxonomy {
+        &self.taxonomy
+    }
+
     /// What the network alone says of a call, before a word is spoken.
     pub fn draft_of_number(&self, caller_number: Option<&Private<String>>) -> TicketDraft {
         let number = caller_number.map(|number| number.reveal().as_str());
@@ -111,9 +120,46 @@ impl Drafter {
         }
     }
 
-    /// The ticket as far as the final lines fill it. Cheap enough to be made anew for every line.
+    /// The ticket as far as the final lines fill it.
     pub fn draft(&self, transcript: &Transcript, facts: &CallFacts) -> TicketDraft {
-        let talk = said::read(transcript, &self.taxonomy.repair);
+        let (mut talk, mut advised) = (Talk::default(), Advised::default());
+        self.follow(&mut talk, transcript, facts, &mut advised)
+    }
+
+    /// The same of a call that goes on: `talk` keeps what has been read of it, `advised` what was found out beside it and
+    /// what its operator wrote. Cheap enough to be done for every line.
+    pub fn follow(
+        &self,
+        talk: &mut Talk,
+        transcript: &Transcript,
+        facts: &CallFacts,
+        advised: &mut Advised,
+    ) -> TicketDraft {
+        let talk = talk.follow(transcript, &self.taxonomy.repair);
+        let (mut draft, weights) = self.filled(talk, transcript, facts);
+        let lead = match draft.fields.get(&FieldName::Departments) {
+            Some(Field {
+                value: FieldValue::List(names),
+                confidence,
+                ..
+            }) => names.first().map(|name| (name.as_str(), *confidence)),
+            _ => None,
+        };
+        if let Some(weights) = weights {
+            draft.likely = matter::likely(&weights, &self.taxonomy, lead);
+        }
+        advised.amend(&mut draft);
+        self.settle(&mut draft, talk);
+        draft
+    }
+
+    /// The fields that stand by themselves, and how much speaks for each category once the caller has said anything.
+    fn filled(
+        &self,
+        talk: &[Said],
+        transcript: &Transcript,
+        facts: &CallFacts,
+    ) -> (TicketDraft, Option<matter::Weights>) {
         let taxonomy = &self.taxonomy;
         let mut draft = TicketDraft::default();
         let mut put = |name, field: Option<Field>| {
@@ -121,7 +167,7 @@ impl Drafter {
                 draft.fields.insert(name, field);
             }
         };
-        let anything = talk.iter().any(said::Said::by_caller);
+        let anything = talk.iter().any(Said::by_caller);
 
         let caller_number = facts
             .caller_number
@@ -129,29 +175,28 @@ impl Drafter {
             .map(|number| number.reveal().as_str());
         put(
             FieldName::ContactPhone,
-            phone::find(&talk, caller_number, &taxonomy.area_code),
+            phone::find(talk, caller_number, &taxonomy.area_code),
         );
         if !anything {
-            draft.missing = FIRST.to_vec();
-            return draft;
+            return (draft, None);
         }
-        let caller = person::find(&talk, &taxonomy.usual_address);
+        let caller = person::find(talk, &taxonomy.usual_address);
         let caller_text = caller.as_ref().and_then(|field| match &field.value {
             FieldValue::Text(name) => Some(name.reveal().clone()),
             _ => None,
         });
         put(FieldName::CallerName, caller);
 
-        let mut weights = matter::weigh(&talk, taxonomy);
+        let mut weights = matter::weigh(talk, taxonomy);
         if let Some(learned) = &self.learned {
             learned.hint(transcript, &mut weights);
         }
         let choice = matter::category(&weights);
         let index = choice.as_ref().map(|choice| choice.index);
         let category = index.map(|index| &taxonomy.categories[index]);
-        let danger = matter::danger(&talk, taxonomy, index);
+        let danger = matter::danger(talk, taxonomy, index);
         let is_danger = danger.0 > 1;
-        let request = matter::request(&talk, taxonomy, index, is_danger);
+        let request = matter::request(talk, taxonomy, index, is_danger);
         let is_question = REQUESTS[request.index] == "咨询";
         put(
             FieldName::Category,
@@ -174,12 +219,12 @@ impl Drafter {
         );
 
         let place = place::find(
-            &talk,
+            talk,
             taxonomy,
             category.is_some_and(|category| !category.things.is_empty()),
         );
         let named = subject::find(
-            &talk,
+            talk,
             category,
             place.site.as_ref(),
             place
@@ -196,54 +241,72 @@ impl Drafter {
         });
         put(
             FieldName::Departments,
-            matter::departments(&talk, taxonomy, choice.as_ref(), named_text.as_deref()),
+            matter::departments(talk, taxonomy, choice.as_ref(), named_text.as_deref()),
         );
         put(FieldName::Subject, named);
         put(FieldName::Address, place.address);
         put(FieldName::District, place.district);
-        let demand = wording::demand(&talk, taxonomy, category, request.index, is_danger);
+        let demand = wording::demand(talk, taxonomy, category, request.index, is_danger);
         let wants_money = demand.as_ref().is_some_and(|field| match &field.value {
             FieldValue::Text(text) => text.reveal().contains(['退', '赔', '补']),
             _ => false,
         });
         let about_money = (category.is_some_and(|category| category.money) || wants_money)
             && !matches!(REQUESTS[request.index], "咨询" | "建议" | "表扬");
-        put(FieldName::AmountYuan, money::find(&talk, about_money));
+        put(FieldName::AmountYuan, money::find(talk, about_money));
         put(FieldName::Demand, demand);
-        put(FieldName::EvidenceHeld, backing::held(&talk));
-        put(FieldName::RaisedBefore, backing::raised(&talk));
-        put(FieldName::EventTime, when::find(&talk, facts.started_at));
+        put(FieldName::EvidenceHeld, backing::held(talk));
+        put(FieldName::RaisedBefore, backing::raised(talk));
+        put(FieldName::EventTime, when::find(talk, facts.started_at));
         put(
             FieldName::Urgency,
             Some(matter::urgency(danger, request.index)),
         );
-        put(FieldName::Confidential, Some(matter::confidential(&talk)));
-        let lead = draft
-            .fields
-            .get(&FieldName::Departments)
-            .and_then(|field| match &field.value {
-                FieldValue::List(names) => Some((names.first()?.as_str(), field.confidence)),
-                _ => None,
-            });
-        draft.likely = matter::likely(&weights, taxonomy, lead);
-        let title = wording::title(&draft.fields, category, &talk);
-        let summary = wording::summary(&draft.fields, category, &talk);
-        draft
-            .fields
-            .extend(title.map(|field| (FieldName::Title, field)));
-        draft
-            .fields
-            .extend(summary.map(|field| (FieldName::Summary, field)));
+        put(FieldName::Confidential, Some(matter::confidential(talk)));
+        (draft, Some(weights))
+    }
 
+    /// What follows from the fields as they now stand, also from those that the operator wrote: who handles a category
+    /// that was written, title and summary, what is still missing, how long it may take.
+    fn settle(&self, draft: &mut TicketDraft, talk: &[Said]) {
+        let text = |name| match draft.fields.get(&name).map(|field| &field.value) {
+            Some(FieldValue::Text(text)) => text.reveal().as_str(),
+            _ => "",
+        };
+        let levels = match draft.fields.get(&FieldName::Category).map(|field| &field.value) {
+            Some(FieldValue::List(levels)) => levels.as_slice(),
+            _ => &[],
+        };
+        let category = self.taxonomy.category(levels);
+        // Whoever asks, suggests or praises owes no proof of an event.
+        let lasting = matches!(text(FieldName::RequestType), "咨询" | "建议" | "表扬");
+        draft.limits = self.taxonomy.limits(levels, text(FieldName::Urgency));
+        if let Some(category) = category
+            && draft.edited.contains_key(&FieldName::Category)
+            && !draft.edited.contains_key(&FieldName::Departments)
+        {
+            let names = category.departments.iter().map(|name| name.get_ref().clone());
+            let departments = Field {
+                value: FieldValue::List(names.collect()),
+                confidence: FOLLOWS,
+                evidence: Vec::new(),
+            };
+            draft.fields.insert(FieldName::Departments, departments);
+        }
+        let composed = [
+            (FieldName::Title, wording::title(&draft.fields, category, talk)),
+            (FieldName::Summary, wording::summary(&draft.fields, category, talk)),
+        ];
+        for (name, field) in composed {
+            if let Some(field) = field.filter(|_| !draft.edited.contains_key(&name)) {
+                draft.fields.insert(name, field);
+            }
+        }
         let needs = category.map_or(&FIRST[..], |category| &category.needs);
         let known = |name: &FieldName| {
-            draft
-                .fields
-                .get(name)
-                .is_some_and(|field| field.confidence > UNSURE)
+            let field = draft.fields.get(name);
+            field.is_some_and(|field| field.confidence > UNSURE)
         };
-        // Whoever asks, suggests or praises owes no proof of an event.
-        let lasting = matches!(REQUESTS[request.index], "咨询" | "建议" | "表扬");
         let owed = |name: &FieldName| {
             !lasting
                 || matches!(
@@ -256,7 +319,6 @@ impl Drafter {
             .copied()
             .filter(|name| owed(name) && !known(name))
             .collect();
-        draft
     }
 }
 

@@ -13,6 +13,7 @@ mod drafter;
 pub mod eval;
 pub mod handover;
 pub mod jsonl;
+pub mod limits;
 mod matter;
 mod money;
 pub mod noise;
@@ -33,4 +34,6 @@ mod wording;
 
 pub use draft::{CallFacts, Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
 pub use drafter::{Drafter, ForeignClassifier};
-pub use taxonomy::{Sources, Taxonomy, TaxonomyError};
+pub use limits::URGENCIES;
+pub use said::Talk;
+pub use taxonomy::{REQUESTS, Sources, Taxonomy, TaxonomyError};

@@ -276,14 +276,35 @@ impl Said {
     }
 }
 
-/// The call's final lines made ready, in order.
-pub(super) fn read(transcript: &Transcript, repair: &Repair) -> Vec<Said> {
-    transcript
-        .final_lines()
-        .map(Said::new)
-        .filter(|said| !said.chars.is_empty())
-        .map(|said| repair.mend(said))
-        .collect()
+/// A call's final lines as the rules read them. What has been read stays read: each further line costs the same,
+/// however long the call.
+#[derive(Clone, Debug, Default)]
+pub struct Talk {
+    lines: Vec<Said>,
+    /// The revision of each.
+    revisions: Vec<u32>,
+}
+
+impl Talk {
+    /// Reads what is new in the transcript, and gives back all of it.
+    pub(super) fn follow(&mut self, transcript: &Transcript, repair: &Repair) -> &[Said] {
+        let read = std::mem::take(self);
+        let mut read: HashMap<u32, (u32, Said)> = (read.revisions.into_iter().zip(read.lines))
+            .map(|(revision, said)| (said.id, (revision, said)))
+            .collect();
+        for line in transcript.final_lines() {
+            let said = match read.remove(&line.id) {
+                Some((revision, said)) if revision == line.revision => said,
+                _ => match Said::new(line) {
+                    said if said.chars.is_empty() => continue,
+                    said => repair.mend(said),
+                },
+            };
+            self.lines.push(said);
+            self.revisions.push(line.revision);
+        }
+        &self.lines
+    }
 }
 
 /// What the operator asked last before utterance `index`, when nothing but the citizen's words and the operator's
@@ -315,8 +336,11 @@ pub(super) fn negated(said: &Said, at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{SIMPLIFIED, Said, TRADITIONAL};
+    use super::super::repair::Repair;
+    use super::{SIMPLIFIED, Said, TRADITIONAL, Talk};
+    use crate::audio::MediaTime;
     use crate::speech::Leg;
+    use crate::transcript::{Line, Transcript};
 
     fn said(text: &str) -> Said {
         Said::of(0, Leg::Caller, text)
@@ -334,6 +358,30 @@ mod tests {
         let name = said.find("张").expect("said");
         let evidence = said.evidence(&name);
         assert_eq!((evidence.start, evidence.end), (7, 8));
+    }
+
+    #[test]
+    fn a_line_is_read_once_and_again_only_when_it_has_changed() {
+        let repair = Repair::new(["退款"].into_iter()).expect("few words");
+        let mut transcript = Transcript::default();
+        let line = |id: u32, revision, text| Line {
+            revision,
+            ..Line::plain(id, Leg::Caller, text, MediaTime::from_millis(id.into()), MediaTime::ZERO)
+        };
+        let mut talk = Talk::default();
+        let texts = |talk: &mut Talk, transcript: &Transcript| -> Vec<String> {
+            let said = talk.follow(transcript, &repair).iter();
+            said.map(|said| said.text.clone()).collect()
+        };
+        transcript.apply(line(1, 1, "我要退宽"));
+        assert_eq!(texts(&mut talk, &transcript), ["我要退款"]);
+        // A sign that a line was not read again.
+        talk.lines[0].text.push('！');
+        transcript.apply(line(0, 1, "你好"));
+        transcript.apply(line(2, 1, ""));
+        assert_eq!(texts(&mut talk, &transcript), ["你好", "我要退款！"]);
+        transcript.apply(line(1, 2, "我不要退宽"));
+        assert_eq!(texts(&mut talk, &transcript), ["你好", "我不要退款"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::FieldName;
+use super::limits::{Limits, Table, WrittenTable};
 use super::repair::Repair;
 use super::said::Words;
 use super::{person, phone, place, subject, wording};
@@ -106,6 +107,9 @@ pub(super) struct Category {
     /// Labels of a trained classifier that stand for it.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// How long its tickets may take, where that differs from all others'.
+    #[serde(default)]
+    limits: WrittenTable,
     pub needs: Vec<FieldName>,
 }
 
@@ -122,6 +126,9 @@ impl Category {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Categories {
+    /// How long tickets may take.
+    #[serde(default)]
+    limits: WrittenTable,
     category: Vec<Category>,
 }
 
@@ -175,7 +182,7 @@ struct Phrases {
 }
 
 /// The six kinds of request.
-pub(super) const REQUESTS: [&str; 6] = ["咨询", "求助", "投诉", "举报", "建议", "表扬"];
+pub const REQUESTS: [&str; 6] = ["咨询", "求助", "投诉", "举报", "建议", "表扬"];
 
 /// Phrases that each stand for a value, found in one pass.
 pub(super) struct Phrasebook<T> {
@@ -220,6 +227,8 @@ pub(super) struct PlaceWord {
 /// A loaded, checked taxonomy.
 pub struct Taxonomy {
     pub(super) categories: Vec<Category>,
+    /// How long tickets of each may take.
+    limits: Vec<Table>,
     departments: Vec<Department>,
     pub(super) districts: Vec<String>,
     pub(super) city: String,
@@ -305,7 +314,7 @@ impl Taxonomy {
     /// [`TaxonomyError`] naming file and line: malformed TOML, an unknown key or field, a department that is
     /// not listed, an empty phrase, a name that is there twice, an unknown kind of request or urgency.
     pub fn parse(sources: &Sources<'_>) -> Result<Self, TaxonomyError> {
-        let Categories { category } = read("categories.toml", sources.categories)?;
+        let Categories { limits, category } = read("categories.toml", sources.categories)?;
         let Departments { department } = read("departments.toml", sources.departments)?;
         let places: Places = read("places.toml", sources.places)?;
         let phrases: Phrases = read("phrases.toml", sources.phrases)?;
@@ -317,6 +326,20 @@ impl Taxonomy {
                 remedy: remedy.to_owned(),
             })
         };
+
+        let limits_of = |written, otherwise| {
+            Table::read(written, otherwise).map_err(|(span, what, remedy)| TaxonomyError {
+                file: "categories.toml",
+                line: line_of(sources.categories, span.start),
+                what,
+                remedy: remedy.to_owned(),
+            })
+        };
+        let general = limits_of(&limits, Table::default())?;
+        let limits = category
+            .iter()
+            .map(|entry| limits_of(&entry.limits, general))
+            .collect::<Result<Vec<_>, _>>()?;
 
         let mut signs = Vec::new();
         for (index, entry) in category.iter().enumerate() {
@@ -534,6 +557,7 @@ impl Taxonomy {
         Ok(Self {
             repair,
             categories: category,
+            limits,
             departments: department,
             districts: places
                 .district
@@ -557,6 +581,34 @@ impl Taxonomy {
         self.departments
             .iter()
             .map(|entry| (entry.name.get_ref().as_str(), entry.matters.as_str()))
+    }
+
+    /// The city's districts.
+    #[must_use]
+    pub fn districts(&self) -> &[String] {
+        &self.districts
+    }
+
+    /// Every category's two levels.
+    pub fn category_names(&self) -> impl Iterator<Item = &[String; 2]> {
+        self.categories.iter().map(|entry| entry.name.get_ref())
+    }
+
+    /// The category of these two levels.
+    pub(super) fn category(&self, levels: &[String]) -> Option<&Category> {
+        self.index_of(levels).map(|index| &self.categories[index])
+    }
+
+    fn index_of(&self, levels: &[String]) -> Option<usize> {
+        self.categories
+            .iter()
+            .position(|entry| entry.name.get_ref() == levels)
+    }
+
+    /// How long a ticket of this category and urgency may take; nothing when that is not set.
+    #[must_use]
+    pub fn limits(&self, levels: &[String], urgency: &str) -> Option<Limits> {
+        self.limits[self.index_of(levels)?].of(urgency)
     }
 
     /// The categories that a classifier's label stands for: named in full, by its second level or its first, or listed.
