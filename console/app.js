@@ -2,13 +2,11 @@
 //
 // Whatever was spoken reaches the document as text, never as markup.
 
-const FIELDS = [
-  ["title", "标题"], ["summary", "概要"], ["request_type", "诉求类型"], ["category", "事项分类"],
-  ["departments", "承办部门"], ["caller_name", "来电人"], ["contact_phone", "联系电话"], ["address", "地址"],
-  ["district", "所属区县"], ["subject", "被诉对象"], ["amount_yuan", "涉及金额"], ["demand", "诉求内容"],
-  ["event_time", "发生时间"], ["urgency", "紧急程度"], ["confidential", "要求保密"],
-];
-const LABELS = new Map(FIELDS);
+import { $, button, clock, copyText, make, percent, toast, wall } from "./dom.js";
+import { FIELDS, labelOf, valueText } from "./fields.js";
+import { Player } from "./player.js";
+import { Ticket } from "./ticket.js";
+
 const SPEAKERS = { caller: "市民", operator: "话务员", mono: "录音" };
 const ALARMS = {
   speech_without_text: (who) => `${who}一侧有说话声，但没有识别出文字，请以听到的为准。`,
@@ -25,36 +23,10 @@ const REASONS = {
   "the gateway is shutting down": "系统关闭", "Busy Here": "话务员忙", "Decline": "话务员拒接",
   "Temporarily Unavailable": "话务员暂不可用",
 };
-const LIKENESS = {
-  same_caller: "同一来电人", same_category: "同类事项", same_subject: "同一被诉对象", same_address: "同一地址",
-  similar_text: "内容相似",
-};
 const UNSURE = 0.6; // A line below this should be checked by ear.
 const SILENT_MS = 40_000; // The server says something every 15 s; after this the connection counts as dead.
 const OPERATOR = new URLSearchParams(location.search).get("operator") ?? "";
 
-const $ = (id) => document.getElementById(id);
-
-/** A new element with a class, text or children, and listeners. */
-function make(tag, className = "", ...content) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  element.append(...content);
-  return element;
-}
-
-const two = (number) => String(number).padStart(2, "0");
-/** Milliseconds as mm:ss, with hours only when there are any. */
-function clock(ms) {
-  const s = Math.max(0, Math.floor(ms / 1000));
-  const hours = Math.floor(s / 3600);
-  return `${hours ? `${hours}:` : ""}${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
-}
-function wall(ms) {
-  const at = new Date(ms), today = new Date();
-  const time = `${two(at.getHours())}:${two(at.getMinutes())}`;
-  return at.toDateString() === today.toDateString() ? time : `${at.getMonth() + 1}月${at.getDate()}日 ${time}`;
-}
 function reasonOf(reason) {
   if (reason.startsWith("caller lost")) return "市民一侧连接中断";
   if (reason.startsWith("operator lost")) return "话务员一侧连接中断";
@@ -63,8 +35,6 @@ function reasonOf(reason) {
   return REASONS[reason] ?? reason;
 }
 const isLive = (call) => call.state === "answered" || call.state === "ringing";
-const percent = (confidence) => `${Math.round(confidence * 100)}%`;
-
 // ---------------------------------------------------------------- connections
 
 /** A WebSocket that comes back by itself: `query()` says from where, `take(message)` gets what arrives. */
@@ -163,7 +133,8 @@ async function refresh() {
 
 function follow() {
   const live = calls.find(isLive);
-  if ($("follow").checked && live) select(live.call);
+  // A call that comes in takes nobody away from what they are writing.
+  if ($("follow").checked && live && !view?.ticket.busy) select(live.call);
   else if (!wire && (selected || calls.length)) select(selected ?? calls[0].call);
 }
 
@@ -179,12 +150,11 @@ function showCalls() {
   const focused = document.activeElement?.closest?.("#calls button")?.dataset.call;
   list.replaceChildren(...calls.map((call) => {
     const about = make("span", isLive(call) ? "about live" : "about", make("span", "", wall(call.started_ms)), make("span", "state", stateText(call)));
-    const button = make("button", "", make("span", "number", call.caller_number ?? "号码未知"), about);
-    button.type = "button";
-    button.dataset.call = call.call;
-    button.setAttribute("aria-current", String(call.call === selected));
-    button.onclick = () => { $("follow").checked = false; select(call.call); showCalls(); };
-    return make("li", "", button);
+    const open = button("", "", () => openCall(call.call));
+    open.append(make("span", "number", call.caller_number ?? "号码未知"), about);
+    open.dataset.call = call.call;
+    open.setAttribute("aria-current", String(call.call === selected));
+    return make("li", "", open);
   }));
   if (focused) list.querySelector(`[data-call="${CSS.escape(focused)}"]`)?.focus();
   $("no-calls").hidden = calls.length > 0;
@@ -212,15 +182,25 @@ function showState() {
   who.title = `话务员 ${call.operator}`;
 }
 
+function openCall(call) {
+  $("follow").checked = false;
+  select(call);
+  showCalls();
+}
+
 function select(call) {
   if (call === selected && wire) return;
   wire?.end();
+  view?.end();
   selected = call;
   history.replaceState(null, "", $("follow").checked ? location.pathname + location.search : `#call=${encodeURIComponent(call)}`);
-  view = new View();
+  view = new View(call);
   for (const button of $("calls").querySelectorAll("button")) button.setAttribute("aria-current", String(button.dataset.call === call));
   const mine = view;
-  wire = new Wire(() => ({ call, ...(mine.position && { after: mine.position }) }), (message) => mine.take(message), showLink);
+  wire = new Wire(() => ({ call, ...(mine.position && { after: mine.position }) }), (message) => mine.take(message), (state) => {
+    if (state === "over") mine.over();
+    showLink(state);
+  });
   showState();
 }
 
@@ -228,14 +208,31 @@ function select(call) {
 
 /** The shown call: what has come of it, and the elements that show it. */
 class View {
-  constructor() {
-    Object.assign(this, { position: 0, revision: 0, call: {}, rows: new Map(), fields: {}, missing: [], alarms: new Map(), cards: new Map(), pinned: true });
+  constructor(call) {
+    Object.assign(this, { position: 0, call: {}, rows: new Map(), pauses: [], alarms: new Map(), pinned: true });
     $("lines").replaceChildren();
-    $("ticket").replaceChildren();
-    $("missing").hidden = $("resembles").hidden = $("ended").hidden = $("latest").hidden = true;
-    $("no-lines").hidden = $("no-ticket").hidden = false;
-    $("copy-all").disabled = true;
+    $("ended").hidden = $("latest").hidden = true;
+    $("no-lines").hidden = false;
+    this.player = new Player(call, (at) => this.follow(at));
+    this.ticket = new Ticket(call, {
+      goTo: (name, place) => this.goTo(name, place),
+      mark,
+      open: openCall,
+      changed: () => { for (const row of this.rows.values()) this.showText(row); },
+      isLive: () => isLive(current() ?? {}),
+    });
     this.showAlarms();
+  }
+
+  end() { this.player.end(); }
+
+  /** Nothing follows; without a word of its end, the gateway itself broke off in the call. */
+  over() {
+    if (this.call.state === "ended" || this.call.state === "interrupted") return;
+    this.call.state = "interrupted";
+    this.ticket.end();
+    this.player.open(this.pauses);
+    showState();
   }
 
   take(message) {
@@ -245,7 +242,7 @@ class View {
     }
     if (message.kind === "draft") {
       this.position = Math.max(this.position, message.position);
-      if (message.revision > this.revision) this.takeDraft(message);
+      this.ticket.take(message);
       return;
     }
     // What a reconnect repeats.
@@ -263,6 +260,8 @@ class View {
       case "call_final":
         Object.assign(this.call, { state: "ended", duration_ms: message.duration_ms, reason: message.reason });
         this.showEnd();
+        this.ticket.end();
+        this.player.open(this.pauses);
         break;
     }
     if (!["line", "gap", "recording"].includes(message.kind)) showState();
@@ -275,7 +274,7 @@ class View {
     let row = this.rows.get(message.id);
     if (!row) {
       const element = make("li", message.leg, make("time"), make("span", "speaker", SPEAKERS[message.leg] ?? message.leg), make("span", "text"));
-      row = { id: message.id, start: message.start_ms, element, revision: 0, text: "", final: false, committed: 0, words: [], changes: [], marks: [] };
+      row = { id: message.id, start: message.start_ms, end: message.end_ms, element, revision: 0, text: "", final: false, committed: 0, words: [], changes: [], marks: [] };
       this.rows.set(message.id, row);
       const after = [...this.rows.values()].filter((other) => other !== row && (other.start - row.start || other.id - row.id) > 0);
       const follower = after.sort((a, b) => a.start - b.start || a.id - b.id)[0];
@@ -289,7 +288,7 @@ class View {
   takeLine(message) {
     const row = this.row(message);
     if (message.revision <= row.revision) return;
-    Object.assign(row, { revision: message.revision, text: message.text, final: message.final, committed: message.committed ?? 0, words: message.words ?? [], changes: message.changes ?? [], marks: message.marks ?? [] });
+    Object.assign(row, { revision: message.revision, end: message.end_ms, text: message.text, final: message.final, committed: message.committed ?? 0, words: message.words ?? [], changes: message.changes ?? [], marks: message.marks ?? [] });
     row.element.hidden = message.final && !message.text;
     row.element.classList.toggle("tentative", !message.final);
     const unsure = message.final && message.confidence < UNSURE;
@@ -302,6 +301,8 @@ class View {
 
   /** A line between the lines: what happened to the recording at that moment. */
   takeMark(message) {
+    if (message.mark === "paused") this.pauses.push([message.at_ms, null]);
+    if (message.mark === "resumed" && this.pauses.length) this.pauses.at(-1)[1] = message.at_ms;
     const element = make("li", "mark", make("time"), make("span", "speaker"), make("span", "note", MARKS[message.mark] ?? message.mark));
     element.firstChild.textContent = clock(message.at_ms);
     const follower = [...this.rows.values()].filter((row) => row.start > message.at_ms).sort((a, b) => a.start - b.start)[0];
@@ -326,10 +327,10 @@ class View {
     const letters = Array.from(row.text);
     const held = letters.map(() => []);
     if (row.final) {
-      for (const [name, field] of Object.entries(this.fields)) {
+      for (const [name, field] of Object.entries(this.ticket.fields)) {
         // A title and a summary rest on everything: marking it would say nothing.
         if (name === "title" || name === "summary") continue;
-        for (const { utterance, start, end } of field.evidence) {
+        for (const { utterance, start, end } of [...field.evidence, ...(field.against?.evidence ?? [])]) {
           if (utterance === row.id) for (let at = start; at < Math.min(end, letters.length); at++) held[at].push(name);
         }
       }
@@ -342,16 +343,17 @@ class View {
     const runs = [];
     letters.forEach((letter, at) => {
       const names = held[at].join(" "), solid = !row.final && at < row.committed, note = notes[at], last = runs.at(-1);
-      if (last?.names === names && last.solid === solid && last.note?.title === note?.title) last.text += letter; else runs.push({ names, solid, note, text: letter });
+      if (last?.names === names && last.solid === solid && last.note?.title === note?.title) last.text += letter; else runs.push({ names, solid, note, at, text: letter });
     });
     const shown = JSON.stringify(runs);
     if (row.shown === shown) return; // A selection with the mouse survives.
     row.shown = shown;
-    row.element.children[2].replaceChildren(...runs.map(({ names, solid, note, text }) => {
+    row.element.children[2].replaceChildren(...runs.map(({ names, solid, note, at, text }) => {
       if (!names && !note) return solid ? make("span", "solid", text) : text;
       const span = make("span", [names && "from", solid && "solid", note?.kind].filter(Boolean).join(" "), text);
       if (names) span.dataset.fields = names;
-      const fields = names ? names.split(" ").map((name) => LABELS.get(name) ?? name).join("、") : "";
+      span.dataset.at = at;
+      const fields = names ? names.split(" ").map(labelOf).join("、") : "";
       span.title = [fields, note?.title].filter(Boolean).join("；");
       return span;
     }));
@@ -359,9 +361,7 @@ class View {
 
   showAlarms() {
     $("alarms").replaceChildren(...[...this.alarms].map(([key, { alarm, leg }]) => {
-      const away = make("button", "", "知道了");
-      away.type = "button";
-      away.onclick = () => { this.alarms.delete(key); this.showAlarms(); };
+      const away = button("", "知道了", () => { this.alarms.delete(key); this.showAlarms(); });
       return make("div", "alarm", make("span", "", (ALARMS[alarm] ?? (() => alarm))(SPEAKERS[leg] ?? leg)), away);
     }));
   }
@@ -382,93 +382,31 @@ class View {
     else $("latest").hidden = false;
   }
 
-  // ---- ticket
-
-  takeDraft(message) {
-    const first = this.revision === 0;
-    this.revision = message.revision;
-    const old = this.fields;
-    this.fields = message.fields;
-    this.missing = message.missing;
-    const known = [...FIELDS.map(([name]) => name), ...Object.keys(this.fields).filter((name) => !LABELS.has(name))];
-    const cards = known.filter((name) => this.fields[name]).map((name) => {
-      const card = this.card(name);
-      this.showField(name, card);
-      const changed = !first && JSON.stringify(old[name]?.value) !== JSON.stringify(this.fields[name].value);
-      if (changed) { card.classList.remove("changed"); void card.offsetWidth; card.classList.add("changed"); }
-      return card;
-    });
-    // Elements that stay are not moved: a focus in them survives.
-    const box = $("ticket");
-    for (const child of [...box.children]) if (!cards.includes(child)) child.remove();
-    cards.forEach((card, at) => { if (box.children[at] !== card) box.insertBefore(card, box.children[at] ?? null); });
-    $("no-ticket").hidden = cards.length > 0;
-    $("copy-all").disabled = !cards.length;
-    $("missing").hidden = !this.missing.length;
-    $("missing").querySelector("ol").replaceChildren(...this.missing.map((name) => make("li", "", LABELS.get(name) ?? name)));
-    this.showResembles(message.resembles ?? []);
-    for (const row of this.rows.values()) this.showText(row);
-  }
-
-  /** Earlier tickets on what may be the same matter; each opens its call. */
-  showResembles(found) {
-    $("resembles").hidden = !found.length;
-    $("resembles").querySelector("ol").replaceChildren(...found.map(({ call, ticket, score, because, started_unix_ms }) => {
-      const why = because.map((reason) => LIKENESS[reason] ?? reason).join("、");
-      const button = make("button", "", `${ticket ?? "草稿"} · ${wall(started_unix_ms)} · ${why}`);
-      button.type = "button";
-      button.title = `相似度 ${percent(score)}，点击查看那通电话`;
-      button.onclick = () => { $("follow").checked = false; select(call); showCalls(); };
-      return make("li", "", button);
-    }));
-  }
-
-  card(name) {
-    let card = this.cards.get(name);
-    if (card) return card;
-    const copy = make("button", "copy", "复制");
-    copy.type = "button";
-    copy.setAttribute("aria-label", `复制${LABELS.get(name) ?? name}`);
-    copy.onclick = (event) => { event.stopPropagation(); copyText(valueText(name, this.fields[name].value), `已复制${LABELS.get(name) ?? name}`); };
-    card = make("div", `field ${name}`, make("span", "label", LABELS.get(name) ?? name), make("span", "value"), make("span", "sure", make("i"), make("span")), copy);
-    card.tabIndex = 0;
-    card.dataset.field = name;
-    card.onmouseenter = card.onfocus = () => mark([name]);
-    card.onmouseleave = card.onblur = () => mark([]);
-    card.onclick = () => { if (!String(getSelection())) this.goTo(name); };
-    card.onkeydown = (event) => { if (event.key === "Enter" && event.target === card) this.goTo(name); };
-    this.cards.set(name, card);
-    return card;
-  }
-
-  showField(name, card) {
-    const { value, confidence, evidence } = this.fields[name];
-    const [, text, sure] = card.children;
-    text.textContent = valueText(name, value);
-    text.classList.toggle("num", typeof value === "number" || name === "contact_phone");
-    const level = confidence >= 0.8 ? "good" : confidence >= UNSURE ? "fair" : "poor";
-    sure.className = `sure ${level}`;
-    sure.title = `把握 ${percent(confidence)}${evidence.length ? "" : "，并非来自通话内容"}`;
-    sure.firstChild.style.setProperty("--part", percent(confidence));
-    sure.lastChild.textContent = level === "poor" ? "请核对" : percent(confidence);
-    card.classList.toggle("sourced", evidence.length > 0);
-  }
-
-  /** Scrolls to the words that a field rests on. */
-  goTo(name) {
-    const at = this.fields[name]?.evidence[0];
-    const row = at && this.rows.get(at.utterance);
+  /** Scrolls to the words that a field rests on, and plays them where the call is recorded and over. */
+  goTo(name, place) {
+    const row = place && this.rows.get(place.utterance);
     if (!row) return;
     mark([name]);
-    (row.element.querySelector(`[data-fields~="${CSS.escape(name)}"]`) ?? row.element).scrollIntoView({ block: "center", behavior: "smooth" });
+    const spans = [...row.element.querySelectorAll(`[data-fields~="${CSS.escape(name)}"]`)];
+    const span = spans.findLast((one) => Number(one.dataset.at) <= place.start) ?? spans[0] ?? row.element;
+    span.scrollIntoView({ block: "center", behavior: "smooth" });
+    row.element.classList.remove("shown");
+    void row.element.offsetWidth;
+    row.element.classList.add("shown");
+    const [from, to] = timeOf(row, place.start, place.end);
+    this.player.play(from, to);
+  }
+
+  /** The sound is at this moment: the line that is heard is marked. */
+  follow(at) {
+    for (const row of this.rows.values()) row.element.classList.toggle("heard", at !== null && row.start <= at && at <= row.end);
   }
 }
 
-function valueText(name, value) {
-  if (typeof value === "boolean") return value ? "是" : "否";
-  if (typeof value === "number") return `${value.toLocaleString("zh-CN", { maximumFractionDigits: 2 })} 元`;
-  if (Array.isArray(value)) return value.join(name === "category" ? " › " : "、");
-  return value;
+/** When the characters from `from` to `to` of a line were said. */
+function timeOf(row, from, to) {
+  const within = row.words.filter(([start, end]) => start < to && from < end);
+  return within.length ? [within[0][2], within.at(-1)[3]] : [row.start, row.end];
 }
 
 /** Lights up fields and the words that they rest on. */
@@ -481,33 +419,6 @@ function mark(names) {
 
 // ---------------------------------------------------------------- the rest of the page
 
-async function copyText(text, done) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    // Without HTTPS the browser offers no clipboard; the older way does.
-    const box = make("textarea");
-    box.value = text;
-    box.style.position = "fixed";
-    const focused = document.activeElement;
-    document.body.append(box);
-    box.select();
-    const copied = document.execCommand("copy");
-    box.remove();
-    focused?.focus();
-    if (!copied) { toast("复制未成功，请手动选择文字复制"); return; }
-  }
-  toast(done);
-}
-
-let toasting;
-function toast(text) {
-  $("toast").textContent = text;
-  $("toast").hidden = false;
-  clearTimeout(toasting);
-  toasting = setTimeout(() => { $("toast").hidden = true; }, 2200);
-}
-
 const LINK = { open: ["open", "已连接"], over: ["open", "已连接"], unknown: ["open", "已连接"], lost: ["lost", "连接中断，正在重连"] };
 function showLink(state) {
   const [shown, text] = LINK[state];
@@ -519,8 +430,13 @@ function showLink(state) {
 $("lines").addEventListener("mouseover", (event) => mark(event.target.dataset?.fields?.split(" ") ?? []));
 $("lines").addEventListener("mouseleave", () => mark([]));
 $("lines").addEventListener("click", (event) => {
+  if (String(getSelection())) return;
   const name = event.target.dataset?.fields?.split(" ")[0];
-  if (name && !String(getSelection())) view.cards.get(name)?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  if (name) view.ticket.card(name).scrollIntoView({ block: "nearest", behavior: "smooth" });
+  const element = event.target.closest("li"), row = [...view.rows.values()].find((one) => one.element === element);
+  if (!row) return;
+  const at = Number(event.target.dataset?.at ?? 0);
+  view.player.play(at ? timeOf(row, at, at + 1)[0] : row.start);
 });
 $("scroll").addEventListener("scroll", () => {
   if (!view) return;
@@ -540,9 +456,17 @@ $("older").onclick = async () => {
   } catch { toast("暂时读不到更早的通话，请稍后再试"); }
 };
 $("copy-all").onclick = () => {
-  const lines = FIELDS.filter(([name]) => view.fields[name]).map(([name, label]) => `${label}：${valueText(name, view.fields[name].value)}`);
+  const { fields } = view.ticket;
+  const lines = FIELDS.filter(([name]) => fields[name]).map(([name, label]) => `${label}：${valueText(name, fields[name].value)}`);
   copyText(lines.join("\n"), "已复制整张工单");
 };
+$("undo").onclick = () => view?.ticket.undo();
+addEventListener("keydown", (event) => {
+  const { target } = event;
+  if (!view || event.isComposing || target.closest?.("input:not([type=checkbox], [type=range]), textarea, select")) return;
+  if (view.ticket.key(event)) event.preventDefault();
+  else if (event.code === "KeyP" && !event.ctrlKey && !event.metaKey) view.player.toggle();
+});
 
 // The comings and goings of calls; each is a reason to read the list again.
 let lobbyPosition = 0;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 8] = [
     (
         "/",
         "text/html; charset=utf-8",
@@ -22,6 +22,26 @@ const FILES: [(&str, &str, &str); 4] = [
         "/app.js",
         "text/javascript; charset=utf-8",
         include_str!("../../console/app.js"),
+    ),
+    (
+        "/dom.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../console/dom.js"),
+    ),
+    (
+        "/fields.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../console/fields.js"),
+    ),
+    (
+        "/player.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../console/player.js"),
+    ),
+    (
+        "/ticket.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../console/ticket.js"),
     ),
     (
         "/style.css",

@@ -4,9 +4,11 @@
 //! |---|---|---|
 //! | viewers | [`MOST_VIEWERS`] | 503 with a sentence; the page tries again |
 //! | events → a viewer | one in flight | it lags on the bus, gets what then stands, and goes on |
+//! | listeners to recordings | [`MOST_LISTENERS`] | 503 with a sentence |
 //! | a viewer that takes nothing | 10 s | it is cut off; the page comes back where it stood |
 
 mod assets;
+mod playback;
 mod viewer;
 pub mod wire;
 
@@ -34,12 +36,15 @@ use crate::events::{Bus, EditError, Filter};
 use crate::speech::CallId;
 use crate::store::{PageKey, Store, StoreError, recent_calls, unix_ms};
 use crate::telemetry::{self, Readiness};
-use crate::ticket::{FieldName, FieldValue};
+use crate::ticket::{FieldName, FieldValue, Taxonomy};
+pub use playback::Recordings;
 use viewer::Wanted;
-use wire::{Calls, Fault};
+use wire::{Calls, Choices, Fault};
 
 /// Viewers at a time: some screens for each of a large hotline's operators.
 pub const MOST_VIEWERS: usize = 512;
+/// Recordings that are played at a time.
+pub const MOST_LISTENERS: usize = 64;
 /// What a viewer may send at most, in bytes; it has nothing to say.
 const LONGEST_MESSAGE: usize = 4_096;
 /// Calls in an answer when the page names no number, and at most.
@@ -54,6 +59,9 @@ pub struct Console {
     bus: Bus,
     store: Store,
     viewers: Arc<Semaphore>,
+    listeners: Arc<Semaphore>,
+    recordings: Option<Recordings>,
+    choices: Arc<Choices>,
     readiness: Arc<Readiness>,
     shutdown: CancellationToken,
 }
@@ -66,6 +74,9 @@ impl Console {
             bus,
             store,
             viewers: Arc::new(Semaphore::new(MOST_VIEWERS)),
+            listeners: Arc::new(Semaphore::new(MOST_LISTENERS)),
+            recordings: None,
+            choices: Arc::default(),
             readiness: Arc::default(),
             shutdown: CancellationToken::new(),
         }
@@ -83,7 +94,23 @@ impl Console {
         Self { readiness, ..self }
     }
 
-    /// The routes: `/` and what the page needs, `/healthz`, `/readyz`, `/metrics`, `/api/calls`, a draft's fields, `/ws`.
+    /// Plays the recordings of finished calls, where there are any.
+    #[must_use]
+    pub fn playing(self, recordings: Option<Recordings>) -> Self {
+        Self { recordings, ..self }
+    }
+
+    /// Offers the operator what `taxonomy` knows.
+    #[must_use]
+    pub fn choosing(self, taxonomy: &Taxonomy) -> Self {
+        Self {
+            choices: Arc::new(Choices::of(taxonomy)),
+            ..self
+        }
+    }
+
+    /// The routes: `/` and what the page needs, `/healthz`, `/readyz`, `/metrics`, `/api/calls`, a draft's fields, a call's
+    /// recording, what there is to choose from, `/ws`.
     pub fn router(&self) -> Router {
         assets::routes()
             .route("/healthz", get(|| async { "ok\n" }))
@@ -91,6 +118,8 @@ impl Console {
             .route("/metrics", get(metrics))
             .route("/api/calls", get(calls))
             .route("/api/calls/{call}/fields/{name}", put(edit))
+            .route("/api/calls/{call}/recording", get(playback::recording))
+            .route("/api/choices", get(choices))
             .route("/ws", get(watch))
             .with_state(self.clone())
     }
@@ -203,6 +232,11 @@ async fn calls(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
+async fn choices(State(console): State<Console>) -> Response {
+    let held = [(header::CACHE_CONTROL, "no-cache")];
+    (held, Json(&*console.choices)).into_response()
+}
+
 fn parse_token(token: &str) -> Option<PageKey> {
     let (started, call) = token.split_once(':')?;
     Some(PageKey {
@@ -309,6 +343,9 @@ enum Refusal {
     Unreadable,
     NotRunning,
     Unfit,
+    NoRecording,
+    StillRecorded,
+    Damaged,
 }
 
 impl Refusal {
@@ -324,6 +361,9 @@ impl Refusal {
             Self::BadToken => (StatusCode::BAD_REQUEST, Fault::BAD_TOKEN),
             Self::NotRunning => (StatusCode::CONFLICT, Fault::NOT_RUNNING),
             Self::Unfit => (StatusCode::UNPROCESSABLE_ENTITY, Fault::UNFIT),
+            Self::NoRecording => (StatusCode::NOT_FOUND, Fault::NO_RECORDING),
+            Self::StillRecorded => (StatusCode::CONFLICT, Fault::STILL_RECORDED),
+            Self::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, Fault::DAMAGED),
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, Fault::FULL),
             Self::Unreadable => (StatusCode::SERVICE_UNAVAILABLE, Fault::UNREADABLE),
         }

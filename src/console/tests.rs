@@ -552,7 +552,16 @@ async fn the_page_loads_nothing_from_elsewhere_and_is_sent_again_only_when_it_is
     let (head, body) = house.ask("/", &format!("If-None-Match: {tag}\r\n")).await;
     assert!(head.starts_with("http/1.1 304"), "{head}");
     assert_eq!(body, "");
-    for path in ["/", "/app.js", "/style.css", "/icon.svg"] {
+    for path in [
+        "/",
+        "/app.js",
+        "/dom.js",
+        "/fields.js",
+        "/player.js",
+        "/ticket.js",
+        "/style.css",
+        "/icon.svg",
+    ] {
         let (head, body) = house.ask(path, "").await;
         assert!(head.starts_with("http/1.1 200"), "{path}: {head}");
         let elsewhere = body.replace("http://www.w3.org/", "");

@@ -11,8 +11,9 @@ use crate::speech::Leg;
 use crate::speech::finish::{Change, Mark};
 use crate::speech::words::Word;
 use crate::store::{Listed, unix_ms};
+use crate::ticket::limits::Limits;
 use crate::ticket::resemble::Resemblance;
-use crate::ticket::{Evidence, FieldName, FieldValue, Likely, TicketDraft};
+use crate::ticket::{Evidence, FieldName, FieldValue, Likely, REQUESTS, Taxonomy, TicketDraft, URGENCIES};
 use crate::transcript::{AlarmKind, LegMedia, RecordingMark, TranscriptEvent};
 
 /// A message on the WebSocket.
@@ -130,6 +131,8 @@ pub enum Body<'a> {
         resembles: &'a [Resemblance],
         /// The departments likeliest to lead.
         likely: &'a [Likely],
+        /// How long it may take.
+        limits: Option<Limits>,
     },
     /// How a leg's sound travelled.
     Media(LegMedia),
@@ -231,6 +234,7 @@ impl<'a> Body<'a> {
             missing: &draft.missing,
             resembles: &draft.resembles,
             likely: &draft.likely,
+            limits: draft.limits,
         }
     }
 
@@ -364,6 +368,36 @@ fn revealed(number: Option<&Private<String>>) -> Option<&str> {
     number.map(|number| number.reveal().as_str())
 }
 
+/// `/api/choices`: what an operator may choose from.
+#[derive(Debug, Default, Serialize)]
+pub struct Choices {
+    /// Two levels each.
+    pub categories: Vec<[String; 2]>,
+    /// Their names.
+    pub departments: Vec<String>,
+    /// The districts of the city.
+    pub districts: Vec<String>,
+    /// The kinds of request.
+    pub requests: Vec<&'static str>,
+    /// The urgencies, the least urgent first.
+    pub urgencies: Vec<&'static str>,
+}
+
+impl Choices {
+    /// What a taxonomy knows.
+    #[must_use]
+    pub fn of(taxonomy: &Taxonomy) -> Self {
+        let departments = taxonomy.departments();
+        Self {
+            categories: taxonomy.category_names().cloned().collect(),
+            departments: departments.map(|(name, _)| name.to_owned()).collect(),
+            districts: taxonomy.districts().to_vec(),
+            requests: REQUESTS.to_vec(),
+            urgencies: URGENCIES.to_vec(),
+        }
+    }
+}
+
 /// The body of a refused request.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Refused {
@@ -415,6 +449,21 @@ impl Fault {
     pub const UNFIT: Self = Self {
         code: "unfit_value",
         message: "这个内容不符合该字段的要求，请检查后重新填写。",
+    };
+    /// Nothing was recorded of the call, or not any more.
+    pub const NO_RECORDING: Self = Self {
+        code: "no_recording",
+        message: "这通电话没有录音，或录音已超过保存期限。",
+    };
+    /// The call still runs, or its last second is not on disk yet.
+    pub const STILL_RECORDED: Self = Self {
+        code: "still_recorded",
+        message: "录音尚未结束，请稍后再听。",
+    };
+    /// The recording was cut or changed, or its key is another.
+    pub const DAMAGED: Self = Self {
+        code: "damaged_recording",
+        message: "录音文件无法打开，请联系管理员查看日志。",
     };
     /// The store cannot be read now.
     pub const UNREADABLE: Self = Self {

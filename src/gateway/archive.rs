@@ -26,6 +26,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Archive {
     /// Records the calls.
     pub recorder: Arc<Recorder>,
+    /// What the recordings are sealed with.
+    pub key: Option<Key>,
     notes: JoinHandle<()>,
     sweeps: JoinHandle<()>,
 }
@@ -70,7 +72,7 @@ impl Archive {
             })
             .collect();
         let (notices, mut noticed) = mpsc::channel(NOTICES);
-        let recorder = Recorder::start(&folder, key, notices).map_err(refused)?;
+        let recorder = Recorder::start(&folder, key.clone(), notices).map_err(refused)?;
         let keeping = Keeping {
             days: settings.keep_days,
             free: settings.min_free_mb << 20,
@@ -93,6 +95,7 @@ impl Archive {
         });
         Ok(Self {
             recorder: Arc::new(recorder),
+            key,
             notes,
             sweeps,
         })

@@ -28,7 +28,7 @@ use super::wav::{Wav, WavError};
 use crate::audio::Frame;
 use crate::call::{Rules, sound};
 use crate::config::{self, Config, Listening, Recognition, Text};
-use crate::console::{self, Console};
+use crate::console::{self, Console, Recordings};
 use crate::events::Bus;
 use crate::grpc::tls::{Connector, Identity, TlsError};
 use crate::grpc::{EndpointError, Transcripts};
@@ -342,7 +342,14 @@ impl Gateway {
         let desk = desk(config, reached)?;
         let console = address(&console_listener, config.console.listen);
         let readiness = Arc::<Readiness>::default();
-        let page = Console::new(bus.clone(), store.clone()).telling(readiness.clone());
+        let recordings = archive.as_ref().map(|archive| Recordings {
+            folder: config.recording.folder.clone(),
+            key: archive.key.clone(),
+        });
+        let page = Console::new(bus.clone(), store.clone())
+            .telling(readiness.clone())
+            .choosing(drafts.drafter().taxonomy())
+            .playing(recordings);
         let keeper = Arc::new(Keeper::default());
         let calls = Arc::new(Calls {
             ports: PortPool::new(

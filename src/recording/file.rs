@@ -18,7 +18,7 @@ const PART: &str = "part";
 const PLAIN: &str = "wav";
 const SEALED: &str = "sealed";
 
-const SPEC: WavSpec = WavSpec {
+pub(super) const SPEC: WavSpec = WavSpec {
     channels: 2,
     sample_rate: RATE.hertz(),
     bits_per_sample: 16,
@@ -26,7 +26,7 @@ const SPEC: WavSpec = WavSpec {
 };
 
 /// Where the length of everything behind it stands in a WAV file's header; the length of the samples is its last field.
-const RIFF_LENGTH: u64 = 4;
+pub(super) const RIFF_LENGTH: u64 = 4;
 
 /// A file that is being written.
 pub(super) struct Writer {
@@ -191,7 +191,7 @@ fn mend(part: &Path, key: Option<&Key>) -> Result<Recovered, RecordingError> {
     })
 }
 
-fn is_sealed(path: &Path) -> bool {
+pub(super) fn is_sealed(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.split('.').any(|part| part == SEALED)
 }

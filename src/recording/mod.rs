@@ -16,6 +16,7 @@ mod file;
 mod keep;
 mod recorder;
 mod seal;
+mod sound;
 mod tape;
 
 use std::fmt;
@@ -27,6 +28,7 @@ pub use file::{export, recover};
 pub use keep::{Keeping, sweep};
 pub use recorder::{Notice, Recorder, State};
 pub use seal::Key;
+pub use sound::Sound;
 pub use tape::{Tape, Trouble};
 
 use crate::audio::Frequency;

@@ -20,9 +20,9 @@ pub(super) const MAGIC: [u8; 8] = *b"XQSEAL1\n";
 pub(super) const SALT: usize = 16;
 const KEY: usize = 32;
 /// What sealing adds to a record.
-const TAG: usize = 16;
+pub(super) const TAG: usize = 16;
 /// Longer than any record that is written: several seconds.
-const LONGEST: usize = 1 << 20;
+pub(super) const LONGEST: usize = 1 << 20;
 
 /// The master key.
 #[derive(Clone)]
@@ -123,6 +123,27 @@ impl Sealer {
     }
 }
 
+/// Opens one file's records, in any order.
+pub(super) struct Opener(LessSafeKey);
+
+impl Opener {
+    /// For the file with this salt.
+    pub fn new(key: &Key, salt: &[u8; SALT]) -> Self {
+        Self(key.of_file(salt))
+    }
+
+    /// What record `number` holds, and whether it is the last; `None` when it is not that record.
+    pub fn open(&self, number: u64, record: &[u8]) -> Option<(Vec<u8>, bool)> {
+        [false, true].into_iter().find_map(|last| {
+            let mut copy = record.to_vec();
+            let content = (self.0).open_in_place(nonce(number, last), Aad::empty(), &mut copy);
+            let length = content.ok()?.len();
+            copy.truncate(length);
+            Some((copy, last))
+        })
+    }
+}
+
 /// What reading a sealed file's records comes to.
 pub(super) struct Opened {
     /// Records that are whole and ours.
@@ -140,7 +161,7 @@ pub(super) fn open(
     file: &mut impl Read,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<Opened> {
-    let key = key.of_file(salt);
+    let key = Opener::new(key, salt);
     let mut opened = Opened {
         records: 0,
         length: (MAGIC.len() + SALT) as u64,
@@ -156,23 +177,10 @@ pub(super) fn open(
         if length > LONGEST || file.read_exact(&mut record).is_err() {
             break;
         }
-        let number = opened.records;
-        let try_open = |last| {
-            let mut copy = record.clone();
-            key.open_in_place(nonce(number, last), Aad::empty(), &mut copy)
-                .ok()
-                .map(|content| content.to_vec())
+        let Some((content, last)) = key.open(opened.records, &record) else {
+            break;
         };
-        let content = match try_open(false) {
-            Some(content) => content,
-            None => match try_open(true) {
-                Some(content) => {
-                    opened.complete = true;
-                    content
-                }
-                None => break,
-            },
-        };
+        opened.complete = last;
         take(&content)?;
         opened.records += 1;
         opened.length += 4 + length as u64;

@@ -286,3 +286,67 @@ fn old_recordings_go_and_with_a_full_disk_the_oldest_before_today() {
         "today's stay"
     );
 }
+
+#[test]
+fn a_recording_is_read_from_anywhere_as_the_wav_file_that_its_export_would_be() {
+    for sealed in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        Key::create(&path).expect("made");
+        let key = sealed.then(|| Key::read(&path).expect("a key"));
+        let notices = recorded(folder.path(), key.clone(), |tape| {
+            for at in (0..3_000).step_by(20) {
+                tape.take(Leg::Caller, &frame(at, at as i16));
+                tape.take(Leg::Operator, &frame(at, -(at as i16)));
+                // Several records: the recorder writes four times a second.
+                std::thread::sleep(Duration::from_millis(u64::from(at % 500 == 0) * 300));
+            }
+        });
+        let file = folder.path().join(&notices.last().expect("a notice").file);
+        let exported = folder.path().join("export.wav");
+        export(&file, key.as_ref(), &exported).expect("exported");
+        let exported = std::fs::read(exported).expect("read");
+        let sound = Sound::open(&file, key.as_ref()).expect("opened");
+        assert_eq!(sound.length(), exported.len() as u64);
+        assert_eq!(sound.whole().expect("read"), exported);
+        for from in (0..exported.len()).step_by(777) {
+            let piece = sound.read(from as u64, 1_000).expect("read");
+            assert!(!piece.is_empty() && exported[from..].starts_with(&piece), "{sealed} {from}");
+        }
+        assert!(sound.read(sound.length(), 9).expect("the end").is_empty());
+    }
+}
+
+#[test]
+fn a_sealed_recording_that_was_cut_changed_or_is_anothers_is_not_played() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = |name: &str| {
+        let path = folder.path().join(name);
+        Key::create(&path).expect("made");
+        Key::read(&path).expect("a key")
+    };
+    let (ours, other) = (key("ours"), key("other"));
+    let notices = recorded(folder.path(), Some(ours.clone()), |tape| {
+        for at in (0..1_000).step_by(20) {
+            tape.take(Leg::Caller, &frame(at, 100));
+            tape.take(Leg::Operator, &frame(at, 100));
+        }
+    });
+    let file = folder.path().join(&notices.last().expect("a notice").file);
+    let whole = std::fs::read(&file).expect("read");
+    let refused = |key: Option<&Key>| match Sound::open(&file, key) {
+        Ok(sound) => sound.whole().is_err(),
+        Err(_) => true,
+    };
+    assert!(!refused(Some(&ours)));
+    assert!(refused(Some(&other)) && refused(None));
+    for length in [0, 20, 30, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&file, &whole[..length]).expect("written");
+        assert!(refused(Some(&ours)), "cut to {length}");
+    }
+    let mut changed = whole;
+    changed[40] ^= 1;
+    std::fs::write(&file, changed).expect("written");
+    assert!(refused(Some(&ours)), "changed");
+    assert!(Sound::open(&folder.path().join("absent.wav"), None).is_err_and(|error| error.is_absent()));
+}

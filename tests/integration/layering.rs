@@ -33,6 +33,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
             "ticket",
             "events",
             "store",
+            "recording",
             "telemetry",
         ],
     ),
