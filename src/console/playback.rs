@@ -77,17 +77,30 @@ pub(super) async fn recording(
         let reader = sound.clone();
         let piece = tokio::task::spawn_blocking(move || reader.read(at, most)).await;
         // A reader that broke off ends the answer short, which the player notices.
-        let piece = piece.unwrap_or_else(|_| Ok(Vec::new())).inspect_err(|error| {
-            tracing::error!(%error, "a recording cannot be played to its end");
-        })?;
+        let piece = piece
+            .unwrap_or_else(|_| Ok(Vec::new()))
+            .inspect_err(|error| {
+                tracing::error!(%error, "a recording cannot be played to its end");
+            })?;
         let next = at + piece.len() as u64;
         Ok((!piece.is_empty()).then_some((piece, (sound, place, next))))
     });
     let body = Body::from_stream(pieces);
     Ok(match range {
         Some(_) => {
-            let part = [(header::CONTENT_RANGE, format!("bytes {from}-{}/{length}", to - 1))];
-            (StatusCode::PARTIAL_CONTENT, about, elsewhere, size, part, body).into_response()
+            let part = [(
+                header::CONTENT_RANGE,
+                format!("bytes {from}-{}/{length}", to - 1),
+            )];
+            (
+                StatusCode::PARTIAL_CONTENT,
+                about,
+                elsewhere,
+                size,
+                part,
+                body,
+            )
+                .into_response()
         }
         None => (about, elsewhere, size, body).into_response(),
     })

@@ -13,7 +13,9 @@ use crate::speech::words::Word;
 use crate::store::{Listed, unix_ms};
 use crate::ticket::limits::Limits;
 use crate::ticket::resemble::Resemblance;
-use crate::ticket::{Evidence, FieldName, FieldValue, Likely, REQUESTS, Taxonomy, TicketDraft, URGENCIES};
+use crate::ticket::{
+    Evidence, FieldName, FieldValue, Likely, REQUESTS, Taxonomy, TicketDraft, URGENCIES,
+};
 use crate::transcript::{AlarmKind, LegMedia, RecordingMark, TranscriptEvent};
 
 /// A message on the WebSocket.

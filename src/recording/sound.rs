@@ -72,7 +72,8 @@ impl Sound {
         while reader.read_exact(&mut length).is_ok() {
             let length = u32::from_le_bytes(length);
             at += 4;
-            if !(TAG..=LONGEST).contains(&(length as usize)) || at + u64::from(length) > self.length {
+            if !(TAG..=LONGEST).contains(&(length as usize)) || at + u64::from(length) > self.length
+            {
                 return Err(damaged("was cut or changed after it was recorded"));
             }
             let start = header.len() as u64 + samples;
@@ -121,11 +122,15 @@ impl Sound {
         }
         let Some(sealed) = &self.sealed else {
             let mut octets = vec![0; most];
-            self.file.read_exact_at(&mut octets, at).at(&self.path, "reading")?;
+            self.file
+                .read_exact_at(&mut octets, at)
+                .at(&self.path, "reading")?;
             return Ok(octets);
         };
         let from = |piece: &[u8], start: u64| {
-            let skip = usize::try_from(at - start).unwrap_or(usize::MAX).min(piece.len());
+            let skip = usize::try_from(at - start)
+                .unwrap_or(usize::MAX)
+                .min(piece.len());
             piece[skip..].iter().take(most).copied().collect()
         };
         if at < sealed.header.len() as u64 {

@@ -311,7 +311,10 @@ fn a_recording_is_read_from_anywhere_as_the_wav_file_that_its_export_would_be() 
         assert_eq!(sound.whole().expect("read"), exported);
         for from in (0..exported.len()).step_by(777) {
             let piece = sound.read(from as u64, 1_000).expect("read");
-            assert!(!piece.is_empty() && exported[from..].starts_with(&piece), "{sealed} {from}");
+            assert!(
+                !piece.is_empty() && exported[from..].starts_with(&piece),
+                "{sealed} {from}"
+            );
         }
         assert!(sound.read(sound.length(), 9).expect("the end").is_empty());
     }
@@ -348,5 +351,7 @@ fn a_sealed_recording_that_was_cut_changed_or_is_anothers_is_not_played() {
     changed[40] ^= 1;
     std::fs::write(&file, changed).expect("written");
     assert!(refused(Some(&ours)), "changed");
-    assert!(Sound::open(&folder.path().join("absent.wav"), None).is_err_and(|error| error.is_absent()));
+    assert!(
+        Sound::open(&folder.path().join("absent.wav"), None).is_err_and(|error| error.is_absent())
+    );
 }

@@ -65,7 +65,10 @@ impl Advised {
     pub fn recall(&mut self, amended: &Self) {
         for (name, edit) in &mut self.edits {
             if edit.before == Before::Unread
-                && let Some(known) = amended.edits.get(name).filter(|known| known.value == edit.value)
+                && let Some(known) = amended
+                    .edits
+                    .get(name)
+                    .filter(|known| known.value == edit.value)
             {
                 edit.before.clone_from(&known.before);
             }

@@ -273,7 +273,11 @@ impl Drafter {
             Some(FieldValue::Text(text)) => text.reveal().as_str(),
             _ => "",
         };
-        let levels = match draft.fields.get(&FieldName::Category).map(|field| &field.value) {
+        let levels = match draft
+            .fields
+            .get(&FieldName::Category)
+            .map(|field| &field.value)
+        {
             Some(FieldValue::List(levels)) => levels.as_slice(),
             _ => &[],
         };
@@ -285,7 +289,10 @@ impl Drafter {
             && draft.edited.contains_key(&FieldName::Category)
             && !draft.edited.contains_key(&FieldName::Departments)
         {
-            let names = category.departments.iter().map(|name| name.get_ref().clone());
+            let names = category
+                .departments
+                .iter()
+                .map(|name| name.get_ref().clone());
             let departments = Field {
                 value: FieldValue::List(names.collect()),
                 confidence: FOLLOWS,
@@ -294,8 +301,14 @@ impl Drafter {
             draft.fields.insert(FieldName::Departments, departments);
         }
         let composed = [
-            (FieldName::Title, wording::title(&draft.fields, category, talk)),
-            (FieldName::Summary, wording::summary(&draft.fields, category, talk)),
+            (
+                FieldName::Title,
+                wording::title(&draft.fields, category, talk),
+            ),
+            (
+                FieldName::Summary,
+                wording::summary(&draft.fields, category, talk),
+            ),
         ];
         for (name, field) in composed {
             if let Some(field) = field.filter(|_| !draft.edited.contains_key(&name)) {

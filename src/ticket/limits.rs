@@ -23,7 +23,12 @@ pub enum Span {
 impl Span {
     /// `2h` are hours, `5d` working days.
     fn read(text: &str) -> Option<Self> {
-        let number = |digits: &str| digits.parse().ok().filter(|number| (1..=999).contains(number));
+        let number = |digits: &str| {
+            digits
+                .parse()
+                .ok()
+                .filter(|number| (1..=999).contains(number))
+        };
         if let Some(hours) = text.strip_suffix('h') {
             return number(hours).map(Self::Hours);
         }
@@ -83,7 +88,9 @@ impl Table {
     pub fn read(written: &WrittenTable, otherwise: Self) -> Result<Self, Fault> {
         let mut table = otherwise;
         for (urgency, written) in written {
-            let known = URGENCIES.iter().position(|known| known == urgency.get_ref());
+            let known = URGENCIES
+                .iter()
+                .position(|known| known == urgency.get_ref());
             let Some(index) = known else {
                 let what = format!("{} is no urgency", urgency.get_ref());
                 return Err((urgency.span(), what, "use 一般, 紧急 or 特急"));
@@ -91,7 +98,11 @@ impl Table {
             let span = |text: &Spanned<String>| {
                 Span::read(text.get_ref()).ok_or_else(|| {
                     let what = format!("{} is no time limit", text.get_ref());
-                    (text.span(), what, "write hours as \"2h\" or working days as \"5d\"")
+                    (
+                        text.span(),
+                        what,
+                        "write hours as \"2h\" or working days as \"5d\"",
+                    )
                 })
             };
             let limits = Limits {
@@ -104,7 +115,10 @@ impl Table {
                 (limits.reply, limits.finish, &written.finish),
             ] {
                 if later.hours() < earlier.hours() {
-                    let what = format!("the time limit {} ends before the one before it", place.get_ref());
+                    let what = format!(
+                        "the time limit {} ends before the one before it",
+                        place.get_ref()
+                    );
                     return Err((place.span(), what, "let accept, reply and finish rise"));
                 }
             }
@@ -128,13 +142,21 @@ mod tests {
     fn refused(from: &str, to: &str) -> String {
         let wrong = Sources::EMBEDDED.categories.replacen(from, to, 1);
         assert_ne!(wrong, Sources::EMBEDDED.categories, "{from} is there");
-        let line = wrong.lines().position(|line| line.contains(to)).expect("there") + 1;
+        let line = wrong
+            .lines()
+            .position(|line| line.contains(to))
+            .expect("there")
+            + 1;
         let sources = Sources {
             categories: &wrong,
             ..Sources::EMBEDDED
         };
         let error = Taxonomy::parse(&sources).err().expect("refused");
-        assert_eq!((error.file, error.line), ("categories.toml", line), "{error}");
+        assert_eq!(
+            (error.file, error.line),
+            ("categories.toml", line),
+            "{error}"
+        );
         error.to_string()
     }
 
@@ -142,11 +164,21 @@ mod tests {
     fn the_more_urgent_a_ticket_the_sooner_it_is_due_and_a_categorys_own_limits_come_first() {
         let taxonomy = Taxonomy::embedded();
         for category in taxonomy.category_names() {
-            let of = |urgency| taxonomy.limits(category, urgency).expect("every category has limits");
+            let of = |urgency| {
+                taxonomy
+                    .limits(category, urgency)
+                    .expect("every category has limits")
+            };
             for [sooner, later] in [["特急", "紧急"], ["紧急", "一般"]] {
                 let (sooner, later) = (of(sooner), of(later));
-                assert!(sooner.finish.hours() <= later.finish.hours(), "{category:?}");
-                assert!(sooner.accept.hours() <= later.accept.hours(), "{category:?}");
+                assert!(
+                    sooner.finish.hours() <= later.finish.hours(),
+                    "{category:?}"
+                );
+                assert!(
+                    sooner.accept.hours() <= later.accept.hours(),
+                    "{category:?}"
+                );
             }
         }
         let table = |text: &str| toml::from_str::<WrittenTable>(text).expect("TOML");
@@ -154,7 +186,10 @@ mod tests {
         let own = table("\"特急\" = { accept = \"1h\", reply = \"2h\", finish = \"1d\" }");
         let general = Table::read(&general, Table::default()).expect("sound");
         let own = Table::read(&own, general).expect("sound");
-        assert_eq!(own.of("特急").map(|limits| limits.finish), Some(Span::WorkingDays(1)));
+        assert_eq!(
+            own.of("特急").map(|limits| limits.finish),
+            Some(Span::WorkingDays(1))
+        );
         assert_eq!(own.of("一般"), general.of("一般"));
         assert_eq!(own.of("紧急"), None);
     }

@@ -366,7 +366,13 @@ mod tests {
         let mut transcript = Transcript::default();
         let line = |id: u32, revision, text| Line {
             revision,
-            ..Line::plain(id, Leg::Caller, text, MediaTime::from_millis(id.into()), MediaTime::ZERO)
+            ..Line::plain(
+                id,
+                Leg::Caller,
+                text,
+                MediaTime::from_millis(id.into()),
+                MediaTime::ZERO,
+            )
         };
         let mut talk = Talk::default();
         let texts = |talk: &mut Talk, transcript: &Transcript| -> Vec<String> {

@@ -24,7 +24,9 @@ impl Talk {
 
     fn write(&mut self, name: FieldName, value: Option<FieldValue>) -> &TicketDraft {
         let advice = Advice::Edited(name, value);
-        self.world.call.handle(self.world.now, Input::Advice(advice));
+        self.world
+            .call
+            .handle(self.world.now, Input::Advice(advice));
         self.world.drain();
         self.draft()
     }
@@ -51,16 +53,32 @@ fn what_the_operator_wrote_stands_and_a_later_statement_that_contradicts_it_is_s
     assert_ne!(said, text("芝罘区南大街18号"));
     let draft = talk.write(ADDRESS, Some(text("芝罘区南大街18号")));
     assert_eq!(draft.fields[&ADDRESS].value, text("芝罘区南大街18号"));
-    assert_eq!(draft.edited[&ADDRESS], None, "it is what the operator had before their eyes");
+    assert_eq!(
+        draft.edited[&ADDRESS], None,
+        "it is what the operator had before their eyes"
+    );
     assert_eq!(talk.say().edited[&ADDRESS], None);
     let draft = talk.say();
     assert_eq!(draft.fields[&ADDRESS].value, text("芝罘区南大街18号"));
-    let against = draft.edited[&ADDRESS].clone().expect("the caller has said otherwise");
-    assert!(matches!(&against.value, FieldValue::Text(text) if text.reveal().contains("观海路99号")));
-    assert!(matches!(against.evidence[..], [Evidence { utterance: 2, .. }, ..]), "{against:?}");
-    assert!(talk.say().edited[&ADDRESS].is_some(), "until the operator has decided");
+    let against = draft.edited[&ADDRESS]
+        .clone()
+        .expect("the caller has said otherwise");
+    assert!(
+        matches!(&against.value, FieldValue::Text(text) if text.reveal().contains("观海路99号"))
+    );
+    assert!(
+        matches!(against.evidence[..], [Evidence { utterance: 2, .. }, ..]),
+        "{against:?}"
+    );
+    assert!(
+        talk.say().edited[&ADDRESS].is_some(),
+        "until the operator has decided"
+    );
     // To keep it is to write it once more, to adopt what was said is to give the field back.
-    assert_eq!(talk.write(ADDRESS, Some(text("芝罘区南大街18号"))).edited[&ADDRESS], None);
+    assert_eq!(
+        talk.write(ADDRESS, Some(text("芝罘区南大街18号"))).edited[&ADDRESS],
+        None
+    );
     let draft = talk.write(ADDRESS, None);
     assert_eq!(draft.fields[&ADDRESS], against);
     assert!(draft.edited.is_empty());
@@ -71,18 +89,31 @@ fn what_the_operator_wrote_stands_and_a_later_statement_that_contradicts_it_is_s
 
 #[test]
 fn title_departments_missing_fields_and_time_limits_follow_what_the_operator_wrote() {
-    let mut talk = Talk::new(&["我要投诉芝罘区的力健健身房，办的年卡不给退钱。", "老板也联系不上。"]);
+    let mut talk = Talk::new(&[
+        "我要投诉芝罘区的力健健身房，办的年卡不给退钱。",
+        "老板也联系不上。",
+    ]);
     let before = talk.say().clone();
-    assert_eq!(before.limits.map(|limits| limits.finish), Some(Span::WorkingDays(5)));
+    assert_eq!(
+        before.limits.map(|limits| limits.finish),
+        Some(Span::WorkingDays(5))
+    );
     assert!(before.missing.contains(&FieldName::AmountYuan));
     let draft = talk.write(FieldName::Subject, Some(text("立健健身俱乐部")));
     let title = &draft.fields[&FieldName::Title].value;
     assert!(matches!(title, FieldValue::Text(title) if title.reveal().contains("立健健身俱乐部")));
     let draft = talk.write(FieldName::Urgency, Some(text("特急")));
-    assert_eq!(draft.limits.map(|limits| limits.finish), Some(Span::WorkingDays(1)));
+    assert_eq!(
+        draft.limits.map(|limits| limits.finish),
+        Some(Span::WorkingDays(1))
+    );
     let levels = FieldValue::List(vec!["住房与物业".to_owned(), "供水".to_owned()]);
     let draft = talk.write(FieldName::Category, Some(levels));
-    assert!(!draft.missing.contains(&FieldName::AmountYuan), "{:?}", draft.missing);
+    assert!(
+        !draft.missing.contains(&FieldName::AmountYuan),
+        "{:?}",
+        draft.missing
+    );
     assert_ne!(
         draft.fields[&FieldName::Departments].value,
         before.fields[&FieldName::Departments].value
