@@ -50,7 +50,7 @@ pub struct Setup {
     pub rules: Rules,
     /// Whether what is heard is handed out to be recorded.
     pub recorded: bool,
-    /// What the caller hears after the answer and before the operator.
+    /// What the caller hears before the operator.
     pub announcement: Option<Arc<Frame>>,
     /// Writes what was recognised.
     pub finish: Arc<dyn Finish>,
@@ -63,6 +63,8 @@ pub struct Setup {
 pub struct Rules {
     /// Whether the caller hears what the operator's side plays before it answers.
     pub early_media: bool,
+    /// Whether the caller hears the announcement while the operator's phone rings, not only after the answer.
+    pub announce_early: bool,
     /// How long a call may last.
     pub max_duration: Option<Duration>,
     /// How long both legs may send nothing while neither holds: a lost BYE.
@@ -75,6 +77,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             early_media: true,
+            announce_early: false,
             max_duration: Some(Duration::from_hours(4)),
             media_timeout: Some(Duration::from_mins(1)),
             leg_media_timeout: Some(Duration::from_mins(10)),

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::path::{Out, Path, Refused, Travel};
-use super::{NO_MEDIA_AFTER, Reason, ear::Ear};
+use super::{NO_MEDIA_AFTER, QUIET_AFTER_NOISE, QUIET_AFTER_REPORT, Reason, ear::Ear};
 use crate::audio::Frame;
 use crate::audio::codec::Codec;
 use crate::rtp::Packet;
@@ -40,6 +40,10 @@ pub struct Side {
     /// The last sign of life: a packet, or a report of a leg that sends none while it is silent.
     last_sign: Instant,
     alarmed: bool,
+    /// Until when it need not send, since it has said that it is silent, or reports that it is there and sends nothing.
+    excused: Instant,
+    /// How many packets it had sent by its last report but one that counted, and how many had come by then.
+    accounts: (u32, u64),
     /// What the peer itself wants to do, as it sees it: less than both ways while it holds the other leg.
     wish: Direction,
     /// Whether what the leg says is listened to.
@@ -80,6 +84,8 @@ impl Side {
             last_packet: now,
             last_sign: now,
             alarmed: false,
+            excused: now,
+            accounts: (0, 0),
             wish: Direction::SendRecv,
             heard: true,
             events: Vec::new(),
@@ -322,6 +328,13 @@ impl Side {
         }
     }
 
+    /// Makes the stream towards this leg fit what is played to it in its own codec.
+    pub fn receive_as_it_sends(&mut self) {
+        if let Some(own) = &self.agreed {
+            self.path.receive_as_it_sends(own);
+        }
+    }
+
     /// Reads a datagram of this leg's RTP port, if it comes from whom it should; `room` is for what it says in clear.
     pub fn accept<'a>(
         &mut self,
@@ -334,6 +347,11 @@ impl Side {
         let packet = self.path.accept(now, source, datagram, room)?;
         (self.last_packet, self.last_sign) = (now, now);
         self.alarmed = false;
+        if self.path.is_noise(&packet) {
+            self.excused = now + QUIET_AFTER_NOISE;
+        } else {
+            self.excused = now;
+        }
         Some(packet)
     }
 
@@ -481,6 +499,20 @@ impl Side {
         if let Some(report) = self.path.open_report(source, datagram) {
             self.last_sign = now;
             self.reports.receive(now, report, ssrc);
+            self.excuse_by_report(now);
+        }
+    }
+
+    /// Who reports and sends nothing, e.g. a phone that is muted, is there; what is sent and does not come is not excused.
+    fn excuse_by_report(&mut self, now: Instant) {
+        let (sent_before, came_before) = self.accounts;
+        let sent = self.reports.sent_by_leg();
+        let came = self.stats().map_or(0, |stats| stats.received);
+        self.accounts = (sent, came);
+        if sent > sent_before && came == came_before {
+            self.excused = self.last_packet;
+        } else {
+            self.excused = self.excused.max(now + QUIET_AFTER_REPORT);
         }
     }
 
@@ -522,7 +554,7 @@ impl Side {
             .agreed
             .as_ref()
             .is_some_and(|agreed| agreed.direction.receives());
-        (sends && !self.alarmed).then(|| self.last_packet + NO_MEDIA_AFTER)
+        (sends && !self.alarmed).then(|| self.excused.max(self.last_packet + NO_MEDIA_AFTER))
     }
 
     /// When this leg wants to be looked after.

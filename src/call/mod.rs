@@ -51,6 +51,12 @@ const NO_ANSWER: &str = "the operator's phone does not answer";
 /// How long a leg may send nothing before the operator is told.
 const NO_MEDIA_AFTER: Duration = Duration::from_secs(8);
 
+/// The same after comfort noise: who has said that silence follows may leave it at that for a while.
+const QUIET_AFTER_NOISE: Duration = Duration::from_secs(30);
+
+/// The same after a report of a leg that sends nothing: two reports more, one of which may be lost (RFC 3550 §6.2).
+const QUIET_AFTER_REPORT: Duration = Duration::from_secs(16);
+
 /// Why the call is ended from here.
 #[derive(Clone, Copy)]
 enum End {
@@ -135,6 +141,8 @@ pub struct Call {
     drafting: Drafting,
     /// The announcement, until the caller has heard it.
     announcement: Option<Announcement>,
+    /// That the operator's phone rings, to be told when the announcement is over: many phones would play a tone over it.
+    ringing_after: Option<u16>,
     transmits: Out,
     /// What a protected packet says in clear.
     clear: Vec<u8>,
@@ -223,6 +231,7 @@ impl Call {
             revision: 0,
             drafting: Drafting::default(),
             announcement: setup.announcement.clone().map(Announcement::new),
+            ringing_after: None,
             transmits: Out::default(),
             clear: Vec::new(),
             outputs: VecDeque::from([Output::Transcript(started)]),
@@ -269,6 +278,7 @@ impl Call {
                     offer: text,
                 };
                 call.outputs.push_back(Output::Sip(invite));
+                call.begin_announcement();
             }
             Err(error) => call.refuse(now, error.status(), &error.to_string()),
         }
@@ -330,7 +340,12 @@ impl Call {
     /// Makes each leg's outgoing stream fit what both legs have agreed on.
     fn connect(&mut self) {
         let [caller, operator] = &mut self.sides;
-        caller.receive_from(operator);
+        if operator.has_agreed() {
+            caller.receive_from(operator);
+        } else {
+            // What we play ourselves is in the caller's own codec.
+            caller.receive_as_it_sends();
+        }
         operator.receive_from(caller);
     }
 
@@ -351,6 +366,8 @@ impl Call {
         if !flows || is_empty {
             return;
         }
+        // Nobody speaks to the caller before the announcement is over.
+        let is_held = leg == Leg::Operator && self.is_announcing();
         let [caller, operator] = &mut self.sides;
         let (from, to) = if leg == Leg::Caller {
             (caller, operator)
@@ -361,8 +378,7 @@ impl Call {
         if rtcp::is_rtcp(datagram) {
             from.report(now, source, datagram);
         } else if let Some(packet) = from.accept(now, source, datagram, &mut self.clear) {
-            // Nobody speaks to the caller before the announcement is over.
-            if leg == Leg::Caller || self.announcement.is_none() {
+            if !is_held {
                 to.forward(now, &packet, &mut self.transmits);
             }
             from.hear(now, &packet);
@@ -406,7 +422,14 @@ impl Call {
                     });
                     self.refuse(now, 480, NO_ANSWER);
                 }
-                State::Ringing { until } => return Output::Deadline(until, Reason::Ring),
+                State::Ringing { until } => {
+                    if self.is_announcing() {
+                        self.announce(now);
+                    }
+                    if self.transmits.is_empty() && self.outputs.is_empty() {
+                        return self.ringing_deadline(until);
+                    }
+                }
                 State::Up => {
                     if !self.tick(now) {
                         return self.deadline();
@@ -532,31 +555,8 @@ impl Call {
         }
     }
 
-    /// Sends what is due of the announcement, in the operator's place.
-    fn announce(&mut self, now: Instant) {
-        let Some(announcement) = &mut self.announcement else {
-            return;
-        };
-        let [caller, operator] = &mut self.sides;
-        let Some((codec, payload_type)) = operator.speaks() else {
-            return;
-        };
-        while let Some((number, payload)) = announcement.due(now, codec) {
-            let packet = announce::packet(number, payload, payload_type, announce::ticks(codec));
-            caller.forward(now, &packet, &mut self.transmits);
-        }
-        if announcement.is_over() {
-            self.announcement = None;
-            self.mark(now, RecordingMark::Announced);
-        }
-    }
-
     fn deadline(&self) -> Output {
-        let announcement = self
-            .announcement
-            .as_ref()
-            .and_then(Announcement::deadline)
-            .map(|at| (at, Reason::Announce));
+        let announcement = self.announcement_deadline();
         let ends = self.ends().into_iter().flatten();
         let ends = ends.map(|(at, end)| (at, end.reason()));
         let next = self

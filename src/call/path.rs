@@ -14,7 +14,7 @@ use crate::rtp::forward::{Forwarder, Outgoing};
 use crate::rtp::rtcp::Sent;
 use crate::rtp::srtp::{Key, Protector, Suite, Unprotector};
 use crate::rtp::{Content, Format, Packet};
-use crate::sip::sdp::{Crypto, Negotiated, Protection};
+use crate::sip::sdp::{COMFORT_NOISE, Crypto, Negotiated, Protection};
 use crate::speech::Leg;
 
 /// The suites that we offer, in order of preference; a tag of 32 bits is only taken where the peer wants it.
@@ -186,6 +186,22 @@ impl Keys {
     }
 }
 
+/// What goes out to a leg that has agreed on `own`.
+const fn outgoing(own: &Negotiated) -> Outgoing {
+    Outgoing {
+        codec: own.codec,
+        payload_type: own.payload_type,
+        event: own.telephone_event,
+        comfort_noise: own.comfort_noise,
+        wish: if own.ptime_is_wish {
+            Some(own.ptime)
+        } else {
+            None
+        },
+        max_ptime: own.max_ptime,
+    }
+}
+
 /// One leg's path.
 pub struct Path {
     leg: Leg,
@@ -282,15 +298,12 @@ impl Path {
 
     /// Makes the stream towards this leg fit what `other` sends.
     pub fn receive_from(&mut self, own: &Negotiated, other: &Self) {
-        let outgoing = Outgoing {
-            codec: own.codec,
-            payload_type: own.payload_type,
-            event: own.telephone_event,
-            comfort_noise: own.comfort_noise,
-            wish: own.ptime_is_wish.then_some(own.ptime),
-            max_ptime: own.max_ptime,
-        };
-        self.forwarder.connect(&other.receives, &outgoing);
+        self.forwarder.connect(&other.receives, &outgoing(own));
+    }
+
+    /// Makes it fit what this leg itself would send.
+    pub fn receive_as_it_sends(&mut self, own: &Negotiated) {
+        self.forwarder.connect(&self.receives, &outgoing(own));
     }
 
     /// Reads a datagram of the leg's RTP port, if the leg sent it; `room` is for what it says in clear.
@@ -342,6 +355,14 @@ impl Path {
             .iter()
             .find(|format| format.payload_type == packet.payload_type)
             .copied()
+    }
+
+    /// Whether a packet says that its sender is silent, and how that sounds.
+    pub fn is_noise(&self, packet: &Packet<'_>) -> bool {
+        self.format(packet)
+            .map_or(packet.payload_type == COMFORT_NOISE, |format| {
+                format.content == Content::ComfortNoise
+            })
     }
 
     /// Sends the other leg's packet to this one, unless this leg holds.

@@ -53,6 +53,11 @@ impl Call {
                 } else {
                     status
                 };
+                if self.is_announcing() {
+                    // What it plays is heard afterwards, without being told again.
+                    self.ringing_after = answer.is_none().then_some(status);
+                    return;
+                }
                 self.tell(SipCommand::Ring {
                     party: Party::CALLER,
                     status,
@@ -168,7 +173,7 @@ impl Call {
     }
 
     /// Our description for the caller. What a provisional response has said, the final one repeats (RFC 3261 §13.2.1).
-    fn describe_to_caller(&mut self, operators: Codec) -> Result<String, SdpError> {
+    pub(super) fn describe_to_caller(&mut self, operators: Codec) -> Result<String, SdpError> {
         if let Some(told) = &self.told {
             return Ok(told.clone());
         }

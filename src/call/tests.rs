@@ -1,7 +1,9 @@
 //! Whole calls in virtual time: phones that speak tones over a seeded network, a scripted recogniser, no sockets.
 
+mod announce;
 mod drafts;
 mod flows;
+mod silent;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -87,19 +89,27 @@ impl World {
     }
 
     fn of(incoming: IncomingCall, travel: [Travel; 2], own_numbers: &[&str]) -> Self {
-        let now = Instant::now();
         let own_numbers: Vec<String> = own_numbers.iter().map(ToString::to_string).collect();
-        let setup = Setup {
+        Self::set_up(incoming, |setup| {
+            setup.travel = travel;
+            setup.own_numbers = own_numbers.into();
+        })
+    }
+
+    /// A call with what `change` makes of the usual settings.
+    fn set_up(incoming: IncomingCall, change: impl FnOnce(&mut Setup)) -> Self {
+        let now = Instant::now();
+        let mut setup = Setup {
             id: CallId::new("c1"),
             incoming,
             operator: "sip:op@203.0.113.9".to_owned(),
-            own_numbers: own_numbers.into(),
+            own_numbers: Arc::default(),
             caller_media: at("192.0.2.1:20000"),
             operator_media: at("192.0.2.1:20002"),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             seed: [42; 32],
             codecs: vec![Codec::Pcma, Codec::Pcmu, Codec::G722, Codec::Opus],
-            travel,
+            travel: [Travel::default(); 2],
             ring: Duration::from_secs(30),
             flush: Duration::from_secs(5),
             recognised: true,
@@ -109,6 +119,7 @@ impl World {
             finish: Arc::new(AsHeard),
             listening: Settings::default(),
         };
+        change(&mut setup);
         let mut world = Self {
             call: Call::new(now, setup),
             now,
@@ -787,48 +798,4 @@ fn what_is_recorded_has_no_hole_and_a_pause_is_silence_for_recorder_and_recognis
         lines.iter().all(|line| line.end.as_millis() < 2_300),
         "{lines:?}"
     );
-}
-
-#[test]
-fn the_caller_hears_the_announcement_and_only_then_the_operator() {
-    let mut world = World::ringing();
-    let said = sound(vec![5_000; 8_000], crate::audio::Frequency::HZ_8000);
-    world.call.announcement = Some(Announcement::new(Arc::new(said)));
-    world.sip(SipEvent::Answered {
-        party: Party::OPERATOR,
-        answer: described(OPERATOR, "8"),
-    });
-    world.pass(980, true, true);
-    let announced = world.forwarded[0].len();
-    assert!((48..=50).contains(&announced), "{announced}");
-    assert!(
-        world.forwarded[1].len() >= 48,
-        "the operator hears the caller"
-    );
-    world.pass(1_000, false, true);
-    let heard: Vec<(u16, i16)> = world.forwarded[0]
-        .iter()
-        .map(|datagram| {
-            let packet = Packet::parse(datagram).expect("a packet");
-            let mut samples = Vec::new();
-            crate::audio::codec::Decoder::new(Codec::Pcma).decode(packet.payload, &mut samples);
-            (
-                packet.sequence.0,
-                samples.iter().copied().min().expect("samples"),
-            )
-        })
-        .collect();
-    assert!(
-        heard
-            .windows(2)
-            .all(|pair| pair[0].0.wrapping_add(1) == pair[1].0)
-    );
-    // The announcement is all of one value, the operator's tone swings.
-    let over = heard.iter().filter(|(_, lowest)| *lowest > 4_000).count();
-    assert_eq!(over, 50);
-    assert!(heard.len() >= 98 && heard[50..].iter().all(|(_, lowest)| *lowest < -4_000));
-    assert!(world.told.iter().any(|event| matches!(
-        event,
-        TranscriptEvent::Recording { at, mark: RecordingMark::Announced } if at.as_millis() == 980
-    )));
 }

@@ -18,8 +18,10 @@ pub struct Recording {
     pub min_free_mb: u64,
     /// A file with the key that seals recordings; without one they are plain WAV files.
     pub key_file: Option<PathBuf>,
-    /// A WAV file that the caller hears after the answer, before the operator: that the call is recorded.
+    /// A WAV file that the caller hears before the operator: that the call is recorded.
     pub announcement: Option<PathBuf>,
+    /// Whether he hears it while the operator's phone rings, as early media, and not only after the answer.
+    pub announce_early: bool,
 }
 
 impl Default for Recording {
@@ -31,6 +33,7 @@ impl Default for Recording {
             min_free_mb: 1_024,
             key_file: None,
             announcement: None,
+            announce_early: false,
         }
     }
 }

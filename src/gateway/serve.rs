@@ -364,7 +364,7 @@ impl Gateway {
             own_numbers: config.taps.own_numbers.clone().into(),
             ring: config.ring(),
             flush: Duration::from_secs(config.calls.flush_s),
-            rules: rules(&config.calls),
+            rules: rules(&config.calls, &config.recording),
             most: config.calls.max,
             threads,
             recorder: archive.as_ref().map(|archive| archive.recorder.clone()),
@@ -630,10 +630,11 @@ fn allow_open_files(calls: usize) {
 }
 
 /// What may happen in a call; 0 in the settings is no limit.
-fn rules(calls: &config::Calls) -> Rules {
+fn rules(calls: &config::Calls, recording: &config::Recording) -> Rules {
     let limit = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
     Rules {
         early_media: calls.early_media,
+        announce_early: recording.announce_early,
         max_duration: limit(calls.max_duration_s),
         media_timeout: limit(calls.media_timeout_s),
         leg_media_timeout: limit(calls.leg_media_timeout_s),

@@ -1,5 +1,6 @@
 //! RTP and RTCP (RFC 3550) as a call needs them: packets, forwarding, listening, reports, statistics.
 
+mod conceal;
 pub mod dtmf;
 pub mod forward;
 pub mod listen;

@@ -92,6 +92,7 @@ pub struct Reports {
     /// Our own report's NTP middle and when it was sent, for the round trip.
     last_sent: Option<(u32, Instant)>,
     remote: Option<Remote>,
+    sent_by_leg: u32,
 }
 
 impl Reports {
@@ -104,6 +105,7 @@ impl Reports {
             last_sender_report: None,
             last_sent: None,
             remote: None,
+            sent_by_leg: 0,
         };
         reports.schedule(now);
         reports
@@ -123,6 +125,12 @@ impl Reports {
     #[must_use]
     pub const fn remote(&self) -> Option<&Remote> {
         self.remote.as_ref()
+    }
+
+    /// How many packets the leg had sent when it last said so.
+    #[must_use]
+    pub const fn sent_by_leg(&self) -> u32 {
+        self.sent_by_leg
     }
 
     /// The report that is due, `wall` being the wall clock at `now`.
@@ -233,6 +241,7 @@ impl Reports {
                     if let (Some(seconds), Some(fraction)) = (word(body, 1), word(body, 2)) {
                         self.last_sender_report = Some((seconds << 16 | fraction >> 16, now));
                     }
+                    self.sent_by_leg = word(body, 4).unwrap_or(self.sent_by_leg);
                     body.get(24..)
                 }
                 RECEIVER_REPORT => body.get(4..),

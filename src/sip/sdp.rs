@@ -22,7 +22,7 @@ const TELEPHONE_EVENT: u8 = 101;
 /// The payload type that our own offers give to telephone-event at 48 kHz, beside Opus (RFC 7587 §4.2).
 const TELEPHONE_EVENT_48: u8 = 110;
 /// The payload type that RFC 3551 gives to comfort noise.
-const COMFORT_NOISE: u8 = 13;
+pub const COMFORT_NOISE: u8 = 13;
 /// The packet times that we send, in milliseconds.
 const PACKET_TIMES: std::ops::RangeInclusive<u8> = 10..=60;
 /// The packet time where nobody says one.
