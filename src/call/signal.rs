@@ -68,6 +68,16 @@ impl Call {
                 party: Party::OPERATOR,
                 answer,
             } => self.answer(now, &answer),
+            SipEvent::Accepted {
+                party: Party::OPERATOR,
+                description,
+            } => {
+                if self.sides[1].has_agreed() {
+                    self.answer_as_agreed(now);
+                } else {
+                    self.answer(now, &description);
+                }
+            }
             SipEvent::Rejected {
                 party: Party::OPERATOR,
                 status,
@@ -114,7 +124,11 @@ impl Call {
             }
             SipEvent::Referred { party, target } => self.referred(now, party, target),
             SipEvent::Ringing { party, status, .. } => self.successor_rings(party, status),
-            SipEvent::Answered { party, answer } => self.successor_answered(now, party, &answer),
+            SipEvent::Answered { party, answer }
+            | SipEvent::Accepted {
+                party,
+                description: answer,
+            } => self.successor_answered(now, party, &answer),
             SipEvent::Rejected { party, status, .. } => self.successor_refused(now, party, status),
             SipEvent::TakenOver {
                 party,
@@ -196,6 +210,19 @@ impl Call {
             self.sides[1].answered(operator);
             Ok(text)
         });
+        self.answered_with(now, agreed);
+    }
+
+    /// The operator answers, and what was agreed on with the phone while it rang stands.
+    fn answer_as_agreed(&mut self, now: Instant) {
+        let codec = self.sides[1].speaks().map(|(codec, _)| codec);
+        let codec = codec.unwrap_or(self.setup.codecs[0]);
+        let agreed = self.describe_to_caller(codec);
+        self.answered_with(now, agreed);
+    }
+
+    /// Connects the legs; `agreed` is our description for the caller.
+    fn answered_with(&mut self, now: Instant, agreed: Result<String, SdpError>) {
         match agreed {
             Ok(text) => {
                 // An offer of ours that a PRACK has answered is not made again (RFC 3262 §5).

@@ -4,6 +4,8 @@
 //! that was used with the right password is remembered, with the counts that came with it, so that nothing is taken
 //! twice. Who is not known, and who has the wrong password, goes the same way through the same work.
 
+mod client;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Write as _};
 use std::time::{Duration, Instant};
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 use md5::Md5;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+
+pub use self::client::{Challenge, Keyring, Patience, Realm, Stale};
 
 /// Nonces in use that are remembered; past it the oldest ones become stale.
 const MAX_USED: usize = 65_536;
@@ -192,111 +196,6 @@ fn fields(value: &str) -> Option<HashMap<String, String>> {
         };
         fields.insert(name.trim().to_ascii_lowercase(), value);
         rest = next;
-    }
-}
-
-/// A challenge that we are to answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenge {
-    realm: String,
-    nonce: String,
-    opaque: Option<String>,
-    algorithm: Algorithm,
-    counted: bool,
-    /// Whether only the nonce was too old.
-    pub stale: bool,
-}
-
-impl Challenge {
-    /// Reads the value of a WWW-Authenticate or Proxy-Authenticate header; `None` when it cannot be answered.
-    #[must_use]
-    pub fn parse(value: &str) -> Option<Self> {
-        let fields = fields(value)?;
-        let qop = fields.get("qop");
-        let offers_auth = qop.is_some_and(|qop| {
-            qop.split(',')
-                .any(|item| item.trim().eq_ignore_ascii_case("auth"))
-        });
-        if qop.is_some() && !offers_auth {
-            return None;
-        }
-        Some(Self {
-            realm: fields.get("realm")?.clone(),
-            nonce: fields.get("nonce")?.clone(),
-            opaque: fields.get("opaque").cloned(),
-            algorithm: fields
-                .get("algorithm")
-                .map_or(Some(Algorithm::Md5), |token| Algorithm::of(token))?,
-            counted: offers_auth,
-            stale: fields
-                .get("stale")
-                .is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
-        })
-    }
-
-    /// The best of several challenges.
-    pub fn best<'a>(values: impl Iterator<Item = &'a str>) -> Option<Self> {
-        values
-            .filter_map(Self::parse)
-            .min_by_key(|challenge| challenge.algorithm != Algorithm::Sha256)
-    }
-
-    /// The value of the header that answers, when this is the first use of the nonce.
-    #[must_use]
-    pub fn answer(
-        &self,
-        user: &str,
-        password: &str,
-        method: &str,
-        uri: &str,
-        cnonce: &str,
-    ) -> String {
-        let Self {
-            realm,
-            nonce,
-            algorithm,
-            ..
-        } = self;
-        let ha1 = algorithm.hash(&[user, realm, password]);
-        let counted = self.counted.then_some(("00000001", cnonce));
-        let response = response(*algorithm, &ha1, nonce, counted, method, uri);
-        let mut text = format!(
-            "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", response=\"{response}\", algorithm={}",
-            escaped(user),
-            escaped(realm),
-            escaped(nonce),
-            algorithm.token()
-        );
-        if self.counted {
-            let _ = write!(text, ", qop=auth, nc=00000001, cnonce=\"{cnonce}\"");
-        }
-        if let Some(opaque) = &self.opaque {
-            let _ = write!(text, ", opaque=\"{}\"", escaped(opaque));
-        }
-        text
-    }
-}
-
-/// The challenge with only what every client understands: quality `auth` alone.
-impl fmt::Display for Challenge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Digest realm=\"{}\", nonce=\"{}\", algorithm={}",
-            escaped(&self.realm),
-            escaped(&self.nonce),
-            self.algorithm.token()
-        )?;
-        if self.counted {
-            f.write_str(", qop=\"auth\"")?;
-        }
-        if let Some(opaque) = &self.opaque {
-            write!(f, ", opaque=\"{}\"", escaped(opaque))?;
-        }
-        if self.stale {
-            f.write_str(", stale=true")?;
-        }
-        Ok(())
     }
 }
 

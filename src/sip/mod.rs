@@ -161,6 +161,13 @@ pub enum SipEvent {
         /// The answer to our offer.
         answer: String,
     },
+    /// An invited phone accepted, and what was agreed on with it while it rang stands.
+    Accepted {
+        /// Who.
+        party: Party,
+        /// What the phone has described for itself last.
+        description: String,
+    },
     /// An invited phone, or the path to it, refused: 300–699, or 408 when nothing answered.
     Rejected {
         /// Who.

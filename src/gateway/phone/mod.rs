@@ -236,7 +236,11 @@ pub async fn call(plan: CallPlan, stop: &CancellationToken) -> Result<CallReport
             }
         };
         match event.ok_or(PhoneError::Gone)? {
-            SipEvent::Answered { answer, .. } => break Some(answer),
+            SipEvent::Answered { answer, .. }
+            | SipEvent::Accepted {
+                description: answer,
+                ..
+            } => break Some(answer),
             SipEvent::Rejected { status, reason, .. } => {
                 (report.status, report.cause) = (status, reason);
                 break None;

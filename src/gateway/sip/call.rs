@@ -4,9 +4,10 @@
 //! into [`SipEvent`]s and obeys [`SipCommand`]s. It ends when every dialog has ended. When the call drops a channel, or
 //! the edge closes, it ends the dialogs itself.
 //!
-//! `arrival` is how it begins, `inviting` how its phones are called.
+//! `arrival` is how it begins, `inviting` how its phones are called, `early` what they ask while they ring.
 
 mod arrival;
+mod early;
 mod inviting;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 pub(super) use self::arrival::{begin, place};
+pub(super) use self::early::{Ringer, Rings};
 use self::inviting::Inviting;
 use super::ingress;
 use super::invite::{Invited, Unreachable};
@@ -281,11 +283,11 @@ impl Call {
                     side.session.offer(offer);
                 }
             }
-            SipCommand::AnswerOffer { party, answer } => {
-                if let Some(side) = self.side(party) {
-                    side.answer(answer);
-                }
-            }
+            SipCommand::AnswerOffer { party, answer } => match self.ends.get_mut(&party) {
+                Some(End::Talking(side)) => side.answer(answer),
+                Some(End::Inviting(inviting)) => inviting.forks.answer(answer),
+                None => {}
+            },
             SipCommand::AnswerRefer { party, status } => {
                 if let Some(side) = self.side(party) {
                     side.answer_refer(status);
@@ -338,24 +340,11 @@ impl Call {
                     if let Ok(Ok(invited)) = invitation.await
                         && invited.is_accepted()
                     {
-                        let Invited {
-                            dialog,
-                            stream,
-                            contact,
-                            ..
-                        } = invited;
-                        let party = Party::OPERATOR;
-                        Side::calling(
-                            &shared,
-                            party,
-                            (dialog, states),
-                            contact,
-                            session,
-                            &tell,
-                            stream,
-                        )
-                        .say_bye()
-                        .await;
+                        let Invited { dialog, begun, .. } = invited;
+                        let dialog = (dialog, states);
+                        Side::calling(&shared, Party::OPERATOR, dialog, begun, session, &tell)
+                            .say_bye()
+                            .await;
                     }
                 });
             }
@@ -371,7 +360,11 @@ impl Call {
                     inviting.deadline = Instant::now() + self.shared.config.ring;
                 }
                 if let Some(DialogState::Early(_, response)) = state {
+                    let follows = inviting.forks.note(party, &response);
                     self.tell(ringing(party, &response));
+                    if let Some(event) = follows {
+                        self.tell(event);
+                    }
                 }
             }
             Some(End::Talking(side)) => match state {
@@ -411,6 +404,12 @@ impl Call {
     fn on_happening(&mut self, happening: Happening) {
         let (party, event) = match happening {
             Happening::Request(party, request) => {
+                if let Some(End::Inviting(inviting)) = self.ends.get_mut(&party) {
+                    if let Some(event) = inviting.forks.take(party, request) {
+                        self.tell(event);
+                    }
+                    return;
+                }
                 let metadata = body_of(&request.original).filter(Body::has_metadata);
                 let Some(side) = self.side(party) else {
                     let status = StatusCode::CallTransactionDoesNotExist;

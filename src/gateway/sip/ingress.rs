@@ -22,6 +22,7 @@ use super::admission::Admitted;
 use super::side::Happening;
 use super::wire::{self, Message, Start};
 use super::{Arrival, InviteKey, NewCall, Shared, call, enrol, grammar, kind_of, locked};
+use crate::sip::Party;
 use crate::sip::digest::Challenge;
 use crate::sip::registrar::Flow;
 use crate::sip::siprec;
@@ -130,7 +131,8 @@ impl Shared {
                     local_tag: tag.to_owned(),
                     remote_tag: message.header("From").and_then(wire::tag)?.to_owned(),
                 };
-                let unknown = self.layer.get_dialog(&id).is_none();
+                let unknown = self.layer.get_dialog(&id).is_none()
+                    && !locked(&self.ringing).contains_key(&id.call_id);
                 unknown.then(|| Some((481, vec![])))
             }
             None if message.method() == Some("INVITE") => {
@@ -271,15 +273,25 @@ pub(super) async fn take_requests(
 ) {
     while let Some(request) = incoming.recv().await {
         let method = request.original.method;
+        let belongs_to_stack = matches!(method, Method::Ack | Method::Bye | Method::Cancel);
         if let Some(dialog) = shared.layer.match_dialog(&request) {
             // The stack keeps the dialog's beginning and its end; what is asked between is the call's.
-            if matches!(method, Method::Ack | Method::Bye | Method::Cancel) {
+            if belongs_to_stack {
                 shared.until_cut(within_dialog(dialog, request));
+                continue;
+            }
+            let id = dialog.id();
+            if let Some(taker) = shared.seat(&id).or_else(|| shared.ringer(&id.call_id)) {
+                hand_over(&shared, taker, request);
             } else {
-                hand_over(&shared, &dialog.id(), request);
+                // A dialog that is only just being set up, or has just ended.
+                let later = vec![Header::RetryAfter("2".into())];
+                refuse(&shared, request, StatusCode::ServerInternalError, later);
             }
         } else if method == Method::Invite && !has_to_tag(&request) {
             call::begin(&shared, request, &calls);
+        } else if let (Some(ringer), false) = (shared.ringer_of(&request), belongs_to_stack) {
+            hand_over(&shared, ringer, request);
         } else {
             let status = StatusCode::CallTransactionDoesNotExist;
             refuse(&shared, request, status, vec![]);
@@ -287,18 +299,32 @@ pub(super) async fn take_requests(
     }
 }
 
-/// Brings a request to the call whose dialog it names.
-fn hand_over(shared: &Arc<Shared>, id: &DialogId, request: Transaction) {
-    let key = (id.call_id.clone(), id.local_tag.clone());
-    let seat = locked(&shared.seats)
-        .get(&key)
-        .map(|seat| (seat.party, seat.tell.clone()));
-    let Some((party, tell)) = seat else {
-        // A dialog that is only just being set up, or has just ended.
-        let later = vec![Header::RetryAfter("2".into())];
-        refuse(shared, request, StatusCode::ServerInternalError, later);
-        return;
-    };
+/// Who takes a request.
+type Taker = (Party, mpsc::Sender<Happening>);
+
+impl Shared {
+    /// Who sits at a dialog.
+    fn seat(&self, id: &DialogId) -> Option<Taker> {
+        let key = (id.call_id.clone(), id.local_tag.clone());
+        let seats = locked(&self.seats);
+        let seat = seats.get(&key)?;
+        Some((seat.party, seat.tell.clone()))
+    }
+
+    /// Whose INVITE waits for its answer.
+    fn ringer(&self, call_id: &str) -> Option<Taker> {
+        let ringing = locked(&self.ringing);
+        let ringer = ringing.get(call_id)?;
+        Some((ringer.party, ringer.tell.clone()))
+    }
+
+    fn ringer_of(&self, request: &Transaction) -> Option<Taker> {
+        self.ringer(request.original.call_id_header().ok()?.value())
+    }
+}
+
+/// Brings a request to the call that it belongs to.
+fn hand_over(shared: &Arc<Shared>, (party, tell): Taker, request: Transaction) {
     if let Err(TrySendError::Full(unheard) | TrySendError::Closed(unheard)) =
         tell.try_send(Happening::Request(party, Box::new(request)))
         && let Happening::Request(_, request) = unheard

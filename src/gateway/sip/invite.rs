@@ -14,6 +14,8 @@ use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::sip::{Auth, Header, HostWithPort, Response, Scheme, StatusCode, Uri};
 use rsipstack::transport::SipAddr;
 
+use super::call::{Ringer, Rings};
+use super::side::Beginning;
 use super::sockets::{self, Carried};
 use super::ways::Way;
 use super::{Shared, Transport, kind_of, local_address_for, wire};
@@ -29,15 +31,15 @@ pub(super) struct Invitation {
     pub hops: u8,
     /// What else the INVITE says.
     pub headers: Vec<Header>,
+    /// Who takes what a phone asks while it rings.
+    pub ringer: Ringer,
 }
 
 /// How an invitation ended.
 pub(super) struct Invited {
     pub dialog: InviteDialog,
     pub response: Option<Response>,
-    pub stream: Option<Carried>,
-    /// Our Contact in it.
-    pub contact: Uri,
+    pub begun: Beginning,
 }
 
 impl Invited {
@@ -135,11 +137,18 @@ async fn invite_over(
             status: 503,
             reason: format!("{peer} over {}: {error}", flow.transport.token()),
         })?;
-    let option = invitation.option(shared, way);
+    let login = way.login.clone();
+    let mut option = invitation.option(shared, way);
     let contact = option.contact.clone();
+    let call_id = format!("{:032x}@{}", rand::random::<u128>(), shared.config.realm);
+    let _rings = Rings::new(shared, &call_id, invitation.ringer.clone());
+    option.call_id = Some(call_id);
     tokio::select! {
         invited = shared.layer.do_invite(option, states.clone()) => match invited {
-            Ok((dialog, response)) => Ok(Invited { dialog, response, stream, contact }),
+            Ok((dialog, response)) => {
+                let begun = Beginning { flow, stream, contact, login };
+                Ok(Invited { dialog, response, begun })
+            }
             Err(_) => Err(Unreachable {
                 status: 500,
                 reason: "the stack could not bring the INVITE to an end".to_owned(),

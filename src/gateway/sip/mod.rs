@@ -178,6 +178,9 @@ struct Shared {
     invites: Mutex<HashMap<InviteKey, Arrival>>,
     /// Who sits at which dialog, by Call-ID and our tag.
     seats: Mutex<HashMap<(String, String), side::Seat>>,
+    early: Arc<prack::EarlyDialogs>,
+    /// Whose phones ring, by Call-ID.
+    ringing: Mutex<HashMap<String, call::Ringer>>,
     /// The streams; cancelled when they are closed.
     streams: Mutex<HashMap<Flow, CancellationToken>>,
     /// How many calls each stream carries.
@@ -370,6 +373,7 @@ impl Shared {
         let sender = datagrams.clone().for_stack(name).await;
         transport.add_transport(sender.into());
         let locator = ways::Locator::default();
+        let early = Arc::<prack::EarlyDialogs>::default();
         let endpoint = EndpointBuilder::new()
             .with_cancel_token(cut.child_token())
             .with_transport_layer(transport)
@@ -386,7 +390,7 @@ impl Shared {
             .with_target_locator(Box::new(locator.clone()))
             .with_inspector(Box::new(Finish {
                 retry_after: config.retry_after,
-                early: prack::EarlyDialogs::default(),
+                early: early.clone(),
             }))
             .build();
         let incoming = endpoint.incoming_transactions().map_err(io::Error::other)?;
@@ -405,6 +409,8 @@ impl Shared {
             accepting: AtomicBool::new(true),
             invites: Mutex::default(),
             seats: Mutex::default(),
+            early,
+            ringing: Mutex::default(),
             streams: Mutex::default(),
             carried: Mutex::default(),
             sources: Mutex::default(),
@@ -512,7 +518,7 @@ const fn kind_of(transport: Transport) -> SipTransport {
 /// algorithm as others do, and a PRACK finds its way.
 struct Finish {
     retry_after: u32,
-    early: prack::EarlyDialogs,
+    early: Arc<prack::EarlyDialogs>,
 }
 
 impl MessageInspector for Finish {

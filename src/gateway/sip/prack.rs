@@ -20,6 +20,8 @@ struct Early {
     tag: String,
     target: Uri,
     routes: Vec<String>,
+    /// It has answered the offer of our INVITE.
+    answers: bool,
 }
 
 impl EarlyDialogs {
@@ -30,15 +32,26 @@ impl EarlyDialogs {
         {
             return;
         }
-        let Some(early) = Early::new(response) else {
+        let Some(mut early) = Early::new(response) else {
             return;
         };
         let mut known = locked(&self.0);
-        known.retain(|other| other.call_id != early.call_id || other.tag != early.tag);
+        known.retain(|other| {
+            let same = other.call_id == early.call_id && other.tag == early.tag;
+            early.answers |= same && other.answers;
+            !same
+        });
         if known.len() == MOST {
             known.pop_front();
         }
         known.push_back(early);
+    }
+
+    /// Whether a phone that rings has answered the offer of our INVITE for certain, though not everybody knows yet.
+    pub fn answers(&self, call_id: &str, tag: &str) -> bool {
+        locked(&self.0)
+            .iter()
+            .any(|early| early.answers && early.call_id == call_id && early.tag == tag)
     }
 
     /// Puts a PRACK on its way.
@@ -81,6 +94,7 @@ impl Early {
             tag: tag_of(response)?,
             target: contacts.first()?.uri.clone(),
             routes,
+            answers: !response.body.is_empty(),
         })
     }
 }

@@ -1,15 +1,16 @@
 //! One party's dialog, once it exists: what it asks, what it is asked, and its end.
 //!
-//! The stack keeps the dialog: its route, its numbers, the INVITE that began it, ACK, CANCEL and BYE. Every other
-//! request within it comes here, so that the dialog never leaves its confirmed state while a request waits, and a
-//! BYE can always be sent and taken.
+//! The stack keeps the dialog: its route, the INVITE that began it, ACK, CANCEL and the peer's BYE. Every other request
+//! within it comes here, so that the dialog never leaves its confirmed state while a request waits, and a BYE can
+//! always be sent and taken.
 //!
-//! `first` is the INVITE that began it, until it is answered; `asked` what the peer asks, `asking` what we ask, and
-//! `words` what all these messages say.
+//! `first` is the INVITE that began it, until it is answered; `asked` what the peer asks, `asking` what we ask,
+//! `requests` how that is sent, and `words` what all these messages say.
 
 mod asked;
 mod asking;
 mod first;
+mod requests;
 mod words;
 
 use std::sync::Arc;
@@ -17,15 +18,15 @@ use std::sync::Arc;
 use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver};
 use rsipstack::dialog::invite_dialog::InviteDialog;
-use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, StatusCode, Uri};
+use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, StatusCode};
 use rsipstack::transaction::transaction::{Transaction, TransactionEventSender};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use self::asked::Open;
 use self::first::Unanswered;
+pub(super) use self::requests::{Beginning, Requests};
 pub(super) use self::words::{allows, description, said, timer_headers};
-use super::sockets::Carried;
 use super::{Alive, Shared, locked, wire};
 use crate::sip::session::{Grant, Session};
 use crate::sip::siprec;
@@ -54,9 +55,8 @@ pub(super) struct Newcomer {
     pub respond: TransactionEventSender,
     pub session: Session,
     pub grant: Option<Grant>,
-    pub stream: Option<Carried>,
     pub alive: Option<Alive>,
-    pub contact: Uri,
+    pub begun: Beginning,
     /// Its INVITE has an offer.
     pub offer: Option<String>,
 }
@@ -107,7 +107,7 @@ pub(super) struct Side {
     pub session: Session,
     shared: Arc<Shared>,
     tell: mpsc::Sender<Happening>,
-    contact: Uri,
+    requests: Arc<Requests>,
     unanswered: Option<Unanswered>,
     open: Option<Open>,
     refer: Option<Box<Transaction>>,
@@ -119,7 +119,6 @@ pub(super) struct Side {
     number: u32,
     seat: Seated,
     alive: Option<Alive>,
-    _stream: Option<Carried>,
 }
 
 impl Side {
@@ -135,10 +134,9 @@ impl Side {
             shared,
             party,
             (new.dialog, new.states),
-            new.contact,
+            new.begun,
             new.session,
             tell,
-            new.stream,
         );
         side.number = request
             .cseq_header()
@@ -163,12 +161,11 @@ impl Side {
         shared: &Arc<Shared>,
         party: Party,
         dialog: (InviteDialog, DialogStateReceiver),
-        contact: Uri,
+        begun: Beginning,
         session: Session,
         tell: &mpsc::Sender<Happening>,
-        stream: Option<Carried>,
     ) -> Self {
-        let mut side = Self::new(shared, party, dialog, contact, session, tell, stream);
+        let mut side = Self::new(shared, party, dialog, begun, session, tell);
         side.confirmed = true;
         side.seat.is_answered();
         side
@@ -178,10 +175,9 @@ impl Side {
         shared: &Arc<Shared>,
         party: Party,
         (dialog, states): (InviteDialog, DialogStateReceiver),
-        contact: Uri,
+        begun: Beginning,
         session: Session,
         tell: &mpsc::Sender<Happening>,
-        stream: Option<Carried>,
     ) -> Self {
         let id = dialog.id();
         let seat = Seat {
@@ -193,13 +189,13 @@ impl Side {
         Self {
             party,
             seat: Seated::new(shared, &id, seat),
+            requests: Arc::new(Requests::new(shared, &dialog, begun)),
             dialog,
             states,
             confirmed: false,
             session,
             shared: shared.clone(),
             tell: tell.clone(),
-            contact,
             unanswered: None,
             open: None,
             refer: None,
@@ -207,7 +203,6 @@ impl Side {
             records: false,
             number: 0,
             alive: None,
-            _stream: stream,
         }
     }
 
@@ -255,7 +250,13 @@ impl Side {
                     break;
                 }
             }
-            let _ = self.dialog.bye().await;
+            // Where no ACK came, the stack has said it already.
+            if matches!(
+                self.dialog.state(),
+                DialogState::Confirmed(..) | DialogState::WaitAck(..)
+            ) {
+                self.requests.ask(Method::Bye, vec![], None).await;
+            }
         };
         let _ = timeout(patience, farewell).await;
         self.shared.layer.remove_dialog(&self.dialog.id());
@@ -287,7 +288,7 @@ impl Side {
 
     fn own_contact(&self) -> Header {
         let feature = if self.records { ";+sip.srs" } else { "" };
-        Header::Contact(format!("<{}>{feature}", self.contact).into())
+        Header::Contact(format!("<{}>{feature}", self.requests.contact()).into())
     }
 
     fn reply(&self, request: Box<Transaction>, status: StatusCode, headers: Vec<Header>) {

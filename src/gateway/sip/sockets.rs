@@ -307,10 +307,7 @@ async fn accept(
 
 /// Makes sure that the stack has a stream to the peer; `host` is whose certificate it must show.
 pub(super) async fn connect(shared: &Arc<Shared>, flow: Flow, host: &str) -> io::Result<()> {
-    let open_already = locked(&shared.streams)
-        .get(&flow)
-        .is_some_and(|stream| !stream.is_cancelled());
-    if open_already || flow.transport == Transport::Udp {
+    if shared.is_open(flow) || flow.transport == Transport::Udp {
         return Ok(());
     }
     let connecting = async {

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::config::Trunk;
 use super::ways::{Way, sip_uri};
 use super::{Shared, kind_of, sockets, wire};
-use crate::sip::digest::Challenge;
+use crate::sip::digest::{Keyring, Patience, Realm};
 use crate::sip::trunk::{Change, Enrolment, Health, Outcome};
 
 /// Questions without an answer after which a trunk is down.
@@ -28,8 +28,6 @@ const REGISTERED: &str = "xinqiao_trunk_registered";
 
 /// A question is given up after so many T1 (5 s with the usual one).
 const ANSWER_TIME: u32 = 10;
-/// How often a challenge is answered for one request: once, and once more if only the nonce was stale.
-const MAX_CHALLENGES: usize = 2;
 
 /// How a trunk stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,11 +207,13 @@ struct Question {
     number: u32,
     /// The URI that we gave last.
     contact: String,
+    keys: Keyring,
 }
 
 impl Question {
     fn new(shared: &Shared, method: Method, trunk: usize, mut uri: Uri) -> Self {
         uri.auth = None;
+        let login = shared.config.trunks[trunk].login.clone();
         Self {
             method,
             trunk,
@@ -221,6 +221,7 @@ impl Question {
             call_id: format!("{:032x}@{}", rand::random::<u128>(), shared.config.realm),
             number: 0,
             contact: String::new(),
+            keys: Keyring::new(login),
         }
     }
 
@@ -230,44 +231,26 @@ impl Question {
         let way = ways.into_iter().next()?;
         let limit = shared.config.t1 * ANSWER_TIME;
         sockets::connect(shared, way.flow, &way.host).await.ok()?;
-        let mut answer = timeout(limit, self.send(shared, &way, headers.clone()))
-            .await
-            .ok()??;
-        for _ in 0..MAX_CHALLENGES {
-            let proof = match answer.status_code.code() {
-                401 => self.proof(&way, &answer, "WWW-Authenticate", "Authorization"),
-                407 => self.proof(&way, &answer, "Proxy-Authenticate", "Proxy-Authorization"),
-                _ => None,
-            };
-            let Some((proof, stale)) = proof else {
-                break;
-            };
+        let mut patience = Patience::default();
+        loop {
             let mut proved = headers.clone();
-            proved.push(proof);
-            answer = timeout(limit, self.send(shared, &way, proved))
+            proved.extend(self.proofs());
+            let answer = timeout(limit, self.send(shared, &way, proved))
                 .await
                 .ok()??;
-            if !stale && !is_stale(&answer) {
-                break;
+            if !wants_proof(&mut self.keys, &mut patience, &answer) {
+                return Some(answer);
             }
         }
-        Some(answer)
     }
 
-    fn proof(
-        &self,
-        way: &Way,
-        answer: &Response,
-        asks: &str,
-        proves: &str,
-    ) -> Option<(Header, bool)> {
-        let (user, password) = way.login.as_ref()?;
-        let values: Vec<String> = values_of(answer, asks).collect();
-        let challenge = Challenge::best(values.iter().map(String::as_str))?;
+    fn proofs(&mut self) -> impl Iterator<Item = Header> + use<> {
+        let (method, uri) = (self.method.to_string(), self.uri.to_string());
         let cnonce = format!("{:016x}", rand::random::<u64>());
-        let method = self.method.to_string();
-        let value = challenge.answer(user, password, &method, &self.uri.to_string(), &cnonce);
-        Some((Header::Other(proves.to_owned(), value), challenge.stale))
+        let proofs = self.keys.proofs(&method, &uri, &cnonce);
+        proofs
+            .into_iter()
+            .map(|(name, value)| Header::Other(name.to_owned(), value))
     }
 
     async fn send(
@@ -329,13 +312,12 @@ impl Question {
     }
 }
 
-fn is_stale(answer: &Response) -> bool {
-    matches!(answer.status_code.code(), 401 | 407)
-        && ["WWW-Authenticate", "Proxy-Authenticate"]
-            .iter()
-            .any(|name| {
-                values_of(answer, name)
-                    .filter_map(|value| Challenge::parse(&value))
-                    .any(|challenge| challenge.stale)
-            })
+/// Whether an answer is a challenge that is worth being answered.
+pub(super) fn wants_proof(keys: &mut Keyring, patience: &mut Patience, answer: &Response) -> bool {
+    let Some(by) = Realm::of(answer.status_code.code()) else {
+        return false;
+    };
+    let values: Vec<String> = values_of(answer, by.asks()).collect();
+    keys.challenged(by, values.iter().map(String::as_str))
+        .is_some_and(|stale| patience.allows(by, stale))
 }

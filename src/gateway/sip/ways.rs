@@ -12,9 +12,11 @@ use rsipstack::transaction::endpoint::TargetLocator;
 use rsipstack::transport::SipAddr;
 use tokio::time::timeout;
 
+use super::admission::Who;
 use super::invite::Unreachable;
 use super::{Shared, kind_of, local_address_for, locked, sockets, wire};
 use crate::sip::Transport;
+use crate::sip::digest::Secret;
 use crate::sip::registrar::{Binding, Flow};
 
 /// How long looking up a host may take.
@@ -112,20 +114,59 @@ impl TargetLocator for Locator {
         Box::pin(async move {
             let gone = || rsipstack::Error::Error("the edge is closed".to_owned());
             let shared = self.0.get().and_then(Weak::upgrade).ok_or_else(gone)?;
-            let (addresses, transport) = locate(uri)
+            let flow = shared
+                .reach(uri)
                 .await
                 .map_err(|unreachable| rsipstack::Error::Error(unreachable.reason))?;
-            let flow = Flow {
-                source: *addresses.first().ok_or_else(gone)?,
-                transport,
-            };
-            sockets::connect(&shared, flow, &uri.host_with_port.host.to_string()).await?;
-            Ok(SipAddr::new(kind_of(transport), flow.source.into()))
+            Ok(SipAddr::new(kind_of(flow.transport), flow.source.into()))
         })
     }
 }
 
 impl Shared {
+    /// Where a request within a dialog goes, with a stream of ours there if it wants one.
+    pub(super) async fn reach(self: &Arc<Self>, uri: &Uri) -> Result<Flow, Unreachable> {
+        let (addresses, transport) = locate(uri).await?;
+        let host = uri.host_with_port.host.to_string();
+        let mut last = Unreachable {
+            status: 503,
+            reason: format!("{host} leads nowhere"),
+        };
+        for source in addresses {
+            let flow = Flow { source, transport };
+            match sockets::connect(self, flow, &host).await {
+                Ok(()) => return Ok(flow),
+                Err(error) => last.reason = format!("{source}: {error}"),
+            }
+        }
+        Err(last)
+    }
+
+    /// Whether a stream of ours stands.
+    pub(super) fn is_open(&self, flow: Flow) -> bool {
+        locked(&self.streams)
+            .get(&flow)
+            .is_some_and(|stream| !stream.is_cancelled())
+    }
+
+    /// What we prove ourselves with to whoever called: a trunk's login, or a phone's own password, which some ask for.
+    pub(super) fn login(&self, who: &Who) -> Option<(String, String)> {
+        match who {
+            Who::Anybody => None,
+            Who::Trunk(index) => self.config.trunks[*index].login.clone(),
+            Who::Extension(name) => self.login_of(name),
+        }
+    }
+
+    fn login_of(&self, name: &str) -> Option<(String, String)> {
+        let mut extensions = self.config.extensions.iter();
+        let extension = extensions.find(|extension| extension.name == name)?;
+        match &extension.secret {
+            Secret::Password(password) => Some((name.to_owned(), password.clone())),
+            Secret::Hashes { .. } => None,
+        }
+    }
+
     /// The addresses to try for a URI, in order.
     pub(super) async fn ways(&self, callee: &Uri) -> Result<Vec<Way>, Unreachable> {
         if let Some(name) = self.extension_of(callee) {
@@ -239,6 +280,9 @@ impl Shared {
                 reason: format!("extension {name} is not registered"),
             });
         }
+        for way in &mut ways {
+            way.login = self.login_of(name);
+        }
         Ok(ways)
     }
 
@@ -250,9 +294,7 @@ impl Shared {
             return Some(way);
         }
         let Flow { source, transport } = binding.flow;
-        let stream_is_open = locked(&self.streams)
-            .get(&binding.flow)
-            .is_some_and(|stream| !stream.is_cancelled());
+        let stream_is_open = self.is_open(binding.flow);
         // A phone that names its own address is called at the port that it names; one behind a translating router, and
         // one whose stream still stands, where its REGISTER came from.
         let flow = match uri.host_with_port.host {

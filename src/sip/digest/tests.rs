@@ -112,7 +112,7 @@ impl World {
             .filter_map(|value| Challenge::parse(value))
             .find(|challenge| challenge.algorithm == algorithm)
             .expect("offered");
-        challenge.answer(user, password, "REGISTER", "sip:hotline", "c")
+        challenge.answer((user, password), "REGISTER", "sip:hotline", "c", 1)
     }
 
     fn judge(&mut self, header: &str) -> Verdict<&'static str> {
@@ -177,15 +177,12 @@ fn a_nonce_grows_old_and_one_that_is_not_ours_is_never_taken() {
     let answer = world.answer(Algorithm::Md5, "1001", "right");
     world.now += Duration::from_secs(61);
     assert_eq!(world.judge(&answer), STALE);
-    let made_up = Challenge {
-        realm: "hotline".to_owned(),
-        nonce: "0".repeat(52),
-        opaque: None,
-        algorithm: Algorithm::Md5,
-        counted: true,
-        stale: false,
-    };
-    let answer = made_up.answer("1001", "right", "REGISTER", "sip:hotline", "c");
+    let made_up = format!(
+        "Digest realm=\"hotline\", nonce=\"{}\", qop=\"auth\"",
+        "0".repeat(52)
+    );
+    let made_up = Challenge::parse(&made_up).expect("sound");
+    let answer = made_up.answer(("1001", "right"), "REGISTER", "sip:hotline", "c", 1);
     assert_eq!(world.judge(&answer), STALE);
     // After its memory is gone, a used nonce is stale as well.
     assert!(world.guard.used.len() <= 1 && world.guard.order.len() <= 1);
@@ -213,12 +210,74 @@ fn counts_may_overtake_each_other_and_none_is_taken_twice() {
 fn an_old_telephone_without_counts_may_use_a_nonce_once() {
     let mut world = World::new();
     let value = world.guard.challenge(world.now, false).remove(1);
-    let mut challenge = Challenge::parse(&value).expect("ours");
-    challenge.counted = false;
-    let answer = challenge.answer("1001", "right", "REGISTER", "sip:hotline", "");
+    let challenge = Challenge::parse(&value.replace(", qop=\"auth\"", "")).expect("ours");
+    let answer = challenge.answer(("1001", "right"), "REGISTER", "sip:hotline", "", 1);
     assert!(!answer.contains("qop"));
     assert_eq!(world.judge(&answer), Verdict::Known("desk one"));
     assert_eq!(world.judge(&answer), STALE);
+}
+
+#[test]
+fn a_client_uses_a_nonce_again_with_a_growing_count_until_another_is_given() {
+    let mut world = World::new();
+    let mut keys = Keyring::new(Some(("1001".to_owned(), "right".to_owned())));
+    let proofs = |keys: &mut Keyring| keys.proofs("REGISTER", "sip:hotline", "c");
+    assert_eq!(proofs(&mut keys), []);
+    let mut ask = |keys: &mut Keyring| {
+        let values = world.guard.challenge(world.now, false);
+        keys.challenged(Realm::Server, values.iter().map(String::as_str))
+    };
+    assert_eq!(ask(&mut keys), Some(Stale(false)));
+    let first = proofs(&mut keys).remove(0);
+    let second = proofs(&mut keys).remove(0);
+    assert_eq!(first.0, "Authorization");
+    assert!(second.1.contains("nc=00000002"), "{}", second.1);
+    assert_eq!(ask(&mut keys), Some(Stale(false)));
+    let third = proofs(&mut keys).remove(0);
+    for proof in [&first, &second, &third] {
+        assert_eq!(world.judge(&proof.1), Verdict::Known("desk one"));
+    }
+    // A request that the stack has sent used its nonce up to there.
+    let mut another = Keyring::new(Some(("1001".to_owned(), "right".to_owned())));
+    another.used(Realm::Server, &third.1);
+    let fourth = proofs(&mut another).remove(0);
+    assert_eq!(world.judge(&fourth.1), Verdict::Known("desk one"));
+    // A proxy on the way and the server behind it ask each for itself.
+    keys.challenged(
+        Realm::Proxy,
+        std::iter::once("Digest realm=\"edge\", nonce=\"n\""),
+    );
+    let names: Vec<_> = proofs(&mut keys)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["Authorization", "Proxy-Authorization"]);
+    let mut nobody = Keyring::new(None);
+    assert_eq!(
+        nobody.challenged(Realm::Server, std::iter::once(STRANGE)),
+        None
+    );
+}
+
+const STRANGE: &str = "Digest realm=\"r\", nonce=\"n\"";
+
+#[test]
+fn a_challenge_is_answered_once_and_again_only_where_the_nonce_was_too_old() {
+    let allowed = |challenges: &[(Realm, bool)]| {
+        let mut patience = Patience::default();
+        challenges
+            .iter()
+            .take_while(|(by, stale)| patience.allows(*by, Stale(*stale)))
+            .count()
+    };
+    let server = |stale| (Realm::Server, stale);
+    assert_eq!(
+        allowed(&[server(false), server(false)]),
+        1,
+        "a wrong password"
+    );
+    assert_eq!(allowed(&[(Realm::Proxy, false), server(false)]), 2);
+    assert_eq!(allowed(&[server(true); 9]), 4, "not for ever");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use rsipstack::transaction::transaction::Transaction;
 use tokio::sync::mpsc;
 
 use super::{Call, End, MAX_FORWARDS, body_of};
-use crate::gateway::sip::side::{Happening, Newcomer, Side, said};
+use crate::gateway::sip::side::{Beginning, Happening, Newcomer, Side, said};
 use crate::gateway::sip::sockets::Carried;
 use crate::gateway::sip::{
     Alive, CALL_QUEUE, Extension, InviteKey, NewCall, Outlook, Shared, THE_CALLED, Who, ingress,
@@ -62,7 +62,12 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
         ingress::refuse(shared, request, StatusCode::BadRequest, vec![]);
         return;
     };
-    let stream = Carried::new(shared, arrival.flow);
+    let begun = Beginning {
+        flow: arrival.flow,
+        stream: Carried::new(shared, arrival.flow),
+        contact,
+        login: shared.login(&arrival.who),
+    };
     let incoming = describe(shared, &request.original, &key, &arrival.who);
     let route = route(shared, &incoming, &arrival.who);
     let hops = request
@@ -78,9 +83,8 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
         respond: request.tu_sender.clone(),
         session,
         grant,
-        stream,
         alive: Some(alive),
-        contact,
+        begun,
         offer: incoming.offer.clone(),
     };
     let mut driver = dialog.clone();

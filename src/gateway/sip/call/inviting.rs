@@ -8,6 +8,7 @@ use rsipstack::sip::{Header, Response, Uri};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::early::{Forks, Ringer};
 use super::{Call, End, ringing};
 use crate::gateway::sip::invite::{self, Invitation, Invited, Unreachable};
 use crate::gateway::sip::side::{Side, allows, description, said, timer_headers};
@@ -26,6 +27,7 @@ pub(super) struct Inviting {
     pub deadline: Instant,
     pub heard: Arc<AtomicBool>,
     pub session: Session,
+    pub forks: Forks,
     pub asked: Asked,
     pub tries: u8,
 }
@@ -101,6 +103,10 @@ impl Call {
                 offer: asked.offer.clone(),
                 hops: self.hops,
                 headers,
+                ringer: Ringer {
+                    party,
+                    tell: self.tell.clone(),
+                },
             },
             heard.clone(),
             state_sender,
@@ -111,6 +117,7 @@ impl Call {
             deadline: Instant::now() + patience,
             heard,
             session,
+            forks: Forks::new(&self.shared),
             asked,
             tries,
         };
@@ -124,6 +131,7 @@ impl Call {
         let Inviting {
             mut states,
             mut session,
+            mut forks,
             asked,
             tries,
             ..
@@ -131,7 +139,13 @@ impl Call {
         // Ringing that had no turn yet; what follows the answer stays for later.
         while let Ok(state) = states.try_recv() {
             match state {
-                DialogState::Early(_, response) => self.tell(ringing(party, &response)),
+                DialogState::Early(_, response) => {
+                    let follows = forks.note(party, &response);
+                    self.tell(ringing(party, &response));
+                    if let Some(event) = follows {
+                        self.tell(event);
+                    }
+                }
                 DialogState::Confirmed(..) => break,
                 _ => {}
             }
@@ -140,27 +154,24 @@ impl Call {
             Some(Ok(invited)) => match &invited.response {
                 Some(response) if invited.is_accepted() => {
                     session.accepted(std::time::Instant::now(), said(response));
-                    session.described(&asked.offer);
-                    session.peer_takes_updates(allows(response, "UPDATE"));
-                    self.tell(SipEvent::Answered {
-                        party,
-                        answer: description(response).unwrap_or_default(),
+                    let early = forks.answered(&invited.dialog.id().remote_tag);
+                    session.described(early.ours.as_ref().unwrap_or(&asked.offer));
+                    session.peer_takes_updates(allows(response, "UPDATE") || early.takes_updates);
+                    let answer = description(response);
+                    self.tell(match early.described {
+                        // What the phone and we agreed on while it rang stands, whatever the 200 repeats (RFC 3261 §13.2.1).
+                        Some((description, true)) => SipEvent::Accepted { party, description },
+                        Some((answer, false)) => SipEvent::Answered { party, answer },
+                        None => SipEvent::Answered {
+                            party,
+                            answer: answer.unwrap_or_default(),
+                        },
                     });
-                    let Invited {
-                        dialog,
-                        stream,
-                        contact,
-                        ..
-                    } = invited;
-                    let side = Side::calling(
-                        &self.shared,
-                        party,
-                        (dialog, states),
-                        contact,
-                        session,
-                        &self.tell,
-                        stream,
-                    );
+                    let Invited { dialog, begun, .. } = invited;
+                    let dialog = (dialog, states);
+                    let mut side =
+                        Side::calling(&self.shared, party, dialog, begun, session, &self.tell);
+                    side.was_early(early.number, early.open);
                     self.ends.insert(party, End::Talking(Box::new(side)));
                     return;
                 }

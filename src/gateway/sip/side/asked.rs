@@ -49,6 +49,16 @@ impl Side {
         }
     }
 
+    /// What was asked while the phone rang, and has no answer yet.
+    pub fn was_early(&mut self, number: u32, open: Option<Box<Transaction>>) {
+        self.number = number;
+        if let Some(request) = open
+            && self.session.asked(true, said(&request.original)).is_ok()
+        {
+            self.open = Some(Open::Other(request, None));
+        }
+    }
+
     fn take_offer(&mut self, request: Box<Transaction>) -> Option<SipEvent> {
         let original = &request.original;
         let is_invite = original.method == Method::Invite;
@@ -95,6 +105,7 @@ impl Side {
             Ok(grant) => {
                 // Only a sign of life (RFC 3311).
                 self.session.granted(Instant::now(), grant);
+                self.requests.refresh(&request.original);
                 self.reply(request, StatusCode::OK, granted(grant));
                 None
             }
@@ -122,6 +133,7 @@ impl Side {
             Open::Invite(original, respond, grant) => {
                 let mut headers = headers;
                 if accepted {
+                    self.requests.refresh(&*original);
                     headers.extend(granted(grant));
                     self.session.granted(now, grant);
                 }
@@ -133,6 +145,7 @@ impl Side {
             Open::Other(request, grant) => {
                 let mut headers = headers;
                 if accepted && request.original.method == Method::Update {
+                    self.requests.refresh(&request.original);
                     headers.extend(granted(grant));
                     self.session.granted(now, grant);
                 }
@@ -278,14 +291,14 @@ impl Side {
         let response = self.response(&request.original, status.into(), headers, None);
         let (reports, mut queue) = mpsc::channel(REPORTS);
         self.reports = Some(reports);
-        let dialog = self.dialog.clone();
+        let requests = self.requests.clone();
         let mut request = request;
         self.shared.until_cut(async move {
             let _ = request.respond(response).await;
             // Each waits for the answer to the one before, so that none overtakes another.
             while let Some(status) = queue.recv().await {
                 let (headers, body) = progress(status);
-                let _ = dialog.notify(Some(headers), Some(body)).await;
+                requests.ask(Method::Notify, headers, Some(body)).await;
             }
         });
         self.report(100);

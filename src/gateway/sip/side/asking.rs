@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rsipstack::sip::{Header, HeadersExt, Response};
+use rsipstack::sip::{Header, HeadersExt, Method, Response};
 
 use super::words::{description, said, timer_headers, with_sdp};
 use super::{Happening, Side};
@@ -14,9 +14,11 @@ impl Side {
     pub fn press(&self, key: char, millis: u16) {
         let headers = vec![Header::ContentType("application/dtmf-relay".into())];
         let text = format!("Signal={key}\r\nDuration={millis}\r\n");
-        let dialog = self.dialog.clone();
+        let requests = self.requests.clone();
         self.shared.until_cut(async move {
-            let _ = dialog.info(Some(headers), Some(text.into_bytes())).await;
+            requests
+                .ask(Method::Info, headers, Some(text.into_bytes()))
+                .await;
         });
     }
 
@@ -51,15 +53,14 @@ impl Side {
     fn ask(&self, ask: Ask, offer: Option<String>) {
         let (mut headers, body) = offer.map_or((Vec::new(), None), with_sdp);
         headers.extend(timer_headers(self.session.says()));
-        let (dialog, tell, party) = (self.dialog.clone(), self.tell.clone(), self.party);
+        let method = match ask {
+            Ask::Invite => Method::Invite,
+            Ask::Update => Method::Update,
+        };
+        let (requests, tell, party) = (self.requests.clone(), self.tell.clone(), self.party);
         self.shared.until_cut(async move {
-            let response = match ask {
-                Ask::Invite => dialog.reinvite(Some(headers), body).await,
-                Ask::Update => dialog.update(Some(headers), body).await,
-            };
-            let _ = tell
-                .send(Happening::Responded(party, response.ok().flatten()))
-                .await;
+            let response = requests.ask(method, headers, body).await;
+            let _ = tell.send(Happening::Responded(party, response)).await;
         });
     }
 
@@ -70,6 +71,9 @@ impl Side {
             .and_then(|response| response.header_value("Retry-After"))
             .and_then(|value| value.split([' ', ';', '(']).next()?.parse().ok());
         let said = response.map(said).unwrap_or_default();
+        if let Some(response) = response.filter(|_| (200..300).contains(&status)) {
+            self.requests.refresh(response);
+        }
         match self
             .session
             .responded(Instant::now(), status, retry_after, said)

@@ -81,7 +81,7 @@ fn proved(
         .find(|value| value.contains(&format!("algorithm={}", algorithm.token())))
         .and_then(Challenge::parse)
         .unwrap_or_else(|| panic!("no challenge in {challenged}"));
-    let value = challenge.answer(user, password, method, uri, "c0ffee");
+    let value = challenge.answer((user, password), method, uri, "c0ffee", 1);
     let cseq = text
         .split("CSeq: ")
         .nth(1)

@@ -7,13 +7,13 @@ use crate::speech::CallId;
 use crate::speech::finish::AsHeard;
 
 /// A gateway that runs real calls, without media.
-struct Bridge {
-    edge: SipEdge,
-    reasons: Arc<StdMutex<Vec<String>>>,
+pub(super) struct Bridge {
+    pub edge: SipEdge,
+    pub reasons: Arc<StdMutex<Vec<String>>>,
 }
 
 impl Bridge {
-    async fn start(config: SipConfig, operator: String) -> Self {
+    pub async fn start(config: SipConfig, operator: String) -> Self {
         let (edge, mut calls) = SipEdge::bind(config).await.expect("bound");
         let reasons = Arc::new(StdMutex::new(Vec::new()));
         let ended = reasons.clone();
@@ -25,7 +25,7 @@ impl Bridge {
         Self { edge, reasons }
     }
 
-    fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.edge.local_addr().port()
     }
 }
@@ -96,7 +96,7 @@ async fn talk_with(config: SipConfig, caller: &str, operator: &str, lasts: &str)
     locked(&bridge.reasons).pop().unwrap_or_default()
 }
 
-async fn leaves_nothing(edge: &SipEdge) {
+pub(super) async fn leaves_nothing(edge: &SipEdge) {
     let end = Instant::now() + PATIENCE;
     loop {
         let counts = edge.counts();
@@ -230,7 +230,7 @@ async fn a_transfer_blind_or_attended_is_reported_and_keeps_the_caller() {
 }
 
 /// A message's header, without its name.
-fn value<'a>(message: &'a str, name: &str) -> &'a str {
+pub(super) fn value<'a>(message: &'a str, name: &str) -> &'a str {
     message
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
@@ -261,13 +261,13 @@ fn response(request: &str, tag: &str, port: u16) -> String {
     )
 }
 
-const PHONE_SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4100 RTP/AVP 8\r\n";
+pub(super) const PHONE_SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4100 RTP/AVP 8\r\n";
 
 /// A bare phone.
-struct Phone(UdpSocket);
+pub(super) struct Phone(pub UdpSocket);
 
 impl Phone {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket
             .set_read_timeout(Some(Duration::from_secs(5)))
@@ -275,12 +275,12 @@ impl Phone {
         Self(socket)
     }
 
-    fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.0.local_addr().expect("bound").port()
     }
 
     /// The next message that begins with `start`; what comes between is passed over.
-    fn receive(&self, start: &str) -> (String, SocketAddr) {
+    pub fn receive(&self, start: &str) -> (String, SocketAddr) {
         let mut buffer = [0; 8_192];
         loop {
             let (length, source) = self.0.recv_from(&mut buffer).expect(start);

@@ -11,6 +11,7 @@ macro_rules! needs_sipp {
 }
 
 mod admission;
+mod dialogs;
 mod flows;
 mod malformed;
 mod parts;

@@ -1,0 +1,280 @@
+//! What an invited phone asks before it answers: a change of its early media by UPDATE (RFC 3311), or a sign of life.
+//!
+//! An invitation may have forked: each phone that rings has an early dialog of its own, with its own numbers and its
+//! own offers. None of them ends the invitation.
+
+use std::sync::Arc;
+
+use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, StatusCode};
+use rsipstack::transaction::transaction::Transaction;
+use tokio::sync::mpsc;
+
+use crate::gateway::sip::side::{Happening, allows, description};
+use crate::gateway::sip::{Shared, locked, wire};
+use crate::sip::{Party, SipEvent};
+
+/// The forks of one invitation that are told apart; more phones do not ring at once.
+const MOST_FORKS: usize = 16;
+
+/// To whom an INVITE of ours belongs that has no final answer yet.
+#[derive(Clone)]
+pub(in crate::gateway::sip) struct Ringer {
+    pub party: Party,
+    pub tell: mpsc::Sender<Happening>,
+}
+
+/// Lets requests find an INVITE by its Call-ID, until it has its final answer.
+pub(in crate::gateway::sip) struct Rings {
+    shared: Arc<Shared>,
+    call_id: String,
+}
+
+impl Rings {
+    pub fn new(shared: &Arc<Shared>, call_id: &str, ringer: Ringer) -> Self {
+        locked(&shared.ringing).insert(call_id.to_owned(), ringer);
+        Self {
+            shared: shared.clone(),
+            call_id: call_id.to_owned(),
+        }
+    }
+}
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        locked(&self.shared.ringing).remove(&self.call_id);
+    }
+}
+
+/// One phone that rings.
+struct Early {
+    tag: String,
+    /// The number of its last request.
+    number: u32,
+    /// Its answer to the INVITE's offer was acknowledged, or an UPDATE of its own has been accepted since: what stands
+    /// for it now. Only then may it offer anything (RFC 3311 §5.2).
+    described: Option<String>,
+    /// What we answered to it last.
+    ours: Option<String>,
+    takes_updates: bool,
+    /// Its offer that the call is to answer.
+    open: Option<(Box<Transaction>, String)>,
+    /// Its offer, come while its answer to ours was still being acknowledged.
+    parked: Option<Box<Transaction>>,
+}
+
+impl Early {
+    fn new(tag: &str) -> Self {
+        Self {
+            tag: tag.to_owned(),
+            number: 0,
+            described: None,
+            ours: None,
+            takes_updates: false,
+            open: None,
+            parked: None,
+        }
+    }
+}
+
+/// What is left of an early dialog when its phone answers.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// What the phone described acknowledgedly, and whether nothing was told of another fork since.
+    pub described: Option<(String, bool)>,
+    /// What we answered to it last.
+    pub ours: Option<String>,
+    pub takes_updates: bool,
+    pub number: u32,
+    pub open: Option<Box<Transaction>>,
+}
+
+/// The phones that ring by one invitation; the requests of theirs that nobody answers are refused when it is over.
+pub(super) struct Forks {
+    shared: Arc<Shared>,
+    known: Vec<Early>,
+    /// Whose description the call was told last.
+    latest: Option<String>,
+}
+
+impl Forks {
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: shared.clone(),
+            known: Vec::new(),
+            latest: None,
+        }
+    }
+
+    fn fork(&mut self, tag: &str) -> Option<&mut Early> {
+        let at = match self.known.iter().position(|early| early.tag == tag) {
+            Some(at) => at,
+            None if self.known.len() < MOST_FORKS => {
+                self.known.push(Early::new(tag));
+                self.known.len() - 1
+            }
+            None => return None,
+        };
+        Some(&mut self.known[at])
+    }
+
+    /// Takes note of a provisional response, which has been acknowledged if it is to be; what follows from it.
+    pub fn note(&mut self, party: Party, response: &Response) -> Option<SipEvent> {
+        let to = response.header_value("To")?;
+        let tag = wire::tag(&to)?;
+        let told = description(response);
+        let reliable = response.header_contains_token("Require", "100rel");
+        let updates = allows(response, "UPDATE");
+        if told.is_some() {
+            self.latest = Some(tag.to_owned());
+        }
+        let early = self.fork(tag)?;
+        early.takes_updates |= updates;
+        if reliable && early.described.is_none() {
+            early.described = told;
+        }
+        let parked = early.parked.take()?;
+        self.take(party, parked)
+    }
+
+    /// Takes a request of a phone that rings.
+    pub fn take(&mut self, party: Party, request: Box<Transaction>) -> Option<SipEvent> {
+        let shared = self.shared.clone();
+        let original = &request.original;
+        let from = original.header_value("From").unwrap_or_default();
+        let call_id = original.header_value("Call-ID").unwrap_or_default();
+        let number = original.cseq_header().ok().and_then(|cseq| cseq.seq().ok());
+        let is_open = self.known.iter().any(|early| early.open.is_some());
+        let early = wire::tag(&from)
+            .map(str::to_owned)
+            .and_then(|tag| self.fork(&tag));
+        let (Some(early), Some(number)) = (early, number) else {
+            let status = StatusCode::CallTransactionDoesNotExist;
+            reply(&shared, request, status, vec![]);
+            return None;
+        };
+        if number < early.number {
+            reply(&shared, request, StatusCode::ServerInternalError, vec![]);
+            return None;
+        }
+        early.number = number;
+        let offer = description(original);
+        match (original.method, offer) {
+            (Method::Update | Method::Info, None) => {
+                reply(&shared, request, StatusCode::OK, vec![]);
+                None
+            }
+            (Method::Update, Some(_))
+                if early.described.is_none()
+                    && early.parked.is_none()
+                    && shared.early.answers(&call_id, &early.tag) =>
+            {
+                early.parked = Some(request);
+                None
+            }
+            (Method::Update, Some(_)) if early.described.is_none() => {
+                // Our own offer has no answer yet that is sure.
+                reply(&shared, request, StatusCode::RequestPending, vec![]);
+                None
+            }
+            (Method::Update, Some(_)) if is_open => {
+                let later = vec![Header::RetryAfter("1".into())];
+                reply(&shared, request, StatusCode::ServerInternalError, later);
+                None
+            }
+            (Method::Update, Some(offer)) => {
+                early.open = Some((request, offer.clone()));
+                Some(SipEvent::Offered {
+                    party,
+                    offer: Some(offer),
+                })
+            }
+            _ => {
+                let allow = vec![Header::Allow("UPDATE, INFO".into())];
+                reply(&shared, request, StatusCode::MethodNotAllowed, allow);
+                None
+            }
+        }
+    }
+
+    /// Answers the offer that the call was told of.
+    pub fn answer(&mut self, answer: Result<String, u16>) {
+        let open = self.known.iter_mut().find(|early| early.open.is_some());
+        let Some(early) = open else {
+            return;
+        };
+        let Some((request, offer)) = early.open.take() else {
+            return;
+        };
+        match answer {
+            Ok(ours) => {
+                let headers = vec![
+                    Header::ContentType("application/sdp".into()),
+                    Header::Allow(wire::ALLOW.into()),
+                ];
+                respond(&self.shared, request, StatusCode::OK, headers, Some(&ours));
+                self.latest = Some(early.tag.clone());
+                (early.described, early.ours) = (Some(offer), Some(ours));
+            }
+            Err(status) => reply(&self.shared, request, status.into(), vec![]),
+        }
+    }
+
+    /// What is left of the dialog of the phone that answers.
+    pub fn answered(mut self, tag: &str) -> Outcome {
+        let at = self.known.iter().position(|early| early.tag == tag);
+        let Some(early) = at.map(|at| self.known.swap_remove(at)) else {
+            return Outcome::default();
+        };
+        let is_latest = self.latest.as_deref() == Some(tag);
+        Outcome {
+            described: early.described.map(|text| (text, is_latest)),
+            ours: early.ours,
+            takes_updates: early.takes_updates,
+            number: early.number,
+            open: early.open.map(|(request, _)| request).or(early.parked),
+        }
+    }
+}
+
+impl Drop for Forks {
+    fn drop(&mut self) {
+        // Not where the edge itself is being cut.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let open = self.known.iter_mut().flat_map(|early| {
+                let open = early.open.take().map(|(request, _)| request);
+                open.into_iter().chain(early.parked.take())
+            });
+            for request in open {
+                reply(&self.shared, request, StatusCode::RequestTerminated, vec![]);
+            }
+        }
+    }
+}
+
+fn reply(shared: &Shared, request: Box<Transaction>, status: StatusCode, headers: Vec<Header>) {
+    respond(shared, request, status, headers, None);
+}
+
+fn respond(
+    shared: &Shared,
+    mut request: Box<Transaction>,
+    status: StatusCode,
+    headers: Vec<Header>,
+    body: Option<&str>,
+) {
+    let body = body.map(|text| text.as_bytes().to_vec());
+    let mut response = shared
+        .endpoint
+        .make_response(&request.original, status, body);
+    response.headers.push(own_contact(&request.original));
+    response.headers.extend(headers);
+    shared.until_cut(async move {
+        let _ = request.respond(response).await;
+        while request.receive().await.is_some() {}
+    });
+}
+
+/// Where the phone's requests lead is the Contact that we gave it.
+fn own_contact(request: &Request) -> Header {
+    Header::Contact(format!("<{}>", request.uri).into())
+}

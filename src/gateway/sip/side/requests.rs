@@ -1,0 +1,247 @@
+//! The requests that we send within a dialog: where they go (RFC 3261 §12.2), and how they are proved to a peer that
+//! asks who sends them (§22).
+//!
+//! The stack sends what belongs to the INVITE that began the dialog; all that follows is sent from here. Its own way
+//! would give the dialog up at a challenge that it cannot answer, never counts a nonce, and keeps to the stream that the
+//! dialog began on when the peer has long named another target.
+
+use std::sync::{Arc, Mutex};
+
+use rsipstack::dialog::dialog::Dialog;
+use rsipstack::dialog::invite_dialog::InviteDialog;
+use rsipstack::sip::headers::ToTypedHeader;
+use rsipstack::sip::uri::ParamsExt;
+use rsipstack::sip::{
+    Header, HeadersExt, Method, Param, Request, Response, Route, Scheme, SipMessage,
+    StatusCodeKind, Uri,
+};
+use rsipstack::transaction::key::{TransactionKey, TransactionRole};
+use rsipstack::transaction::transaction::Transaction;
+use rsipstack::transport::SipAddr;
+
+use crate::gateway::sip::sockets::Carried;
+use crate::gateway::sip::trunks::wants_proof;
+use crate::gateway::sip::{Shared, Transport, kind_of, locked};
+use crate::sip::digest::{Keyring, Patience, Realm};
+use crate::sip::registrar::Flow;
+
+/// The hops that a request of ours may take (RFC 3261 §8.1.1.6).
+const MAX_FORWARDS: u32 = 70;
+
+/// How a dialog began, for what is sent within it.
+pub struct Beginning {
+    /// The way its INVITE took.
+    pub flow: Flow,
+    /// That its stream is in use.
+    pub stream: Option<Carried>,
+    /// Our Contact in it.
+    pub contact: Uri,
+    /// Name and password for a challenge.
+    pub login: Option<(String, String)>,
+}
+
+/// What we send within one dialog.
+pub struct Requests {
+    shared: Arc<Shared>,
+    dialog: InviteDialog,
+    contact: Uri,
+    course: Mutex<Course>,
+}
+
+struct Course {
+    /// The number of our last request.
+    number: u32,
+    keys: Keyring,
+    flow: Flow,
+    stream: Option<Carried>,
+    /// The peer has named another host since it chose that flow.
+    moved: bool,
+}
+
+impl Requests {
+    pub fn new(shared: &Arc<Shared>, dialog: &InviteDialog, begun: Beginning) -> Self {
+        let mut keys = Keyring::new(begun.login);
+        if dialog.role() == TransactionRole::Client {
+            // What the stack has proved the INVITE with serves on.
+            let invite = dialog.initial_request();
+            for by in Realm::ALL {
+                if let Some(credentials) = invite.header_value(by.proves()) {
+                    keys.used(by, &credentials);
+                }
+            }
+        }
+        Self {
+            shared: shared.clone(),
+            dialog: dialog.clone(),
+            contact: begun.contact,
+            course: Mutex::new(Course {
+                number: 0,
+                keys,
+                flow: begun.flow,
+                stream: begun.stream,
+                moved: false,
+            }),
+        }
+    }
+
+    /// Our Contact.
+    pub const fn contact(&self) -> &Uri {
+        &self.contact
+    }
+
+    /// Takes the target that a peer names in a request that changes it, or in the answer to one of ours (§12.2.1.2).
+    pub fn refresh(&self, message: &impl HeadersExt) {
+        let contacts = message.typed_contact_headers().unwrap_or_default();
+        let Some(contact) = contacts.first() else {
+            return;
+        };
+        let mut uri = contact.uri.clone();
+        if !matches!(uri.scheme, Some(Scheme::Sip | Scheme::Sips)) {
+            return;
+        }
+        let before = self.dialog.snapshot().remote_uri;
+        let mut course = locked(&self.course);
+        // Who speaks over a stream and names no transport means that stream.
+        if uri.transport().is_none() && course.flow.transport != Transport::Udp {
+            uri.params
+                .push(Param::Transport(kind_of(course.flow.transport)));
+        }
+        course.moved |=
+            uri.host_with_port != before.host_with_port || uri.transport() != before.transport();
+        drop(course);
+        Dialog::Invite(self.dialog.clone()).set_remote_target(uri, None);
+    }
+
+    /// The final answer to a request, with challenges answered; `None` when it could not be sent.
+    pub async fn ask(
+        self: &Arc<Self>,
+        method: Method,
+        headers: Vec<Header>,
+        body: Option<Vec<u8>>,
+    ) -> Option<Response> {
+        let mut patience = Patience::default();
+        loop {
+            let answer = self.send(method, headers.clone(), body.clone()).await?;
+            let again = wants_proof(&mut locked(&self.course).keys, &mut patience, &answer);
+            if !again {
+                return Some(answer);
+            }
+        }
+    }
+
+    async fn send(
+        self: &Arc<Self>,
+        method: Method,
+        headers: Vec<Header>,
+        body: Option<Vec<u8>>,
+    ) -> Option<Response> {
+        let snapshot = self.dialog.snapshot();
+        let flow = self.way(&snapshot.remote_uri, &snapshot.route_set).await;
+        let request = self.compose(method, headers, body)?;
+        let key = TransactionKey::from_request(&request, TransactionRole::Client).ok()?;
+        let endpoint = self.shared.endpoint.clone();
+        let mut transaction = Transaction::new_client(key, request, endpoint, None);
+        let destination = SipAddr::new(kind_of(flow.transport), flow.source.into());
+        transaction.destination = Some(destination);
+        transaction.send().await.ok()?;
+        let mut acknowledged = 0;
+        while let Some(message) = transaction.receive().await {
+            let SipMessage::Response(response) = message else {
+                continue;
+            };
+            if response.status_code.kind() != StatusCodeKind::Provisional {
+                return Some(response);
+            }
+            // RFC 3262 §4, also of an INVITE within the dialog.
+            let reliable = response.header_contains_token("Require", "100rel");
+            if let (true, Some(number)) = (reliable, response.rseq_value())
+                && number > acknowledged
+            {
+                acknowledged = number;
+                self.acknowledge(&response, number);
+            }
+        }
+        None
+    }
+
+    fn acknowledge(self: &Arc<Self>, response: &Response, number: u32) {
+        let cseq = response.cseq_header().ok();
+        let Some(invite) = cseq.and_then(|cseq| cseq.seq().ok()) else {
+            return;
+        };
+        let headers = vec![Header::RAck(format!("{number} {invite} INVITE").into())];
+        let requests = self.clone();
+        self.shared.until_cut(async move {
+            let _ = requests.ask(Method::PRack, headers, None).await;
+        });
+    }
+
+    /// Where a request goes now: over the stream that the dialog uses while that stands and leads to its target, else
+    /// to the first proxy of its route or to the target.
+    async fn way(&self, target: &Uri, routes: &[Route]) -> Flow {
+        let (flow, moved) = {
+            let course = locked(&self.course);
+            (course.flow, course.moved)
+        };
+        if flow.transport != Transport::Udp && !moved && self.shared.is_open(flow) {
+            return flow;
+        }
+        let proxy = routes
+            .first()
+            .and_then(|route| route.clone().typed().ok())
+            .map(|route| route.uri);
+        // A peer whose target leads nowhere is where it was last.
+        let Ok(found) = self.shared.reach(proxy.as_ref().unwrap_or(target)).await else {
+            return flow;
+        };
+        if found != flow {
+            let stream = Carried::new(&self.shared, found);
+            let mut course = locked(&self.course);
+            (course.flow, course.stream) = (found, stream);
+        }
+        locked(&self.course).moved = false;
+        found
+    }
+
+    fn compose(&self, method: Method, more: Vec<Header>, body: Option<Vec<u8>>) -> Option<Request> {
+        let snapshot = self.dialog.snapshot();
+        let (from, to) = (snapshot.from.to_string(), snapshot.to.to_string());
+        let (from, to) = match snapshot.role {
+            TransactionRole::Client => (from, to),
+            TransactionRole::Server => (to, from),
+        };
+        let (number, proofs) = {
+            let mut course = locked(&self.course);
+            course.number = course.number.max(snapshot.local_cseq) + 1;
+            let cnonce = format!("{:016x}", rand::random::<u64>());
+            let uri = snapshot.remote_uri.to_string();
+            let proofs = course.keys.proofs(&method.to_string(), &uri, &cnonce);
+            (course.number, proofs)
+        };
+        let via = self.shared.endpoint.get_via(None, None).ok()?;
+        let mut headers = vec![
+            Header::Via(via.into()),
+            Header::CallId(snapshot.id.call_id.into()),
+            Header::From(from.into()),
+            Header::To(to.into()),
+            Header::CSeq(format!("{number} {method}").into()),
+            Header::Contact(format!("<{}>", self.contact).into()),
+            Header::UserAgent(self.shared.config.user_agent.clone().into()),
+            Header::MaxForwards(MAX_FORWARDS.into()),
+        ];
+        headers.extend(snapshot.route_set.into_iter().map(Header::Route));
+        headers.extend(
+            proofs
+                .into_iter()
+                .map(|(name, value)| Header::Other(name.to_owned(), value)),
+        );
+        headers.extend(more);
+        Some(Request {
+            method,
+            uri: snapshot.remote_uri,
+            headers: headers.into(),
+            body: body.unwrap_or_default(),
+            version: rsipstack::sip::Version::V2,
+        })
+    }
+}
