@@ -240,10 +240,9 @@ impl Call {
                 let at = self.wall(now);
                 self.outputs
                     .push_back(Output::Transcript(TranscriptEvent::Answered { at }));
-                if !self.advised.is_empty() {
-                    // The operator should see at once that this caller has called before.
-                    self.redraft();
-                }
+                // From now on there is a ticket, whatever happens; and the operator sees at once that this caller has
+                // called before.
+                self.redraft();
             }
             Err(error) => {
                 // The phone has accepted: its dialog is ended properly.

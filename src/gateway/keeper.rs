@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::speech::CallId;
-use crate::store::Outbox;
+use crate::store::{EntryKind, Outbox};
 use crate::ticket::desk::Submission;
 
 /// Between attempts while the disk refuses.
@@ -60,21 +60,21 @@ impl Keeper {
                 }
                 continue;
             }
-            let mut failed = false;
-            for (call, (submission, closes)) in batch {
-                let put = if closes {
-                    outbox.close(&submission).await
+            let mut drafts = Vec::with_capacity(batch.len());
+            for (submission, closes) in batch.values() {
+                let kind = if *closes {
+                    EntryKind::Close
                 } else {
-                    outbox.put(&submission).await
+                    EntryKind::Upsert
                 };
-                if let Err(error) = put {
-                    error!(%call, %error, "a draft waits in memory");
-                    failed = true;
-                    // A newer one may have come meanwhile.
-                    self.lock().entry(call).or_insert((submission, closes));
-                }
+                drafts.push((submission, kind));
             }
-            if failed {
+            if let Err(error) = outbox.keep_all(&drafts).await {
+                error!(drafts = batch.len(), %error, "drafts wait in memory");
+                for (call, held) in batch {
+                    // A newer one may have come meanwhile.
+                    self.lock().entry(call).or_insert(held);
+                }
                 failed_at_end += u32::from(shutdown.is_cancelled());
                 if failed_at_end == LAST_ATTEMPTS {
                     return self.lock().len();

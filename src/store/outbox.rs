@@ -204,19 +204,50 @@ impl Outbox {
     }
 
     async fn keep(&self, submission: &Submission, kind: EntryKind) -> Result<Put, StoreError> {
-        const DOING: &str = "writing a draft into the outbox";
-        let DraftKey { call, revision } = &submission.key;
-        let revision = i64::try_from(*revision).unwrap_or(i64::MAX);
+        let put = self.keep_all(&[(submission, kind)]).await?;
+        Ok(put.into_iter().next().unwrap_or(Put::Stale))
+    }
+
+    /// Puts in and closes the drafts of several calls, all or none: one wait for the disk, however many calls end at
+    /// once.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they could not be written: none is kept then.
+    pub async fn keep_all(
+        &self,
+        drafts: &[(&Submission, EntryKind)],
+    ) -> Result<Vec<Put>, StoreError> {
+        const DOING: &str = "writing drafts into the outbox";
         let mut transaction = self
             .db
             .write
             .begin_with("BEGIN IMMEDIATE")
             .await
             .doing(DOING)?;
+        let mut put = Vec::new();
+        for (submission, kind) in drafts {
+            put.push(self.write(&mut transaction, submission, *kind).await?);
+        }
+        transaction.commit().await.doing(DOING)?;
+        if put.contains(&Put::Accepted) {
+            self.wake();
+        }
+        Ok(put)
+    }
+
+    async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        submission: &Submission,
+        kind: EntryKind,
+    ) -> Result<Put, StoreError> {
+        const DOING: &str = "writing a draft into the outbox";
+        let DraftKey { call, revision } = &submission.key;
+        let revision = i64::try_from(*revision).unwrap_or(i64::MAX);
         let held: Option<(i64, bool)> =
             sqlx::query_as("SELECT revision, closed FROM drafts WHERE call_id = ?")
                 .bind(call.as_str())
-                .fetch_optional(&mut *transaction)
+                .fetch_optional(&mut *connection)
                 .await
                 .doing(DOING)?;
         let newest = held.is_none_or(|(held, _)| held < revision);
@@ -232,28 +263,24 @@ impl Outbox {
             .bind(call.as_str())
             .bind(revision)
             .bind(body)
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await
             .doing(DOING)?;
             let gist = Gist::of(&submission.draft);
-            gists::keep(&mut transaction, call, &gist, unix_ms(SystemTime::now()))
+            gists::keep(connection, call, &gist, unix_ms(SystemTime::now()))
                 .await
                 .doing(DOING)?;
         }
         if kind == EntryKind::Close {
             sqlx::query("UPDATE drafts SET closed = 1 WHERE call_id = ?")
                 .bind(call.as_str())
-                .execute(&mut *transaction)
+                .execute(&mut *connection)
                 .await
                 .doing(DOING)?;
         }
         for lane in &self.lanes.open {
-            enqueue(&mut transaction, *lane, call, kind)
-                .await
-                .doing(DOING)?;
+            enqueue(connection, *lane, call, kind).await.doing(DOING)?;
         }
-        transaction.commit().await.doing(DOING)?;
-        self.wake();
         Ok(Put::Accepted)
     }
 
