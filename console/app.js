@@ -211,6 +211,7 @@ class View {
   constructor(call) {
     Object.assign(this, { position: 0, call: {}, rows: new Map(), pauses: [], alarms: new Map(), pinned: true });
     $("lines").replaceChildren();
+    $("lines").classList.remove("over");
     $("ended").hidden = $("latest").hidden = true;
     $("no-lines").hidden = false;
     this.player = new Player(call, (at) => this.follow(at));
@@ -335,15 +336,18 @@ class View {
         }
       }
     }
-    // What was put right by its sound says what was heard; sensitive words say what they are about.
+    // What was put right says what was heard, and can be undone; sensitive words say what they are about.
     const notes = letters.map(() => null);
-    const note = (from, to, kind, title) => { for (let at = from; at < Math.min(to, letters.length); at++) notes[at] = { kind, title }; };
-    for (const { from, to, kind, said, list } of row.changes) if (kind === "hotword") note(from, to, "put-right", `听到的是“${said}”，按“${list}”改正`);
-    for (const { from, to, category } of row.marks) note(from, to, "sensitive", `敏感词：${category}`);
+    const note = (from, to, about) => { for (let at = from; at < Math.min(to, letters.length); at++) notes[at] = about; };
+    row.changes.forEach(({ from, to, kind, said, list, undone }, change) => {
+      const title = undone ? `改正“${undone}”已撤销` : kind === "hotword" ? `听到的是“${said}”，按“${list}”改正` : `说的是“${said}”`;
+      note(from, to, { kind: kind === "hotword" ? "put-right" : "figure", title, change, undone: Boolean(undone) });
+    });
+    for (const { from, to, category } of row.marks) note(from, to, { kind: "sensitive", title: `敏感词：${category}` });
     const runs = [];
     letters.forEach((letter, at) => {
       const names = held[at].join(" "), solid = !row.final && at < row.committed, note = notes[at], last = runs.at(-1);
-      if (last?.names === names && last.solid === solid && last.note?.title === note?.title) last.text += letter; else runs.push({ names, solid, note, at, text: letter });
+      if (last?.names === names && last.solid === solid && last.note === note) last.text += letter; else runs.push({ names, solid, note, at, text: letter });
     });
     const shown = JSON.stringify(runs);
     if (row.shown === shown) return; // A selection with the mouse survives.
@@ -355,8 +359,23 @@ class View {
       span.dataset.at = at;
       const fields = names ? names.split(" ").map(labelOf).join("、") : "";
       span.title = [fields, note?.title].filter(Boolean).join("；");
+      if (row.final && note?.change !== undefined) span.append(this.undoButton(row.id, note));
       return span;
     }));
+  }
+
+  /** Undoes a change of a line, or makes it again; the line comes back as an event. */
+  undoButton(line, { change, undone }) {
+    const button = make("button", undone ? "undo again" : "undo");
+    button.type = "button";
+    button.title = undone ? "恢复改正" : "撤销改正";
+    button.setAttribute("aria-label", button.title);
+    button.onclick = async (event) => {
+      event.stopPropagation();
+      const answer = await fetch(`/api/calls/${encodeURIComponent(selected)}/lines/${line}/changes/${change}`, { method: undone ? "POST" : "DELETE" }).catch(() => null);
+      if (!answer?.ok) toast((await answer?.json().catch(() => null))?.error.message ?? "未能提交，请稍后再试");
+    };
+    return button;
   }
 
   showAlarms() {
@@ -369,6 +388,7 @@ class View {
   showEnd() {
     // Nothing tentative can become final any more.
     for (const row of this.rows.values()) row.element.classList.remove("tentative");
+    $("lines").classList.add("over");
     const { duration_ms, reason } = this.call;
     $("ended").textContent = ["通话已结束", duration_ms ? `时长 ${clock(duration_ms)}` : "未接通", reasonOf(reason)].filter(Boolean).join(" · ");
     $("ended").hidden = false;

@@ -16,6 +16,7 @@ use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
 use crate::ticket::advice::{Advice, Advised};
 use crate::ticket::{CallFacts, Drafter, Talk, TicketDraft};
+use crate::transcript::revise::Revision;
 use crate::transcript::{Line, Transcript, TranscriptEvent};
 
 /// Where a call's media ends on this machine, and what it needs to begin.
@@ -111,6 +112,8 @@ pub enum Input<'a> {
     Heard(UtteranceKey, Outcome),
     /// Something was found out beside the call.
     Advice(Advice),
+    /// The operator takes a change of a line back, or lets it stand again.
+    Revise(Revision),
     /// The draft that was asked for.
     Drafted(Drafted),
     /// A card's or an identity number is read: recording and recognition get silence until this is taken back.

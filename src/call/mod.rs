@@ -320,6 +320,12 @@ impl Call {
                     self.redraft();
                 }
             }
+            // Behind the end nothing is told.
+            Input::Revise(revision) => {
+                if matches!(self.state, State::Up | State::Flushing { .. }) {
+                    self.scribe.revise(revision);
+                }
+            }
             Input::Pause(paused) => self.pause(now, paused),
             Input::End(reason) => match self.state {
                 State::Ringing { .. } => {

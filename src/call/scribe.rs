@@ -19,6 +19,7 @@ use crate::speech::passage::{joined, told, without_overlap};
 use crate::speech::segmenter::{Event, RATE, Segment};
 use crate::speech::{CallId, Hypothesis, Leg, Outcome, Pass, Prompt, Utterance, UtteranceKey};
 use crate::transcript::agree::Agreement;
+use crate::transcript::revise::{Revision, revised};
 use crate::transcript::{AlarmKind, Line, Transcript, TranscriptEvent};
 
 /// How much voice may go by on a leg without a word of text before the operator is told: longer than any single
@@ -378,6 +379,21 @@ impl Scribe {
                     open.endpoint = None;
                 }
             }
+        }
+    }
+
+    /// Takes a change of a final line back, or makes it again; the line's new version is told like any other.
+    pub fn revise(&mut self, revision: Revision) {
+        let Some(old) = self.transcript.line(revision.line) else {
+            return;
+        };
+        let Some(mut line) = revised(old, revision.change, revision.undone) else {
+            return;
+        };
+        if line.revision > old.revision {
+            line.marks = self.finish.marks(&line.text);
+            self.transcript.apply(line.clone());
+            self.tell(TranscriptEvent::Line(line));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, log};
@@ -39,7 +40,8 @@ pub fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Serves until the first SIGTERM or Ctrl-C, then drains; a second one ends the running calls at once.
+/// Serves until the first SIGTERM or Ctrl-C, then drains; a second one ends the running calls at once. SIGHUP has the
+/// word lists read again.
 pub fn run(settings: &Settings) -> Result<(), Failure> {
     log::start();
     let config = settings.load()?;
@@ -51,7 +53,14 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
             "SIP {} · page http://{} · gRPC {} · operator {}",
             gateway.sip, gateway.console, gateway.grpc, config.operators.default
         );
-        asked_to_stop().await;
+        let mut hangup = signal(SignalKind::hangup()).expect("the runtime handles signals");
+        let mut stop = std::pin::pin!(asked_to_stop());
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                _ = hangup.recv() => gateway.reload(),
+            }
+        }
         println!("draining; ask again to end the running calls at once");
         let hurry = CancellationToken::new();
         let again = hurry.clone();
@@ -66,7 +75,6 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
 
 /// Waits for SIGTERM or Ctrl-C.
 pub async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("the runtime handles signals");
     tokio::select! {
         _ = terminate.recv() => {}

@@ -24,7 +24,7 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{delete, get, put};
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -37,6 +37,7 @@ use crate::speech::CallId;
 use crate::store::{PageKey, Store, StoreError, recent_calls, unix_ms};
 use crate::telemetry::{self, Readiness};
 use crate::ticket::{FieldName, FieldValue, Taxonomy};
+use crate::transcript::revise::Revision;
 pub use playback::Recordings;
 use viewer::Wanted;
 use wire::{Calls, Choices, Fault};
@@ -109,8 +110,8 @@ impl Console {
         }
     }
 
-    /// The routes: `/` and what the page needs, `/healthz`, `/readyz`, `/metrics`, `/api/calls`, a draft's fields, a call's
-    /// recording, what there is to choose from, `/ws`.
+    /// The routes: `/` and what the page needs, `/healthz`, `/readyz`, `/metrics`, `/api/calls`, a draft's fields, a line's
+    /// changes, a call's recording, what there is to choose from, `/ws`.
     pub fn router(&self) -> Router {
         assets::routes()
             .route("/healthz", get(|| async { "ok\n" }))
@@ -120,6 +121,10 @@ impl Console {
             .route("/api/calls/{call}/fields/{name}", put(edit))
             .route("/api/calls/{call}/recording", get(playback::recording))
             .route("/api/choices", get(choices))
+            .route(
+                "/api/calls/{call}/lines/{line}/changes/{change}",
+                delete(undo).post(make_again),
+            )
             .route("/ws", get(watch))
             .with_state(self.clone())
     }
@@ -261,11 +266,45 @@ async fn edit(
         return Err(Refusal::ForeignOrigin);
     }
     let hands = console.bus.hands();
-    match hands.write(&CallId::new(&call), name, written.value) {
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(EditError::NotRunning) => Err(Refusal::NotRunning),
-        Err(EditError::Unfit(_)) => Err(Refusal::Unfit),
+    hands.write(&CallId::new(&call), name, written.value)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A call, a line of it, and which of the line's changes.
+type ChangePath = Path<(String, u32, usize)>;
+
+async fn undo(
+    State(console): State<Console>,
+    path: ChangePath,
+    headers: HeaderMap,
+) -> Result<StatusCode, Refusal> {
+    revise(&console, path, &headers, true)
+}
+
+async fn make_again(
+    State(console): State<Console>,
+    path: ChangePath,
+    headers: HeaderMap,
+) -> Result<StatusCode, Refusal> {
+    revise(&console, path, &headers, false)
+}
+
+fn revise(
+    console: &Console,
+    Path((call, line, change)): ChangePath,
+    headers: &HeaderMap,
+    undone: bool,
+) -> Result<StatusCode, Refusal> {
+    if !is_same_origin(headers) {
+        return Err(Refusal::ForeignOrigin);
     }
+    let revision = Revision {
+        line,
+        change,
+        undone,
+    };
+    console.bus.revise(&CallId::new(&call), revision)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What `/ws` is asked for: a call, an operator's calls, or the comings and goings of calls alone.
@@ -346,6 +385,7 @@ enum Refusal {
     NoRecording,
     StillRecorded,
     Damaged,
+    NoSuchChange,
 }
 
 impl Refusal {
@@ -364,8 +404,19 @@ impl Refusal {
             Self::NoRecording => (StatusCode::NOT_FOUND, Fault::NO_RECORDING),
             Self::StillRecorded => (StatusCode::CONFLICT, Fault::STILL_RECORDED),
             Self::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, Fault::DAMAGED),
+            Self::NoSuchChange => (StatusCode::NOT_FOUND, Fault::NO_SUCH_CHANGE),
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, Fault::FULL),
             Self::Unreadable => (StatusCode::SERVICE_UNAVAILABLE, Fault::UNREADABLE),
+        }
+    }
+}
+
+impl From<EditError> for Refusal {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::NotRunning => Self::NotRunning,
+            EditError::Unfit(_) => Self::Unfit,
+            EditError::NoSuchChange => Self::NoSuchChange,
         }
     }
 }

@@ -18,12 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Console, LONGEST_MESSAGE, serve};
 use crate::audio::MediaTime;
-use crate::events::{Bus, Payload, WATCHER_LAG};
+use crate::events::{Bus, Deed, Payload, WATCHER_LAG};
+use crate::speech::finish::{Change, ChangeKind};
 use crate::speech::{CallId, Leg};
 use crate::store::{Store, writer};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
+use crate::transcript::revise::Revision;
 use crate::transcript::{CallInfo, Line, TranscriptEvent};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -100,9 +102,14 @@ impl House {
 
     /// A request of one line, and the whole answer.
     async fn ask(&self, path: &str, header: &str) -> (String, String) {
+        self.act("GET", path, header).await
+    }
+
+    async fn act(&self, method: &str, path: &str, header: &str) -> (String, String) {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: console\r\nConnection: close\r\n{header}\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: console\r\nConnection: close\r\n{header}\r\n"
+        );
         connection.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.unwrap();
@@ -384,6 +391,63 @@ async fn a_call_that_is_over_is_shown_from_disk_with_its_last_draft() {
     let end = seen[3]["position"].as_u64().unwrap();
     let again = rest(&mut house.watch(&format!("call=a&after={end}")).await).await;
     assert_eq!(kinds(&again), ["draft"]);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_undone_and_made_again_while_the_call_runs_and_only_from_the_page_itself() {
+    let house = House::open().await;
+    house.say("a", started("a", "sip:op@h"));
+    let TranscriptEvent::Line(mut said) = line(3, 2, true) else {
+        unreachable!()
+    };
+    said.changes = vec![Change {
+        from: 0,
+        to: 1,
+        said: "地".into(),
+        kind: ChangeKind::Hotword,
+        list: "用语".into(),
+        undone: None,
+    }];
+    house.say("a", TranscriptEvent::Line(said));
+    let path = "/api/calls/a/lines/3/changes/0";
+    let status = async |method: &str, path: &str, header: &str| {
+        let (head, body) = house.act(method, path, header).await;
+        let code = serde_json::from_str::<Value>(&body).map(|body| body["error"]["code"].clone());
+        (head[9..12].to_owned(), code.unwrap_or_default())
+    };
+    let refused = |status: &str, code: &str| (status.to_owned(), Value::from(code));
+    assert_eq!(
+        status("DELETE", path, "").await,
+        refused("409", "not_running")
+    );
+    let (sender, deeds) = std::sync::mpsc::sync_channel(4);
+    house.bus.hands().lend(CallId::new("a"), move |deed| {
+        let _ = sender.try_send(deed);
+    });
+    assert_eq!(
+        status("DELETE", path, "Origin: http://evil\r\n").await,
+        refused("403", "foreign_origin")
+    );
+    for unknown in [
+        "/api/calls/a/lines/3/changes/1",
+        "/api/calls/a/lines/4/changes/0",
+    ] {
+        assert_eq!(
+            status("POST", unknown, "").await,
+            refused("404", "no_such_change")
+        );
+    }
+    for (method, undone) in [("DELETE", true), ("POST", false)] {
+        assert_eq!(status(method, path, "").await.0, "204");
+        let revision = Revision {
+            line: 3,
+            change: 0,
+            undone,
+        };
+        assert_eq!(deeds.try_recv(), Ok(Deed::Revise(revision)));
+    }
+    assert!(deeds.try_recv().is_err());
     house.shut().await;
 }
 

@@ -467,6 +467,11 @@ impl Fault {
         code: "damaged_recording",
         message: "录音文件无法打开，请联系管理员查看日志。",
     };
+    /// No final line has such a change.
+    pub const NO_SUCH_CHANGE: Self = Self {
+        code: "no_such_change",
+        message: "没有找到这处改正，请刷新页面后重试。",
+    };
     /// The store cannot be read now.
     pub const UNREADABLE: Self = Self {
         code: "unreadable",

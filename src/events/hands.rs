@@ -6,9 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::speech::CallId;
 use crate::ticket::advice::Advice;
 use crate::ticket::{FieldName, FieldValue};
+use crate::transcript::revise::Revision;
 
-/// Where a call takes what is written into its draft; it never waits.
-type Take = Arc<dyn Fn(Advice) + Send + Sync>;
+/// What an operator does by hand.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Deed {
+    /// Writes into the draft.
+    Write(Advice),
+    /// Takes a change of a line back, or lets it stand again.
+    Revise(Revision),
+}
+
+/// Where a call takes what is done by hand; it never waits.
+type Take = Arc<dyn Fn(Deed) + Send + Sync>;
 
 /// The running calls' hands; clones share them. As many entries as calls run.
 #[derive(Clone, Default)]
@@ -21,6 +31,8 @@ pub enum EditError {
     NotRunning,
     /// The value does not fit the field.
     Unfit(&'static str),
+    /// No final line of the call has such a change.
+    NoSuchChange,
 }
 
 impl std::fmt::Display for EditError {
@@ -28,6 +40,9 @@ impl std::fmt::Display for EditError {
         match self {
             Self::NotRunning => f.write_str(
                 "the call is not running here; correct the ticket in the ticketing system",
+            ),
+            Self::NoSuchChange => f.write_str(
+                "no final line of the call has such a change; name one of those that came with it",
             ),
             Self::Unfit(what) => write!(f, "the value does not fit: {what}"),
         }
@@ -42,8 +57,8 @@ impl Hands {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, `take` gets what is written into the draft of `call`.
-    pub fn lend(&self, call: CallId, take: impl Fn(Advice) + Send + Sync + 'static) {
+    /// From now on, `take` gets what is done by hand in `call`.
+    pub fn lend(&self, call: CallId, take: impl Fn(Deed) + Send + Sync + 'static) {
         self.lock().insert(call, Arc::new(take));
     }
 
@@ -66,9 +81,13 @@ impl Hands {
             .map(|value| name.holds(value))
             .transpose()
             .map_err(EditError::Unfit)?;
+        self.give(call, Deed::Write(Advice::Edited(name, value)))
+    }
+
+    /// Hands a deed to its call.
+    pub(super) fn give(&self, call: &CallId, deed: Deed) -> Result<(), EditError> {
         let take = self.lock().get(call).cloned();
-        let take = take.ok_or(EditError::NotRunning)?;
-        take(Advice::Edited(name, value));
+        take.ok_or(EditError::NotRunning)?(deed);
         Ok(())
     }
 }
@@ -83,8 +102,8 @@ mod tests {
     fn an_edit_reaches_its_call_while_that_runs_and_only_in_the_fields_own_shape() {
         let (hands, call) = (Hands::default(), CallId::new("a"));
         let (sender, taken) = sync_channel(4);
-        hands.lend(call.clone(), move |advice| {
-            let _ = sender.try_send(advice);
+        hands.lend(call.clone(), move |deed| {
+            let _ = sender.try_send(deed);
         });
         let text = |text: &str| Some(FieldValue::Text(text.into()));
         hands
@@ -92,7 +111,10 @@ mod tests {
             .expect("fits");
         assert_eq!(
             taken.try_recv(),
-            Ok(Advice::Edited(FieldName::Urgency, text("紧急")))
+            Ok(Deed::Write(Advice::Edited(
+                FieldName::Urgency,
+                text("紧急")
+            )))
         );
         for (name, value) in [
             (FieldName::Urgency, text("马上")),

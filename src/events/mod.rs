@@ -20,9 +20,10 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::speech::CallId;
 use crate::ticket::TicketDraft;
-use crate::transcript::{CallInfo, TranscriptEvent};
+use crate::transcript::revise::Revision;
+use crate::transcript::{CallInfo, Line, TranscriptEvent};
 
-pub use hands::{EditError, Hands};
+pub use hands::{Deed, EditError, Hands};
 
 /// How many events a watcher may fall behind before it must start again from its position.
 pub const WATCHER_LAG: usize = 4_096;
@@ -226,6 +227,34 @@ impl Bus {
         &self.hands
     }
 
+    /// Takes a change of a running call's line back, or lets it stand again; the line's new version comes as an event.
+    ///
+    /// # Errors
+    /// [`EditError`] when the call is not running or has no such change.
+    pub fn revise(&self, call: &CallId, revision: Revision) -> Result<(), EditError> {
+        let known = self
+            .line(call, revision.line)
+            .is_some_and(|line| line.is_final && revision.change < line.changes.len());
+        if known {
+            self.hands.give(call, Deed::Revise(revision))
+        } else if self.calls().iter().any(|info| info.call == *call) {
+            Err(EditError::NoSuchChange)
+        } else {
+            Err(EditError::NotRunning)
+        }
+    }
+
+    /// The newest version of a line of a call that memory holds.
+    fn line(&self, call: &CallId, id: u32) -> Option<Line> {
+        let state = self.lock();
+        let events = state.calls.get(call)?.events.values().rev();
+        let mut lines = events.filter_map(|event| match &event.payload {
+            Payload::Transcript(TranscriptEvent::Line(line)) => Some(line),
+            _ => None,
+        });
+        lines.find(|line| line.id == id).cloned()
+    }
+
     /// Appends an event of `call`, tells the watchers, and returns its position.
     pub fn publish(&self, call: &CallId, payload: Payload) -> u64 {
         let durable = payload.is_durable();
@@ -345,7 +374,6 @@ mod tests {
     use super::*;
     use crate::audio::MediaTime;
     use crate::speech::Leg;
-    use crate::transcript::Line;
 
     fn call(name: &str) -> CallId {
         CallId::new(name)

@@ -1,9 +1,11 @@
-//! The word lists of a folder, read again whenever a file of it changes.
+//! The word lists of a folder, read again whenever a file of it changes or somebody asks for it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -142,20 +144,32 @@ fn state(folder: &Path) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
         .collect()
 }
 
-/// Renews the pen's lists whenever a file changes, looking `every` so often until `stop`; lists that cannot be used leave the old ones in place.
-pub async fn watch(pen: Pen, folder: PathBuf, every: Duration, stop: CancellationToken) {
-    let mut known = state(&folder);
-    while stop
-        .run_until_cancelled(tokio::time::sleep(every))
-        .await
-        .is_some()
-    {
+/// Renews the pen's lists whenever a file of `folder` changes, looking `every` so often, and whenever it is `asked` to,
+/// until `stop`; lists that cannot be used leave the old ones in place.
+pub async fn watch(
+    pen: Pen,
+    folder: Option<PathBuf>,
+    every: Duration,
+    asked: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    let mut known = folder.as_deref().map(state).unwrap_or_default();
+    loop {
+        let is_asked = tokio::select! {
+            () = tokio::time::sleep(every), if folder.is_some() => false,
+            () = asked.notified() => true,
+            () = stop.cancelled() => return,
+        };
+        let Some(folder) = &folder else {
+            warn!("the embedded word lists stay: text.hotwords names no folder to read again");
+            continue;
+        };
         let (now, pen) = (folder.clone(), pen.clone());
         let before = known.clone();
         // Reading files and building the search take a moment that no call should wait for.
         let looked = tokio::task::spawn_blocking(move || {
             let state = state(&now);
-            if state != before {
+            if is_asked || state != before {
                 match read(Some(&now)) {
                     Ok(lists) => {
                         info!(words = lists.len(), "word lists read again");
@@ -206,8 +220,9 @@ mod tests {
         let pen = Pen::new(read(Some(folder.path())).expect("sound"), false);
         let stop = CancellationToken::new();
         let every = Duration::from_millis(5);
-        let watched = folder.path().to_owned();
-        let task = tokio::spawn(watch(pen.clone(), watched, every, stop.clone()));
+        let watched = Some(folder.path().to_owned());
+        let asked = Arc::<Notify>::default();
+        let task = tokio::spawn(watch(pen.clone(), watched, every, asked, stop.clone()));
         tokio::time::sleep(4 * every).await;
         let becomes = async |count: usize| {
             for _ in 0..400 {
@@ -225,6 +240,25 @@ mod tests {
         becomes(3).await;
         std::fs::write(&file, "退款 退费\n").expect("written");
         becomes(2).await;
+        stop.cancel();
+        task.await.expect("ends");
+    }
+
+    #[tokio::test]
+    async fn lists_are_read_again_when_asked_though_no_file_looks_changed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("a.txt"), "退款 退费\n").expect("written");
+        let pen = Pen::new(Vocabulary::default(), false);
+        let (stop, asked) = (CancellationToken::new(), Arc::<Notify>::default());
+        let never = Duration::from_hours(1);
+        let watched = Some(folder.path().to_owned());
+        let watching = watch(pen.clone(), watched, never, asked.clone(), stop.clone());
+        let task = tokio::spawn(watching);
+        asked.notify_one();
+        while pen.lists().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(pen.lists().len(), 2);
         stop.cancel();
         task.await.expect("ends");
     }

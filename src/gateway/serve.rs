@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -212,6 +213,8 @@ pub struct Gateway {
     server_tasks: Vec<JoinHandle<()>>,
     writer_tasks: Vec<JoinHandle<()>>,
     archive: Option<Archive>,
+    /// Has the word lists read again.
+    reread: Arc<Notify>,
     drain: Duration,
 }
 
@@ -441,14 +444,14 @@ impl Gateway {
                 }
             }),
         ];
-        if let Some(folder) = config.text.hotwords.clone() {
-            tokio::spawn(lists::watch(
-                pen,
-                folder,
-                lists::LOOK_EVERY,
-                servers.clone(),
-            ));
-        }
+        let reread = Arc::<Notify>::default();
+        tokio::spawn(lists::watch(
+            pen,
+            config.text.hotwords.clone(),
+            lists::LOOK_EVERY,
+            reread.clone(),
+            servers.clone(),
+        ));
         let sip = edge.local_addr();
         readiness.set(State::Ready);
         if config.trunk.is_empty() && !sip.ip().is_loopback() {
@@ -469,8 +472,14 @@ impl Gateway {
             server_tasks,
             writer_tasks,
             archive,
+            reread,
             drain: Duration::from_secs(config.calls.drain_s),
         })
+    }
+
+    /// Reads the word lists again, while calls run; what is wrong with them is logged, and the old ones stay then.
+    pub fn reload(&self) {
+        self.reread.notify_one();
     }
 
     /// Takes no more calls, lets the running ones end (at most `calls.drain_s`), ends the rest, and writes what is left.

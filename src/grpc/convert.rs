@@ -154,6 +154,7 @@ fn change(change: &Change) -> transcript::Change {
         said: change.said.reveal().clone(),
         kind: kind.into(),
         list: change.list.clone(),
+        undone: change.undone.as_ref().map(|was| was.reveal().clone()),
     }
 }
 

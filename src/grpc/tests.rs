@@ -12,14 +12,17 @@ use tonic::{Code, Streaming};
 use super::Transcripts;
 use super::proto::transcript::v1::transcript_service_client::TranscriptServiceClient;
 use super::proto::transcript::v1::{
-    CallState, Event as WireEvent, GetRequest, ListCallsRequest, WatchRequest, WatchResponse,
-    event::Body,
+    CallState, Event as WireEvent, GetRequest, ListCallsRequest, UndoChangeRequest, WatchRequest,
+    WatchResponse, event::Body,
 };
 use crate::audio::MediaTime;
-use crate::events::{Bus, Payload, WATCHER_LAG};
+use crate::events::{Bus, Deed, Payload, WATCHER_LAG};
 use crate::gateway::{Services, bind, serve};
+use crate::speech::finish::{Change, ChangeKind, Mark};
+use crate::speech::words::Word;
 use crate::speech::{CallId, Leg};
 use crate::store::{Store, writer};
+use crate::transcript::revise::revised;
 use crate::transcript::{CallInfo, Line, Origin, TranscriptEvent};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -360,6 +363,122 @@ async fn get_shows_each_line_once_and_watching_from_its_position_continues() {
         unknown.err().map(|status| status.code()),
         Some(Code::NotFound)
     );
+    house.shut().await;
+}
+
+/// 在芝罘区自杀, of which 芝罘 was put right.
+fn put_right() -> Line {
+    let end = MediaTime::from_millis(600);
+    Line {
+        words: (0..6)
+            .map(|at| Word {
+                from: at,
+                to: at + 1,
+                start: MediaTime::from_millis(u64::from(at) * 100),
+                end: MediaTime::from_millis(u64::from(at) * 100 + 100),
+                confidence: 0.25 + at as f32 / 10.0,
+            })
+            .collect(),
+        changes: vec![Change {
+            from: 1,
+            to: 3,
+            said: "支湖".into(),
+            kind: ChangeKind::Hotword,
+            list: "行政区划".into(),
+            undone: None,
+        }],
+        marks: vec![Mark {
+            from: 4,
+            to: 6,
+            category: "自伤自杀".into(),
+        }],
+        ..Line::plain(0, Leg::Caller, "在芝罘区自杀", MediaTime::ZERO, end)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_changes_and_marks_are_told_and_a_change_is_undone_for_all_who_watch_now_or_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(&folder).await;
+    house.say("a", started("a", "sip:op@h"));
+    house.say("a", TranscriptEvent::Line(put_right()));
+    let mut client = house.client().await;
+    let mut undo = async |call: &str, change, restore| {
+        let request = UndoChangeRequest {
+            call_id: call.into(),
+            utterance_id: 0,
+            change,
+            restore,
+        };
+        client
+            .undo_change(request)
+            .await
+            .map_err(|status| status.code())
+    };
+    assert_eq!(
+        undo("a", 0, false).await.err(),
+        Some(Code::FailedPrecondition),
+        "it does not run"
+    );
+    let bus = house.bus.clone();
+    house.bus.hands().lend(CallId::new("a"), move |deed| {
+        let Deed::Revise(revision) = deed else {
+            panic!("{deed:?}");
+        };
+        let line = revised(&put_right(), revision.change, revision.undone).unwrap();
+        bus.publish(
+            &CallId::new("a"),
+            Payload::Transcript(TranscriptEvent::Line(line)),
+        );
+    });
+    assert_eq!(undo("a", 1, false).await.err(), Some(Code::NotFound));
+    assert_eq!(
+        undo("b", 0, false).await.err(),
+        Some(Code::FailedPrecondition)
+    );
+    let mut viewer = house.watch(of_call("a", None)).await;
+    next(&mut viewer).await.unwrap();
+    let Some(Body::Utterance(before)) = next(&mut viewer).await.unwrap().body else {
+        panic!("no line");
+    };
+    let change = &before.changes[0];
+    assert_eq!(
+        (change.said.as_str(), change.list.as_str(), &change.undone),
+        ("支湖", "行政区划", &None)
+    );
+    let (word, mark) = (&before.words[2], &before.marks[0]);
+    assert_eq!((word.start_char, word.start_ms, word.end_ms), (2, 200, 300));
+    assert!((word.confidence - 0.45).abs() < 1e-6);
+    assert_eq!(
+        (mark.start_char, mark.end_char, mark.category.as_str()),
+        (4, 6, "自伤自杀")
+    );
+    undo("a", 0, false).await.unwrap();
+    let Some(Body::Utterance(after)) = next(&mut viewer).await.unwrap().body else {
+        panic!("no line");
+    };
+    assert_eq!(
+        (after.text.as_str(), after.revision, after.r#final),
+        ("在支湖区自杀", 2, true)
+    );
+    assert_eq!(after.changes[0].undone.as_deref(), Some("芝罘"));
+    house.say("a", over());
+    house.bus.hands().withdraw(&CallId::new("a"));
+    house.until_saved(0).await;
+    house.shut().await;
+
+    let house = House::open(&folder).await;
+    let request = GetRequest {
+        call_id: "a".into(),
+    };
+    let answer = house
+        .client()
+        .await
+        .get(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(answer.utterances == [after], "as it stood at the end");
     house.shut().await;
 }
 

@@ -13,12 +13,13 @@ use super::convert;
 use super::proto::transcript::v1::transcript_service_server::TranscriptService;
 use super::proto::transcript::v1::{
     EditFieldRequest, EditFieldResponse, GetRequest, GetResponse, ListCallsRequest,
-    ListCallsResponse, PauseRecordingRequest, PauseRecordingResponse, WatchRequest, WatchResponse,
-    event::Body,
+    ListCallsResponse, PauseRecordingRequest, PauseRecordingResponse, UndoChangeRequest,
+    UndoChangeResponse, WatchRequest, WatchResponse, event::Body,
 };
 use crate::events::{Bus, EditError, Filter, Payload};
 use crate::speech::CallId;
 use crate::store::{CallRecord, PageKey, Replay, Store, StoreError, recent_calls};
+use crate::transcript::revise::Revision;
 use crate::transcript::{Transcript, TranscriptEvent};
 
 /// Calls in an answer when the client names no number.
@@ -106,6 +107,15 @@ impl Watch {
             }),
             Err(status) => Some(Err(status)),
         }
+    }
+}
+
+fn refused(error: EditError) -> Status {
+    let sentence = error.to_string();
+    match error {
+        EditError::NotRunning => Status::failed_precondition(sentence),
+        EditError::Unfit(_) => Status::invalid_argument(sentence),
+        EditError::NoSuchChange => Status::not_found(sentence),
     }
 }
 
@@ -230,11 +240,24 @@ impl TranscriptService for Transcripts {
         self.bus
             .hands()
             .write(&CallId::new(&call_id), name, convert::value_back(&field))
-            .map_err(|error| match error {
-                EditError::NotRunning => Status::failed_precondition(error.to_string()),
-                EditError::Unfit(_) => Status::invalid_argument(error.to_string()),
-            })?;
+            .map_err(refused)?;
         Ok(Response::new(EditFieldResponse {}))
+    }
+
+    async fn undo_change(
+        &self,
+        request: Request<UndoChangeRequest>,
+    ) -> Result<Response<UndoChangeResponse>, Status> {
+        let request = request.into_inner();
+        let revision = Revision {
+            line: request.utterance_id,
+            change: request.change as usize,
+            undone: !request.restore,
+        };
+        self.bus
+            .revise(&CallId::new(&request.call_id), revision)
+            .map_err(refused)?;
+        Ok(Response::new(UndoChangeResponse {}))
     }
 
     async fn list_calls(

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::private::Private;
 use crate::speech::Leg;
-use crate::speech::words::{Word, carry};
+use crate::speech::words::{Word, carry_along};
 
 /// What was recognised in one utterance, or so far in it.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,9 @@ pub struct Change {
     /// The list that the word stands in, e.g. `行政区划`; empty for a number.
     #[serde(default)]
     pub list: String,
+    /// What was written there before an operator undid the change; what was heard stands in the text then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone: Option<Private<String>>,
 }
 
 /// A stretch of the text that a supervisor should see.
@@ -104,12 +107,18 @@ impl Finish for AsHeard {
 }
 
 impl Written {
-    /// `text`, written in place of what was `spoken`: its words get their times.
+    /// `text`, written in place of what was `spoken`; each of its characters stands for a stretch of the characters that
+    /// were heard (`source`), whose time its word gets.
     #[must_use]
-    pub fn instead_of(spoken: Spoken<'_>, text: String, changes: Vec<Change>) -> Self {
+    pub fn instead_of(
+        spoken: Spoken<'_>,
+        text: &[char],
+        source: &[(usize, usize)],
+        changes: Vec<Change>,
+    ) -> Self {
         Self {
-            words: carry(spoken.text.reveal(), spoken.words, &text),
-            text: Private::new(text),
+            words: carry_along(spoken.words, text, source),
+            text: Private::new(text.iter().collect()),
             changes,
         }
     }

@@ -88,17 +88,21 @@ pub fn carry(heard: &str, words: &[Word], written: &str) -> Vec<Word> {
     }
     let heard: Vec<char> = heard.chars().collect();
     let written: Vec<char> = written.chars().collect();
-    let of_letter = |at: usize| {
-        let at = at as u32;
-        words.iter().find(|word| word.from <= at && at < word.to)
-    };
-    // For each written character the stretch of the heard text that it stands for.
-    let source = stretches(&heard, &written);
-    let letters: Vec<Letter> = written
+    carry_along(words, &written, &stretches(&heard, &written))
+}
+
+/// The words of `written`, each character of which stands for a stretch of the characters of what was heard.
+#[must_use]
+pub fn carry_along(words: &[Word], written: &[char], source: &[(usize, usize)]) -> Vec<Word> {
+    if words.is_empty() {
+        return Vec::new();
+    }
+    let mut letters: Vec<Letter> = written
         .iter()
-        .zip(&source)
+        .zip(source)
         .map(|(letter, (from, to))| {
-            let said: Vec<&Word> = (*from..*to).filter_map(of_letter).collect();
+            let within = |word: &&Word| (word.from as usize) < *to && *from < word.to as usize;
+            let said: Vec<&Word> = words.iter().filter(within).collect();
             let before = || {
                 let word = words.iter().rev().find(|word| word.to as usize <= *from);
                 word.map_or(words[0].start, |word| word.end)
@@ -116,6 +120,23 @@ pub fn carry(heard: &str, words: &[Word], written: &str) -> Vec<Word> {
             }
         })
         .collect();
+    // Those that stand for one stretch together share its time: 五点半 → 5:30.
+    let (mut at, mut until) = (0, words[0].start);
+    while at < letters.len() {
+        let together = source[at..]
+            .iter()
+            .take_while(|range| **range == source[at]);
+        let count = together.count() as u32;
+        // A word of several characters may have come apart.
+        let start = letters[at].start.max(until);
+        let end = letters[at].end.max(start);
+        let share = |part: u32| start + end.since(start) * part / count;
+        for (part, letter) in (0..count).zip(&mut letters[at..]) {
+            (letter.start, letter.end) = (share(part), share(part + 1));
+        }
+        until = share(count - 1);
+        at += count as usize;
+    }
     self::words(&letters)
 }
 

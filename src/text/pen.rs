@@ -69,21 +69,39 @@ impl Finish for Pen {
         let edits = figures::edits(&tidy.letters, &kept, spoken.is_final);
         let said = |range: &Range<usize>| {
             let (from, to) = (tidy.origin[range.start], tidy.origin[range.end - 1] + 1);
-            Private::new(heard[from..to].iter().collect::<String>())
+            let mut said = heard[from..to].to_vec();
+            script::simplify(&mut said);
+            Private::new(said.into_iter().collect::<String>())
         };
         let mut text: Vec<char> = Vec::with_capacity(tidy.letters.len());
+        // For each character of the text, which ones were heard.
+        let mut source: Vec<(usize, usize)> = Vec::with_capacity(tidy.letters.len());
+        let heard_as = |at: usize| (tidy.origin[at], tidy.origin[at] + 1);
         let mut changes = Vec::new();
         let mut at = 0;
         for stretch in stretches(&edits, &replacements) {
-            text.extend(&tidy.letters[at..stretch.range.start]);
-            let from = text.len() as u32;
-            let mut inner = stretch.range.start;
+            let from = (text.len() + stretch.range.start - at) as u32;
             for edit in &stretch.edits {
-                text.extend(&tidy.letters[inner..edit.range.start]);
-                text.extend(edit.text.chars());
-                inner = edit.range.end;
+                text.extend(&tidy.letters[at..edit.range.start]);
+                source.extend((at..edit.range.start).map(heard_as));
+                let figures: Vec<char> = edit.text.chars().collect();
+                let one_by_one = figures.len() == edit.range.len();
+                let whole = (
+                    tidy.origin[edit.range.start],
+                    tidy.origin[edit.range.end - 1] + 1,
+                );
+                source.extend((0..figures.len()).map(|place| {
+                    if one_by_one {
+                        heard_as(edit.range.start + place)
+                    } else {
+                        whole
+                    }
+                }));
+                text.extend(figures);
+                at = edit.range.end;
             }
-            text.extend(&tidy.letters[inner..stretch.range.end]);
+            text.extend(&tidy.letters[at..stretch.range.end]);
+            source.extend((at..stretch.range.end).map(heard_as));
             at = stretch.range.end;
             let change = Change {
                 from,
@@ -91,15 +109,19 @@ impl Finish for Pen {
                 said: said(&stretch.range),
                 kind: stretch.kind,
                 list: stretch.list.clone(),
+                undone: None,
             };
             changes.push(change);
         }
         text.extend(&tidy.letters[at..]);
+        source.extend((at..tidy.letters.len()).map(heard_as));
         if spoken.is_final {
             punctuation::end(&mut text);
         }
         changes.retain(|change| change.to as usize <= text.len());
-        Written::instead_of(spoken, text.into_iter().collect(), changes)
+        // A full stop that was put at the end stands for nothing.
+        source.resize(text.len(), (heard.len(), heard.len()));
+        Written::instead_of(spoken, &text, &source, changes)
     }
 
     fn marks(&self, text: &Private<String>) -> Vec<Mark> {
@@ -174,120 +196,4 @@ fn stretches(edits: &[Edit], replacements: &[Replacement]) -> Vec<Stretch> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::audio::MediaTime;
-    use crate::speech::Leg;
-    use crate::speech::words::Word;
-
-    fn pen() -> Pen {
-        Pen::new(
-            Vocabulary::parse([(
-                "words",
-                "% list 行政区划\n芝罘区 二十里店镇\n% list 用语\n一二三四五 号楼\n% list 姓氏\n% slot surname\n王 张",
-            )])
-            .expect("a list"),
-            true,
-        )
-    }
-
-    fn written(pen: &Pen, text: &str, is_final: bool) -> (String, Vec<(String, String)>) {
-        let said: Private<String> = text.into();
-        let words: Vec<Word> = (0..text.chars().count() as u32)
-            .map(|at| Word {
-                from: at,
-                to: at + 1,
-                start: MediaTime::from_millis(u64::from(at) * 100),
-                end: MediaTime::from_millis(u64::from(at) * 100 + 100),
-                confidence: 0.9,
-            })
-            .collect();
-        let written = pen.finish(Spoken {
-            leg: Leg::Caller,
-            text: &said,
-            words: &words,
-            is_final,
-        });
-        let letters: Vec<char> = written.text.reveal().chars().collect();
-        let changes = written.changes.iter().map(|change| {
-            let now = letters[change.from as usize..change.to as usize].iter();
-            (change.said.reveal().clone(), now.collect())
-        });
-        let changes = changes.collect();
-        (written.text.into_inner(), changes)
-    }
-
-    #[test]
-    fn a_line_is_written_and_every_change_says_what_was_heard() {
-        let (text, changes) = written(
-            &pen(),
-            "我住支湖區二十三號樓一單元二零零一,電話一三八六三五一二二零七",
-            true,
-        );
-        assert_eq!(text, "我住芝罘区23号楼1单元2001，电话13863512207。");
-        let change = |said: &str, now: &str| (said.to_owned(), now.to_owned());
-        assert_eq!(
-            changes,
-            [
-                change("支湖區", "芝罘区"),
-                change("二十三", "23"),
-                change("一", "1"),
-                change("二零零一", "2001"),
-                change("一三八六三五一二二零七", "13863512207"),
-            ]
-        );
-    }
-
-    #[test]
-    fn names_with_numerals_keep_them_and_misheard_numbers_are_both_restored_and_written() {
-        assert_eq!(written(&pen(), "二十里店镇三号", true).0, "二十里店镇3号。");
-        let (text, changes) = written(&pen(), "拨打一二三刺五", true);
-        assert_eq!(text, "拨打12345。");
-        assert_eq!(changes, [("一二三刺五".to_owned(), "12345".to_owned())]);
-        assert_eq!(written(&pen(), "免贵信亡", true).0, "免贵姓王。");
-    }
-
-    #[test]
-    fn a_growing_line_gets_no_end_and_keeps_its_open_number() {
-        assert_eq!(written(&pen(), "还剩三千六", false).0, "还剩三千六");
-        assert_eq!(written(&pen(), "还剩三千六", true).0, "还剩3600。");
-    }
-
-    #[test]
-    fn lists_are_renewed_for_all_who_share_them() {
-        let pen = pen();
-        let shared = pen.clone();
-        pen.renew(Vocabulary::default());
-        assert_eq!(written(&shared, "支湖区", true).0, "支湖区。");
-    }
-
-    #[test]
-    fn words_keep_the_times_of_what_was_said() {
-        let said: Private<String> = "充了两千块".into();
-        let words: Vec<Word> = (0..5)
-            .map(|at| Word {
-                from: at,
-                to: at + 1,
-                start: MediaTime::from_millis(u64::from(at) * 100),
-                end: MediaTime::from_millis(u64::from(at) * 100 + 100),
-                confidence: 0.9,
-            })
-            .collect();
-        let written = pen().finish(Spoken {
-            leg: Leg::Caller,
-            text: &said,
-            words: &words,
-            is_final: true,
-        });
-        assert_eq!(written.text.reveal(), "充了2000块。");
-        let number = written
-            .words
-            .iter()
-            .find(|word| word.from == 2)
-            .expect("2000");
-        assert_eq!(
-            (number.to, number.start.as_millis(), number.end.as_millis()),
-            (6, 200, 400)
-        );
-    }
-}
+mod tests;

@@ -7,19 +7,8 @@ use std::sync::LazyLock;
 use super::Evidence;
 use super::repair::Repair;
 use crate::speech::Leg;
+use crate::text::script::simplified_letter;
 use crate::transcript::{Line, Transcript};
-
-/// Traditional characters and, at the same place of [`SIMPLIFIED`], what the rules know them as.
-const TRADITIONAL: &str = "萬與東業兩個單號電話機區縣鄉鎮樓層層園廣場廈門價錢塊買賣費還餘額險醫療藥護師員學習車輛運輸遞\
-    郵館務處訴舉報詢議揚謝請問對錯嗎這裡裏說麼什們時間發現長見無聽讓給應該為從來過總沒開關閉鬧噪壓氣熱暖涼溫銀行張劉陳楊黃趙吳\
-    孫馬羅鄭鐘韓馮於蕭葉蘇盧蔣賈鄒閻萊東縣龍陽蓬島煙臺內後樣幾歲點嚴緊傷網貨質補償賠違規罰場環境衛護險領證戶籍勞動資欠帳\
-    單據條約經營貼寫實際確認簽訂約夠夜攤販燈壞斷線維修\
-    貴聯繫稱歡遊團檢測藝術課廢棄髒蟲態惡強製協調樂飯麵雞魚鮮專賓館訊視頻臉舊換貸稅頭腦鎖牆漲貓鳥語劃緻恆豐濟衝帶減擾響聲慢剛誰讀筆";
-const SIMPLIFIED: &str = "万与东业两个单号电话机区县乡镇楼层层园广场厦门价钱块买卖费还余额险医疗药护师员学习车辆运输递\
-    邮馆务处诉举报询议扬谢请问对错吗这里里说么什们时间发现长见无听让给应该为从来过总没开关闭闹噪压气热暖凉温银行张刘陈杨黄赵吴\
-    孙马罗郑钟韩冯于萧叶苏卢蒋贾邹阎莱东县龙阳蓬岛烟台内后样几岁点严紧伤网货质补偿赔违规罚场环境卫护险领证户籍劳动资欠账\
-    单据条约经营贴写实际确认签订约够夜摊贩灯坏断线维修\
-    贵联系称欢游团检测艺术课废弃脏虫态恶强制协调乐饭面鸡鱼鲜专宾馆讯视频脸旧换贷税头脑锁墙涨猫鸟语划致恒丰济冲带减扰响声慢刚谁读笔";
 
 /// A list of words, written as one text with spaces between them.
 pub(super) type Words = LazyLock<Vec<&'static str>>;
@@ -46,11 +35,7 @@ fn plain(letter: char) -> char {
         '!' => '。',
         '?' => '？',
         _ if letter.is_ascii() => letter.to_ascii_lowercase(),
-        _ => TRADITIONAL
-            .chars()
-            .zip(SIMPLIFIED.chars())
-            .find_map(|(old, new)| (old == letter && letter > '~').then_some(new))
-            .unwrap_or(letter),
+        _ => simplified_letter(letter),
     }
 }
 
@@ -337,18 +322,13 @@ pub(super) fn negated(said: &Said, at: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::repair::Repair;
-    use super::{SIMPLIFIED, Said, TRADITIONAL, Talk};
+    use super::{Said, Talk};
     use crate::audio::MediaTime;
     use crate::speech::Leg;
     use crate::transcript::{Line, Transcript};
 
     fn said(text: &str) -> Said {
         Said::of(0, Leg::Caller, text)
-    }
-
-    #[test]
-    fn the_two_tables_of_characters_are_of_one_length() {
-        assert_eq!(TRADITIONAL.chars().count(), SIMPLIFIED.chars().count());
     }
 
     #[test]

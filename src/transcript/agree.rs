@@ -251,6 +251,7 @@ mod tests {
                 said: "一百二".into(),
                 kind: ChangeKind::Number,
                 list: String::new(),
+                undone: None,
             }],
             ..written(text)
         };

@@ -1,6 +1,7 @@
 //! What was said in a call, as lines that grow from partial to final, on one clock for both legs.
 
 pub mod agree;
+pub mod revise;
 
 use std::time::SystemTime;
 
@@ -23,7 +24,7 @@ pub struct Line {
     pub revision: u32,
     /// The words, punctuated.
     pub text: Private<String>,
-    /// Whether this version will stand.
+    /// Whether this version will stand: only an operator who undoes a change makes another one.
     pub is_final: bool,
     /// When the first word was heard.
     pub start: MediaTime,

@@ -4,7 +4,9 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::product::{Hotline, models, said, xinqiao};
+use rustix::process::Signal;
+
+use crate::product::{Hotline, Process, models, said, xinqiao};
 
 /// Runs the binary and checks that it refuses with exit code 2 and these words.
 fn refused(arguments: &[&str], words: &[&str]) {
@@ -151,4 +153,33 @@ async fn broken_signalling_is_refused_or_dropped_and_the_gateway_goes_on() {
     send(request("OPTIONS", 72, "").as_bytes());
     assert!(answer("72@test").starts_with("SIP/2.0 200"));
     hotline.gateway.terminate();
+}
+
+#[test]
+fn word_lists_are_read_again_on_sighup_and_a_broken_one_is_named_by_file_and_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let list = folder.path().join("hotwords/words.txt");
+    std::fs::create_dir(list.parent().expect("a folder")).expect("made");
+    std::fs::write(&list, "退款\n").expect("written");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let sets = [
+        "recognition.enabled=false".to_owned(),
+        "sip.listen=127.0.0.1:0".to_owned(),
+        "console.listen=127.0.0.1:0".to_owned(),
+        "grpc.listen=127.0.0.1:0".to_owned(),
+        format!("text.hotwords={}", path("hotwords")),
+        format!("store.database={}", path("xinqiao.db")),
+        format!("ticketing.database={}", path("ticketing.db")),
+    ];
+    let mut arguments = vec!["serve"];
+    arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let gateway = Process::start(&arguments);
+    gateway.line();
+    std::fs::write(&list, "退款 退货\n退，费\n").expect("written");
+    gateway.signal(Signal::HUP);
+    gateway.logs("words.txt, line 2: `退，费` holds `，`");
+    std::fs::write(&list, "退款 退货\n退费\n").expect("written");
+    gateway.signal(Signal::HUP);
+    gateway.logs("word lists read again words=3");
+    gateway.terminate();
 }

@@ -110,10 +110,28 @@ impl Process {
         })
     }
 
+    /// Sends it a signal, as an administrator would.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Waits until its log says so.
+    pub fn logs(&self, wanted: &str) {
+        let begun = std::time::Instant::now();
+        loop {
+            let log = self.log.lock().expect("unpoisoned").clone();
+            if log.contains(wanted) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no {wanted} in: {log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Asks it to stop, as an administrator would, waits, and gives back its log.
     pub fn terminate(mut self) -> String {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        self.signal(rustix::process::Signal::TERM);
         let status = self.child.wait().expect("it ends");
         let reader = self.reader.take().expect("taken only here");
         reader.join().expect("it was read");

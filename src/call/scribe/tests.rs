@@ -3,6 +3,8 @@
 use super::*;
 use crate::speech::RecognizerError;
 use crate::speech::finish::AsHeard;
+use crate::text::pen::Pen;
+use crate::text::vocabulary::Vocabulary;
 
 /// A scribe with a stopwatch; speaks in milliseconds of one leg's clock.
 struct Desk {
@@ -264,4 +266,52 @@ fn a_committed_beginning_stays_when_the_last_pass_hears_it_otherwise() {
     let (last, _) = desk.sent();
     desk.heard(&last, "我住在芝罘区南大街。");
     assert_eq!(desk.lines(), [line(0, "我住在支湖区南大街。", true)]);
+}
+
+#[test]
+fn a_change_that_an_operator_takes_back_is_a_new_version_of_the_line_and_nothing_else_moves() {
+    let pen = Pen::new(
+        Vocabulary::parse([(
+            "words",
+            "% list 行政区划\n芝罘区\n% list 敏感\n% slot sensitive\n二十三",
+        )])
+        .expect("a list"),
+        true,
+    );
+    let mut desk = Desk::new();
+    desk.scribe = Scribe::new(CallId::new("c1"), Arc::new(pen));
+    desk.began(Leg::Caller, 0, 0);
+    desk.due(Leg::Caller, 0, Pass::Final, 900);
+    let (key, _) = desk.sent();
+    desk.heard(&key, "在支湖区二十三号");
+    assert_eq!(desk.lines(), [line(0, "在芝罘区23号。", true)]);
+    let revise = |desk: &mut Desk, change, undone| {
+        desk.scribe.revise(Revision {
+            line: 0,
+            change,
+            undone,
+        });
+        desk.lines()
+    };
+    assert_eq!(
+        revise(&mut desk, 0, true),
+        [line(0, "在支湖区23号。", true)]
+    );
+    assert_eq!(
+        revise(&mut desk, 1, true),
+        [line(0, "在支湖区二十三号。", true)]
+    );
+    let now = desk.scribe.transcript().line(0).expect("a line");
+    assert_eq!(
+        (now.revision, now.marks.len()),
+        (3, 1),
+        "marks are of the text that stands"
+    );
+    // What stands so already, and what is not there, says nothing.
+    assert_eq!(revise(&mut desk, 1, true), []);
+    assert_eq!(revise(&mut desk, 2, true), []);
+    assert_eq!(
+        revise(&mut desk, 0, false),
+        [line(0, "在芝罘区二十三号。", true)]
+    );
 }

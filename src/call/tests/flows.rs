@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::sip::{Replaces, Target};
+use crate::text::pen::Pen;
+use crate::text::vocabulary::Vocabulary;
+use crate::transcript::revise::Revision;
 
 const SUCCESSOR: &str = "203.0.113.77:7700";
 
@@ -650,4 +653,55 @@ fn a_key_that_one_leg_tells_by_info_reaches_the_other() {
         key: '5',
         millis: 160
     }));
+}
+
+#[test]
+fn a_change_that_the_operator_takes_back_is_told_and_the_draft_follows() {
+    let lists = Vocabulary::parse([("words", "% list 商户\n力动健身房")]).expect("a list");
+    let mut world = World::answered();
+    world.call.scribe = Scribe::new(CallId::new("c1"), Arc::new(Pen::new(lists, true)));
+    world.says = &["我要投诉莱山区的李栋健身房，年卡不给退"];
+    world.pass(400, false, false).pass(2_000, true, false);
+    world.pass(1_000, false, false);
+    let about = |world: &World| {
+        let draft = world.drafts.last().expect("a draft").draft.clone();
+        match &draft.fields[&FieldName::Subject].value {
+            FieldValue::Text(subject) => subject.reveal().clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let before = about(&world);
+    let revise = |world: &mut World, undone| {
+        let revision = Revision {
+            line: 0,
+            change: 0,
+            undone,
+        };
+        world.call.handle(world.now, Input::Revise(revision));
+        world.drain();
+    };
+    revise(&mut world, true);
+    let lines = world.final_lines();
+    let texts: Vec<&str> = lines
+        .iter()
+        .map(|line| line.text.reveal().as_str())
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "我要投诉莱山区的力动健身房，年卡不给退。",
+            "我要投诉莱山区的李栋健身房，年卡不给退。"
+        ]
+    );
+    assert_ne!(about(&world), before);
+    revise(&mut world, false);
+    assert_eq!(about(&world), before);
+    // When the call is over, so is its transcript.
+    world.sip(SipEvent::HungUp {
+        party: Party::CALLER,
+        cause: "BYE".to_owned(),
+    });
+    world.ended_properly();
+    revise(&mut world, true);
+    world.ended_properly();
 }

@@ -18,13 +18,14 @@ use super::super::sip::NewCall;
 use super::Calls;
 use super::threads::Newcomer;
 use crate::call::{Call, DraftOutput, Drafted, Input, Output, Refused, Setup, Summary, Transmit};
-use crate::events::Payload;
+use crate::events::{Deed, Payload};
 use crate::recognition::Job;
 use crate::recording::{Tape, Trouble};
 use crate::speech::{CallId, Leg, Outcome, UtteranceKey};
 use crate::ticket::TicketDraft;
 use crate::ticket::advice::Advice;
 use crate::ticket::desk::{DraftKey, Submission};
+use crate::transcript::revise::Revision;
 use crate::transcript::{AlarmKind, TranscriptEvent};
 
 /// What comes back to a call from elsewhere.
@@ -32,6 +33,7 @@ enum Reply {
     Heard(UtteranceKey, Outcome),
     Drafted(Drafted),
     Advice(Advice),
+    Revise(Revision),
     Pause(bool),
 }
 
@@ -190,10 +192,12 @@ impl Task {
             advised.put(Reply::Advice(advice));
         });
         let written = inbox.clone();
-        calls
-            .bus
-            .hands()
-            .lend(id.clone(), move |advice| written.put(Reply::Advice(advice)));
+        calls.bus.hands().lend(id.clone(), move |deed| {
+            written.put(match deed {
+                Deed::Write(advice) => Reply::Advice(advice),
+                Deed::Revise(revision) => Reply::Revise(revision),
+            });
+        });
         Self {
             call: Call::new(Instant::now(), setup),
             id,
@@ -276,6 +280,7 @@ impl Task {
                 Reply::Heard(key, outcome) => Input::Heard(key, outcome),
                 Reply::Drafted(drafted) => Input::Drafted(drafted),
                 Reply::Advice(advice) => Input::Advice(advice),
+                Reply::Revise(revision) => Input::Revise(revision),
                 Reply::Pause(paused) => Input::Pause(paused),
             };
             self.call.handle(now, input);
