@@ -124,34 +124,36 @@ fn words_keep_the_times_of_what_was_said() {
 const LETTER: u64 = 180;
 const EACH: u64 = 200;
 
+const SPOKEN: [&str; 10] = ["零", "一", "二", "三", "四", "五", "六", "七", "八", "九"];
+
+/// 1 to 9,999 as it is counted: 3605 is 三千六百零五.
+fn counted(number: u32) -> String {
+    let (mut text, mut skipped) = (String::new(), false);
+    for (unit, name) in [(1_000, "千"), (100, "百"), (10, "十"), (1, "")] {
+        let digit = number / unit % 10;
+        if digit == 0 {
+            skipped = !text.is_empty();
+            continue;
+        }
+        if skipped {
+            text.push('零');
+            skipped = false;
+        }
+        // 十二, not 一十二, at the beginning.
+        if !(digit == 1 && unit == 10 && text.is_empty()) {
+            text.push_str(SPOKEN[digit as usize]);
+        }
+        text.push_str(name);
+    }
+    text
+}
+
 /// A number as it is said and as it is to be written, with what stands around it.
 fn spoken_number(random: &mut StdRng) -> (String, String) {
-    const SPOKEN: [&str; 10] = ["零", "一", "二", "三", "四", "五", "六", "七", "八", "九"];
     let one_by_one = |digits: &str| -> String {
         let digit = |digit: char| SPOKEN[digit.to_digit(10).expect("a digit") as usize];
         digits.chars().map(digit).collect()
     };
-    /// 1 to 9,999 as it is counted: 3605 is 三千六百零五.
-    fn counted(number: u32) -> String {
-        let (mut text, mut skipped) = (String::new(), false);
-        for (unit, name) in [(1_000, "千"), (100, "百"), (10, "十"), (1, "")] {
-            let digit = number / unit % 10;
-            if digit == 0 {
-                skipped = !text.is_empty();
-                continue;
-            }
-            if skipped {
-                text.push('零');
-                skipped = false;
-            }
-            // 十二, not 一十二, at the beginning.
-            if !(digit == 1 && unit == 10 && text.is_empty()) {
-                text.push_str(SPOKEN[digit as usize]);
-            }
-            text.push_str(name);
-        }
-        text
-    }
     match random.random_range(0..7) {
         0 => {
             let tail: String = (0..9).map(|_| random.random_range('0'..='9')).collect();
