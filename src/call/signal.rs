@@ -269,9 +269,15 @@ impl Call {
             return;
         };
         let other = self.sides[index(leg.other())].wish();
+        let mut codecs = self.setup.codecs.clone();
+        if let (State::Ringing { .. }, Leg::Operator, Some(has)) = (&self.state, leg, &self.offer) {
+            // What the caller has too comes first, for then nothing is made anew.
+            let has = has.codecs();
+            codecs.sort_by_key(|codec| !has.contains(codec));
+        }
         let side = &mut self.sides[index(leg)];
         let before = side.wish();
-        let answer = side.renegotiate(offer, other, &self.setup.codecs);
+        let answer = side.renegotiate(offer, other, &codecs);
         let changed = before != side.wish();
         if matches!(self.state, State::Ringing { .. }) && leg == Leg::Caller {
             self.told = answer.clone().ok().or(self.told.take());

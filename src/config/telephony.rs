@@ -175,6 +175,9 @@ pub struct Trunk {
     /// Whether its P-Asserted-Identity, Diversion and History-Info are believed.
     #[serde(default = "yes")]
     pub trusted: bool,
+    /// Whether it wants to make the offer: it is invited without one, and gets our answer in the ACK.
+    #[serde(default)]
+    pub offers_late: bool,
 }
 
 const fn register_s() -> u32 {
@@ -278,6 +281,13 @@ impl Telephony<'_> {
                     "register",
                     name,
                     "to register, a trunk needs uri, username and password",
+                );
+            }
+            if trunk.offers_late && trunk.uri.is_none() {
+                return said(
+                    "offers_late",
+                    "true",
+                    "without a uri the trunk is never invited to offer anything",
                 );
             }
             for network in &trunk.addresses {

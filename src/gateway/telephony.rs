@@ -103,6 +103,7 @@ fn trunk(trunk: &telephony::Trunk) -> sip::Trunk {
         options: (trunk.options_s > 0).then(|| Duration::from_secs(trunk.options_s)),
         outbound_proxy: trunk.outbound_proxy.clone(),
         trusted: trunk.trusted,
+        offers_late: trunk.offers_late,
     }
 }
 

@@ -18,16 +18,15 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use rsipstack::dialog::dialog::{DialogState, TerminatedReason};
-use rsipstack::sip::{HeadersExt, Request, Response, StatusCode};
+use rsipstack::sip::{HeadersExt, Request, StatusCode};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 pub(super) use self::arrival::{begin, place};
-pub(super) use self::early::{Ringer, Rings};
 use self::inviting::Inviting;
 use super::ingress;
 use super::invite::{Invited, Unreachable};
-use super::side::{Happening, Newcomer, Side, description};
+use super::side::{Happening, Newcomer, Side};
 use super::{CALL_QUEUE, Shared};
 use crate::sip::{Body, Party, SipCommand, SipEvent};
 
@@ -360,9 +359,8 @@ impl Call {
                     inviting.deadline = Instant::now() + self.shared.config.ring;
                 }
                 if let Some(DialogState::Early(_, response)) = state {
-                    let follows = inviting.forks.note(party, &response);
-                    self.tell(ringing(party, &response));
-                    if let Some(event) = follows {
+                    let events = inviting.forks.note(party, &response);
+                    for event in events {
                         self.tell(event);
                     }
                 }
@@ -420,6 +418,15 @@ impl Call {
                 if let Some(body) = metadata {
                     self.tell(SipEvent::Described { party, body });
                 }
+                (party, told)
+            }
+            Happening::OfferedLate(party, call_id, tag, offer) => {
+                let told = if let Some(End::Inviting(inviting)) = self.ends.get_mut(&party) {
+                    inviting.forks.offered_late(party, call_id, &tag, offer)
+                } else {
+                    self.shared.answer_late(&call_id, None);
+                    None
+                };
                 (party, told)
             }
             Happening::Acked(party, answer) => {
@@ -486,13 +493,6 @@ fn body_of(request: &Request) -> Option<Body> {
         content_type: request.header_value("Content-Type").unwrap_or_default(),
         bytes: request.body.clone(),
     })
-}
-fn ringing(party: Party, response: &Response) -> SipEvent {
-    SipEvent::Ringing {
-        party,
-        status: response.status_code.code(),
-        answer: description(response),
-    }
 }
 
 fn hung_up(party: Party, cause: &str) -> SipEvent {

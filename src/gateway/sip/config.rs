@@ -102,6 +102,8 @@ pub struct Trunk {
     pub outbound_proxy: Option<String>,
     /// Whether its P-Asserted-Identity, Diversion and History-Info are believed.
     pub trusted: bool,
+    /// Whether it wants to make the offer: it is invited without one, makes it in its 200, and gets our answer in the ACK.
+    pub offers_late: bool,
 }
 
 /// One of the hotline's own phones.

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::admission::Admitted;
+use super::ringing::Held;
 use super::side::Happening;
 use super::wire::{self, Message, Start};
 use super::{Arrival, InviteKey, NewCall, Shared, call, enrol, grammar, kind_of, locked};
@@ -79,6 +80,18 @@ impl Shared {
             return self.refuse(&message, &answer, source);
         }
         let from = SipAddr::new(kind, source.into());
+        let (parsed, connection, from) = match parsed {
+            SipMessage::Response(response) => {
+                let held = Held {
+                    response,
+                    connection,
+                    from,
+                };
+                let held = self.ringing.hold(held)?;
+                (held.response.into(), held.connection, held.from)
+            }
+            request @ SipMessage::Request(_) => (request, connection, from),
+        };
         let taken = self.endpoint.on_received_message(parsed, connection, &from);
         if taken.await.is_err() {
             self.complain("has no place in a transaction", source);
@@ -131,8 +144,8 @@ impl Shared {
                     local_tag: tag.to_owned(),
                     remote_tag: message.header("From").and_then(wire::tag)?.to_owned(),
                 };
-                let unknown = self.layer.get_dialog(&id).is_none()
-                    && !locked(&self.ringing).contains_key(&id.call_id);
+                let unknown =
+                    self.layer.get_dialog(&id).is_none() && !self.ringing.has(&id.call_id);
                 unknown.then(|| Some((481, vec![])))
             }
             None if message.method() == Some("INVITE") => {
@@ -281,7 +294,10 @@ pub(super) async fn take_requests(
                 continue;
             }
             let id = dialog.id();
-            if let Some(taker) = shared.seat(&id).or_else(|| shared.ringer(&id.call_id)) {
+            if let Some(taker) = shared
+                .seat(&id)
+                .or_else(|| shared.ringing.taker(&id.call_id))
+            {
                 hand_over(&shared, taker, request);
             } else {
                 // A dialog that is only just being set up, or has just ended.
@@ -311,15 +327,9 @@ impl Shared {
         Some((seat.party, seat.tell.clone()))
     }
 
-    /// Whose INVITE waits for its answer.
-    fn ringer(&self, call_id: &str) -> Option<Taker> {
-        let ringing = locked(&self.ringing);
-        let ringer = ringing.get(call_id)?;
-        Some((ringer.party, ringer.tell.clone()))
-    }
-
     fn ringer_of(&self, request: &Transaction) -> Option<Taker> {
-        self.ringer(request.original.call_id_header().ok()?.value())
+        self.ringing
+            .taker(request.original.call_id_header().ok()?.value())
     }
 }
 

@@ -14,7 +14,7 @@ use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::sip::{Auth, Header, HostWithPort, Response, Scheme, StatusCode, Uri};
 use rsipstack::transport::SipAddr;
 
-use super::call::{Ringer, Rings};
+use super::ringing::Ringer;
 use super::side::Beginning;
 use super::sockets::{self, Carried};
 use super::ways::Way;
@@ -137,11 +137,13 @@ async fn invite_over(
             status: 503,
             reason: format!("{peer} over {}: {error}", flow.transport.token()),
         })?;
-    let login = way.login.clone();
+    let (login, is_late) = (way.login.clone(), way.offers_late);
     let mut option = invitation.option(shared, way);
     let contact = option.contact.clone();
     let call_id = format!("{:032x}@{}", rand::random::<u128>(), shared.config.realm);
-    let _rings = Rings::new(shared, &call_id, invitation.ringer.clone());
+    let _rings = shared
+        .ringing
+        .begin(&call_id, invitation.ringer.clone(), is_late);
     option.call_id = Some(call_id);
     tokio::select! {
         invited = shared.layer.do_invite(option, states.clone()) => match invited {
@@ -191,7 +193,7 @@ impl Invitation {
             caller,
             callee: way.uri,
             destination: Some(SipAddr::new(kind_of(way.flow.transport), peer.into())),
-            offer: Some(self.offer.clone().into_bytes()),
+            offer: (!way.offers_late).then(|| self.offer.clone().into_bytes()),
             contact: shared.contact("gateway", way.flow),
             credential: way.login.map(|(username, password)| Credential {
                 username,
@@ -205,7 +207,13 @@ impl Invitation {
                     Header::Allow(wire::ALLOW.into()),
                 ]
                 .into_iter()
-                .chain(self.headers.iter().cloned())
+                .chain(self.headers.iter().cloned().map(|header| match header {
+                    // An offer comes in the 200 then, not in a response before it.
+                    Header::Supported(_) if way.offers_late => {
+                        Header::Supported(wire::SUPPORTED_LATE.into())
+                    }
+                    header => header,
+                }))
                 .collect(),
             ),
             ..InviteOption::default()

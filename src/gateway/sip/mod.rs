@@ -21,6 +21,7 @@ mod ingress;
 mod invite;
 mod listen;
 mod prack;
+mod ringing;
 mod side;
 mod sockets;
 mod tls;
@@ -179,8 +180,7 @@ struct Shared {
     /// Who sits at which dialog, by Call-ID and our tag.
     seats: Mutex<HashMap<(String, String), side::Seat>>,
     early: Arc<prack::EarlyDialogs>,
-    /// Whose phones ring, by Call-ID.
-    ringing: Mutex<HashMap<String, call::Ringer>>,
+    ringing: ringing::Ringing,
     /// The streams; cancelled when they are closed.
     streams: Mutex<HashMap<Flow, CancellationToken>>,
     /// How many calls each stream carries.
@@ -374,6 +374,7 @@ impl Shared {
         transport.add_transport(sender.into());
         let locator = ways::Locator::default();
         let early = Arc::<prack::EarlyDialogs>::default();
+        let ringing = ringing::Ringing::default();
         let endpoint = EndpointBuilder::new()
             .with_cancel_token(cut.child_token())
             .with_transport_layer(transport)
@@ -391,6 +392,7 @@ impl Shared {
             .with_inspector(Box::new(Finish {
                 retry_after: config.retry_after,
                 early: early.clone(),
+                ringing: ringing.clone(),
             }))
             .build();
         let incoming = endpoint.incoming_transactions().map_err(io::Error::other)?;
@@ -410,7 +412,7 @@ impl Shared {
             invites: Mutex::default(),
             seats: Mutex::default(),
             early,
-            ringing: Mutex::default(),
+            ringing,
             streams: Mutex::default(),
             carried: Mutex::default(),
             sources: Mutex::default(),
@@ -515,10 +517,11 @@ const fn kind_of(transport: Transport) -> SipTransport {
 }
 
 /// The last touch on messages that leave: a 503 says when to come back (RFC 3261 §21.5.4), credentials name their
-/// algorithm as others do, and a PRACK finds its way.
+/// algorithm as others do, a PRACK finds its way, and an ACK takes along what a late offer is answered.
 struct Finish {
     retry_after: u32,
     early: Arc<prack::EarlyDialogs>,
+    ringing: ringing::Ringing,
 }
 
 impl MessageInspector for Finish {
@@ -541,6 +544,7 @@ impl MessageInspector for Finish {
         }
         if let SipMessage::Request(request) = &mut message {
             self.early.lead(request);
+            self.ringing.complete(request);
         }
         message
     }

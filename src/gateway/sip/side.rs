@@ -36,6 +36,8 @@ use crate::sip::{Party, SipEvent};
 pub(super) enum Happening {
     /// A request within it.
     Request(Party, Box<Transaction>),
+    /// The 2xx to our INVITE makes the offer: Call-ID, the phone's tag, and the offer.
+    OfferedLate(Party, String, String, String),
     /// The ACK of a re-INVITE, and its body.
     Acked(Party, Option<String>),
     /// None came.

@@ -39,6 +39,8 @@ pub(super) struct Way {
     pub login: Option<(String, String)>,
     /// The domain of From, where the peer wants its own.
     pub domain: Option<String>,
+    /// Whether the peer wants to make the offer.
+    pub offers_late: bool,
 }
 
 /// What is known of the way to a URI before it is tried.
@@ -264,6 +266,7 @@ impl Shared {
             way.login.clone_from(&trunk.login);
             let domain = callee.host_with_port.host.to_string();
             way.domain = trunk.login.is_some().then_some(domain);
+            way.offers_late = trunk.offers_late;
         }
         Ok(ways)
     }
@@ -311,6 +314,7 @@ impl Shared {
             routes: Vec::new(),
             login: None,
             domain: None,
+            offers_late: false,
         })
     }
 }
@@ -354,6 +358,7 @@ async fn direct(callee: &Uri, towards: &Uri) -> Result<Vec<Way>, Unreachable> {
             routes: Vec::new(),
             login: None,
             domain: None,
+            offers_late: false,
         })
         .collect())
 }

@@ -28,6 +28,8 @@ const MAX_HEADERS: usize = 256;
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER";
 /// The extensions that a call knows: RFC 3262, RFC 4028, RFC 3891.
 pub(super) const SUPPORTED: &str = "100rel, timer, replaces";
+/// The same where our INVITE offers nothing: what rings cannot offer either.
+pub(super) const SUPPORTED_LATE: &str = "timer, replaces";
 
 /// What is wrong with received bytes.
 #[derive(Debug, PartialEq, Eq)]

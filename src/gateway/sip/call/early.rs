@@ -1,4 +1,5 @@
-//! What an invited phone asks before it answers: a change of its early media by UPDATE (RFC 3311), or a sign of life.
+//! What an invited phone asks before its answer is settled: a change of its early media by UPDATE (RFC 3311), a sign of
+//! life, or that we take the offer of its 200, where our INVITE had none.
 //!
 //! An invitation may have forked: each phone that rings has an early dialog of its own, with its own numbers and its
 //! own offers. None of them ends the invitation.
@@ -7,41 +8,27 @@ use std::sync::Arc;
 
 use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, StatusCode};
 use rsipstack::transaction::transaction::Transaction;
-use tokio::sync::mpsc;
 
-use crate::gateway::sip::side::{Happening, allows, description};
-use crate::gateway::sip::{Shared, locked, wire};
+use crate::gateway::sip::side::{allows, description};
+use crate::gateway::sip::{Shared, wire};
 use crate::sip::{Party, SipEvent};
 
 /// The forks of one invitation that are told apart; more phones do not ring at once.
 const MOST_FORKS: usize = 16;
 
-/// To whom an INVITE of ours belongs that has no final answer yet.
-#[derive(Clone)]
-pub(in crate::gateway::sip) struct Ringer {
-    pub party: Party,
-    pub tell: mpsc::Sender<Happening>,
+/// What brought an offer.
+enum Open {
+    Update(Box<Transaction>),
+    /// The 2xx to our INVITE, by its Call-ID.
+    Answer(String),
 }
 
-/// Lets requests find an INVITE by its Call-ID, until it has its final answer.
-pub(in crate::gateway::sip) struct Rings {
-    shared: Arc<Shared>,
-    call_id: String,
-}
-
-impl Rings {
-    pub fn new(shared: &Arc<Shared>, call_id: &str, ringer: Ringer) -> Self {
-        locked(&shared.ringing).insert(call_id.to_owned(), ringer);
-        Self {
-            shared: shared.clone(),
-            call_id: call_id.to_owned(),
+impl Open {
+    fn update(self) -> Option<Box<Transaction>> {
+        match self {
+            Self::Update(request) => Some(request),
+            Self::Answer(_) => None,
         }
-    }
-}
-
-impl Drop for Rings {
-    fn drop(&mut self) {
-        locked(&self.shared.ringing).remove(&self.call_id);
     }
 }
 
@@ -57,7 +44,7 @@ struct Early {
     ours: Option<String>,
     takes_updates: bool,
     /// Its offer that the call is to answer.
-    open: Option<(Box<Transaction>, String)>,
+    open: Option<(Open, String)>,
     /// Its offer, come while its answer to ours was still being acknowledged.
     parked: Option<Box<Transaction>>,
 }
@@ -117,23 +104,34 @@ impl Forks {
         Some(&mut self.known[at])
     }
 
-    /// Takes note of a provisional response, which has been acknowledged if it is to be; what follows from it.
-    pub fn note(&mut self, party: Party, response: &Response) -> Option<SipEvent> {
-        let to = response.header_value("To")?;
-        let tag = wire::tag(&to)?;
-        let told = description(response);
-        let reliable = response.header_contains_token("Require", "100rel");
-        let updates = allows(response, "UPDATE");
+    /// Takes a provisional response, which has been acknowledged if it is to be; what the call is told of it.
+    pub fn note(&mut self, party: Party, response: &Response) -> Vec<SipEvent> {
+        // Where our INVITE offered nothing, nothing answers.
+        let call_id = response.header_value("Call-ID").unwrap_or_default();
+        let told = description(response).filter(|_| !self.shared.ringing.is_late(&call_id));
+        let mut events = vec![SipEvent::Ringing {
+            party,
+            status: response.status_code.code(),
+            answer: told.clone(),
+        }];
+        let to = response.header_value("To").unwrap_or_default();
+        let Some(tag) = wire::tag(&to) else {
+            return events;
+        };
         if told.is_some() {
             self.latest = Some(tag.to_owned());
         }
-        let early = self.fork(tag)?;
-        early.takes_updates |= updates;
-        if reliable && early.described.is_none() {
+        let Some(early) = self.fork(tag) else {
+            return events;
+        };
+        early.takes_updates |= allows(response, "UPDATE");
+        if response.header_contains_token("Require", "100rel") && early.described.is_none() {
             early.described = told;
         }
-        let parked = early.parked.take()?;
-        self.take(party, parked)
+        if let Some(parked) = early.parked.take() {
+            events.extend(self.take(party, parked));
+        }
+        events
     }
 
     /// Takes a request of a phone that rings.
@@ -182,7 +180,7 @@ impl Forks {
                 None
             }
             (Method::Update, Some(offer)) => {
-                early.open = Some((request, offer.clone()));
+                early.open = Some((Open::Update(request), offer.clone()));
                 Some(SipEvent::Offered {
                     party,
                     offer: Some(offer),
@@ -202,21 +200,49 @@ impl Forks {
         let Some(early) = open else {
             return;
         };
-        let Some((request, offer)) = early.open.take() else {
+        let Some((open, offer)) = early.open.take() else {
             return;
         };
-        match answer {
-            Ok(ours) => {
+        match (open, &answer) {
+            (Open::Update(request), Ok(ours)) => {
                 let headers = vec![
                     Header::ContentType("application/sdp".into()),
                     Header::Allow(wire::ALLOW.into()),
                 ];
-                respond(&self.shared, request, StatusCode::OK, headers, Some(&ours));
-                self.latest = Some(early.tag.clone());
-                (early.described, early.ours) = (Some(offer), Some(ours));
+                respond(&self.shared, request, StatusCode::OK, headers, Some(ours));
             }
-            Err(status) => reply(&self.shared, request, status.into(), vec![]),
+            (Open::Update(request), Err(status)) => {
+                reply(&self.shared, request, (*status).into(), vec![]);
+            }
+            // An offer that cannot be taken ends in a BYE, but is acknowledged before (§13.2.2.4).
+            (Open::Answer(call_id), _) => {
+                self.shared.answer_late(&call_id, answer.clone().ok());
+            }
         }
+        if let Ok(ours) = answer {
+            self.latest = Some(early.tag.clone());
+            (early.described, early.ours) = (Some(offer), Some(ours));
+        }
+    }
+
+    /// The phone accepts with an offer, for our INVITE had none.
+    pub fn offered_late(
+        &mut self,
+        party: Party,
+        call_id: String,
+        tag: &str,
+        offer: String,
+    ) -> Option<SipEvent> {
+        let shared = self.shared.clone();
+        let Some(early) = self.fork(tag).filter(|early| early.open.is_none()) else {
+            shared.answer_late(&call_id, None);
+            return None;
+        };
+        early.open = Some((Open::Answer(call_id), offer.clone()));
+        Some(SipEvent::Offered {
+            party,
+            offer: Some(offer),
+        })
     }
 
     /// What is left of the dialog of the phone that answers.
@@ -231,7 +257,10 @@ impl Forks {
             ours: early.ours,
             takes_updates: early.takes_updates,
             number: early.number,
-            open: early.open.map(|(request, _)| request).or(early.parked),
+            open: early
+                .open
+                .and_then(|(open, _)| open.update())
+                .or(early.parked),
         }
     }
 }
@@ -241,7 +270,7 @@ impl Drop for Forks {
         // Not where the edge itself is being cut.
         if tokio::runtime::Handle::try_current().is_ok() {
             let open = self.known.iter_mut().flat_map(|early| {
-                let open = early.open.take().map(|(request, _)| request);
+                let open = early.open.take().and_then(|(open, _)| open.update());
                 open.into_iter().chain(early.parked.take())
             });
             for request in open {

@@ -8,9 +8,10 @@ use rsipstack::sip::{Header, Response, Uri};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::early::{Forks, Ringer};
-use super::{Call, End, ringing};
+use super::early::Forks;
+use super::{Call, End};
 use crate::gateway::sip::invite::{self, Invitation, Invited, Unreachable};
+use crate::gateway::sip::ringing::Ringer;
 use crate::gateway::sip::side::{Side, allows, description, said, timer_headers};
 use crate::gateway::sip::ways;
 use crate::private::Private;
@@ -140,9 +141,8 @@ impl Call {
         while let Ok(state) = states.try_recv() {
             match state {
                 DialogState::Early(_, response) => {
-                    let follows = forks.note(party, &response);
-                    self.tell(ringing(party, &response));
-                    if let Some(event) = follows {
+                    let events = forks.note(party, &response);
+                    for event in events {
                         self.tell(event);
                     }
                 }

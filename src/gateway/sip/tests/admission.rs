@@ -25,6 +25,7 @@ fn trunk(name: &str) -> Trunk {
         options: None,
         outbound_proxy: None,
         trusted: true,
+        offers_late: false,
     }
 }
 

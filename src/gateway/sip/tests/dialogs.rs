@@ -200,6 +200,7 @@ fn trunk(to: u16) -> Trunk {
         options: None,
         outbound_proxy: None,
         trusted: true,
+        offers_late: false,
     }
 }
 
@@ -430,4 +431,59 @@ async fn a_caller_may_change_its_early_media_before_the_answer() {
     caller.await.expect("the caller");
     operator.await.expect("the operator");
     leaves_nothing(&bridge.edge).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trunk_that_wants_to_offer_is_invited_without_an_offer_and_answered_in_the_ack() {
+    let phone = Phone::new();
+    let port = phone.port();
+    let late = SipConfig {
+        trunks: vec![Trunk {
+            offers_late: true,
+            ..trunk(port)
+        }],
+        ..config()
+    };
+    let bridge = Bridge::start(late, format!("sip:op@127.0.0.1:{port}")).await;
+    let gateway = bridge.port();
+    let caller = tokio::task::spawn_blocking(move || {
+        let mut caller = Talk::calling(gateway);
+        caller.is_answered();
+        caller.hangs_up();
+        // Of the second call nothing comes.
+        let mut caller = Talk::calling(gateway);
+        caller.asks("INVITE", "", PHONE_SDP, "488");
+        caller.send("ACK", caller.number, "", "");
+    });
+    let pbx = tokio::task::spawn_blocking(move || {
+        let (talk, invite) = Talk::invited(phone);
+        assert!(invite.ends_with("\r\n\r\n"), "{invite}");
+        assert!(!invite.contains("application/sdp"), "{invite}");
+        assert!(!value(&invite, "Supported").contains("100rel"), "{invite}");
+        // What is only a preview answers nothing.
+        talk.answers(&invite, "183 Session Progress", "", PHONE_SDP);
+        let offer = PHONE_SDP.replace("RTP/AVP 8", "RTP/AVP 0 8");
+        // The ACK may be lost.
+        for _ in 0..2 {
+            talk.answers(&invite, "200 OK", "", &offer);
+            let (ack, _) = talk.phone.receive("ACK");
+            // The caller has A-law, which therefore goes before what the trunk likes best.
+            assert!(ack.contains("RTP/AVP 8\r\n"), "{ack}");
+            assert!(ack.contains("application/sdp"), "{ack}");
+        }
+        talk.is_hung_up_on();
+        let (talk, invite) = Talk::invited(talk.phone);
+        talk.answers(&invite, "180 Ringing", "", "");
+        let foreign = PHONE_SDP.replace("RTP/AVP 8", "RTP/AVP 18");
+        talk.answers(&invite, "200 OK", "", &foreign);
+        talk.phone.receive("ACK");
+        talk.is_hung_up_on();
+    });
+    pbx.await.expect("the pbx");
+    caller.await.expect("the caller");
+    leaves_nothing(&bridge.edge).await;
+    assert_eq!(
+        locked(&bridge.reasons).first().map(String::as_str),
+        Some("caller hung up")
+    );
 }

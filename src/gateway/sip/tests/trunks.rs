@@ -19,6 +19,7 @@ fn trunk(name: &str, to: SocketAddr) -> Trunk {
         options: None,
         outbound_proxy: None,
         trusted: true,
+        offers_late: false,
     }
 }
 

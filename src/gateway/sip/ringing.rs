@@ -1,0 +1,205 @@
+//! The INVITEs of ours that have no final answer yet: who takes what comes for them, and the late offer of those that
+//! were sent without one (RFC 3261 §13.2.1).
+//!
+//! The stack acknowledges a 2xx as soon as it sees it. One whose offer is still to be answered is held back here until
+//! the answer is there, and the ACK takes it along.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, SipMessage, StatusCodeKind};
+use rsipstack::transport::{SipAddr, SipConnection};
+use tokio::sync::mpsc;
+
+use super::side::{Happening, description};
+use super::{Shared, locked, wire};
+use crate::sip::Party;
+
+/// To whom an INVITE of ours belongs.
+#[derive(Clone)]
+pub(super) struct Ringer {
+    pub party: Party,
+    pub tell: mpsc::Sender<Happening>,
+}
+
+/// A response on its way to the stack.
+pub(super) struct Held {
+    pub response: Response,
+    pub connection: SipConnection,
+    pub from: SipAddr,
+}
+
+/// What an INVITE without an offer waits for.
+enum Late {
+    Offer,
+    Answer(Box<Held>),
+    /// The answer, and the tag of the phone that gets it.
+    Settled(String, Option<String>),
+}
+
+struct Ring {
+    ringer: Ringer,
+    late: Option<Late>,
+}
+
+/// All of them, by Call-ID.
+#[derive(Clone, Default)]
+pub(super) struct Ringing(Arc<Mutex<HashMap<String, Ring>>>);
+
+/// Keeps one of them known, until it has its final answer.
+pub(super) struct Rings {
+    ringing: Ringing,
+    call_id: String,
+}
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        locked(&self.ringing.0).remove(&self.call_id);
+    }
+}
+
+impl Ringing {
+    /// An INVITE is sent; `is_late` if without an offer.
+    pub fn begin(&self, call_id: &str, ringer: Ringer, is_late: bool) -> Rings {
+        let ring = Ring {
+            ringer,
+            late: is_late.then_some(Late::Offer),
+        };
+        locked(&self.0).insert(call_id.to_owned(), ring);
+        Rings {
+            ringing: self.clone(),
+            call_id: call_id.to_owned(),
+        }
+    }
+
+    /// Whether nobody waits for anything.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        locked(&self.0).is_empty()
+    }
+
+    /// Whether an INVITE waits for its final answer.
+    pub fn has(&self, call_id: &str) -> bool {
+        locked(&self.0).contains_key(call_id)
+    }
+
+    /// Whose it is.
+    pub fn taker(&self, call_id: &str) -> Option<(Party, mpsc::Sender<Happening>)> {
+        let ringing = locked(&self.0);
+        let ringer = &ringing.get(call_id)?.ringer;
+        Some((ringer.party, ringer.tell.clone()))
+    }
+
+    /// Whether an INVITE went out without an offer, so that no description answers one.
+    pub fn is_late(&self, call_id: &str) -> bool {
+        locked(&self.0)
+            .get(call_id)
+            .is_some_and(|ring| ring.late.is_some())
+    }
+
+    /// Holds a 2xx whose offer is to be answered; given back if it is to be served at once.
+    pub fn hold(&self, held: Held) -> Option<Held> {
+        let response = &held.response;
+        let answers_invite = response.status_code.kind() == StatusCodeKind::Successful
+            && response
+                .cseq_header()
+                .and_then(rsipstack::sip::CSeq::method)
+                .is_ok_and(|method| method == Method::Invite);
+        let (true, Some(call_id), Some(tag)) =
+            (answers_invite, call_id_of(response), tag_of(response))
+        else {
+            return Some(held);
+        };
+        let mut ringing = locked(&self.0);
+        let Some(ring) = ringing.get_mut(&call_id) else {
+            return Some(held);
+        };
+        match ring.late {
+            // Sent again by one that waits for its ACK; of several phones the first one counts.
+            Some(Late::Answer(_)) => None,
+            Some(Late::Offer) => {
+                let Some(offer) = description(response) else {
+                    return Some(held);
+                };
+                let told = Happening::OfferedLate(ring.ringer.party, call_id, tag, offer);
+                if ring.ringer.tell.try_send(told).is_err() {
+                    return Some(held);
+                }
+                ring.late = Some(Late::Answer(Box::new(held)));
+                None
+            }
+            Some(Late::Settled(..)) | None => Some(held),
+        }
+    }
+
+    /// The answer is there; the response that waited for it.
+    fn settle(&self, call_id: &str, answer: Option<String>) -> Option<Held> {
+        let mut ringing = locked(&self.0);
+        let ring = ringing.get_mut(call_id)?;
+        match ring.late.take() {
+            Some(Late::Answer(held)) => {
+                let tag = tag_of(&held.response).unwrap_or_default();
+                ring.late = Some(Late::Settled(tag, answer));
+                Some(*held)
+            }
+            other => {
+                ring.late = other;
+                None
+            }
+        }
+    }
+
+    /// Gives an ACK the answer that it takes along, and an INVITE without an offer no kind of body.
+    pub fn complete(&self, request: &mut Request) {
+        if request.method == Method::Invite && request.body.is_empty() {
+            let is_kind = |header: &Header| matches!(header, Header::ContentType(_));
+            request.headers.retain(|header| !is_kind(header));
+        }
+        if request.method != Method::Ack || !request.body.is_empty() {
+            return;
+        }
+        let (Some(call_id), Some(tag)) = (call_id_of(request), tag_of(request)) else {
+            return;
+        };
+        let ringing = locked(&self.0);
+        let late = ringing.get(&call_id).and_then(|ring| ring.late.as_ref());
+        if let Some(Late::Settled(to, Some(answer))) = late
+            && *to == tag
+        {
+            request.body = answer.clone().into_bytes();
+            let length = request.body.len() as u32;
+            request
+                .headers
+                .unique_push(Header::ContentType("application/sdp".into()));
+            request
+                .headers
+                .unique_push(Header::ContentLength(length.into()));
+        }
+    }
+}
+
+impl Shared {
+    /// Lets the stack see the 2xx that was held back, and acknowledge it with our answer.
+    pub(super) fn answer_late(self: &Arc<Self>, call_id: &str, answer: Option<String>) {
+        let Some(held) = self.ringing.settle(call_id, answer) else {
+            return;
+        };
+        let shared = self.clone();
+        self.until_cut(async move {
+            let message = SipMessage::Response(held.response);
+            let _ = shared
+                .endpoint
+                .on_received_message(message, held.connection, &held.from)
+                .await;
+        });
+    }
+}
+
+fn call_id_of(message: &impl HeadersExt) -> Option<String> {
+    Some(message.call_id_header().ok()?.value().to_owned())
+}
+
+fn tag_of(message: &impl HeadersExt) -> Option<String> {
+    let to = message.header_value("To")?;
+    wire::tag(&to).map(str::to_owned)
+}
