@@ -8,6 +8,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 WAV ?= $(firstword $(wildcard ../shared/audio/d01*.wav))
 DEMO = ./target/release/xinqiao demo $(if $(WAV),--wav $(WAV))
 
+# The newest Python that can make an environment: PyPI's vcon wants 3.12; with an older one its check is left out.
+NEWEST_PYTHON = $(shell for python in python3.14 python3.13 python3.12 python3; do $$python -c 'import venv, ensurepip' 2>/dev/null && { echo $$python; break; }; done)
+
 .PHONY: run demo build model test test-chaos test-peers lint deny bench bench-recognition bench-asr bench-bridge bench-latency bench-micro bench-media needs test-needs bench-needs
 
 # Starts everything, places one call through it, and stays up until Ctrl-C.
@@ -25,8 +28,8 @@ build: needs
 model: build
 	./target/release/xinqiao models pull --samples
 
-test: needs test-needs
-	cargo test
+test: needs test-needs target/peers/ready
+	PEERS_PYTHON=$(CURDIR)/target/peers/bin/python cargo test
 
 # Only the tests that kill -9 both sides of the delivery; a part of `make test`.
 test-chaos: needs test-needs
@@ -73,14 +76,15 @@ target/bench/venv/ready: benches/recognition/requirements.txt
 	target/bench/venv/bin/pip install -q -r $<
 	touch $@
 
-# Checks against other implementations of gRPC and vCon, in Python.
+# Only the checks against other implementations of gRPC and vCon, in Python; a part of `make test`.
 test-peers: needs target/peers/ready
 	PEERS_PYTHON=$(CURDIR)/target/peers/bin/python cargo test --test integration foreign
 	PEERS_PYTHON=$(CURDIR)/target/peers/bin/python cargo test --lib vcon
 
 target/peers/ready: tests/peers/requirements.txt
 	python3 -c 'import venv, ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }
-	python3 -m venv target/peers
+	rm -rf target/peers
+	$(NEWEST_PYTHON) -m venv target/peers
 	target/peers/bin/pip install -q -r $<
 	touch $@
 

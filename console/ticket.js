@@ -128,13 +128,12 @@ export class Ticket {
     }
     if (name === "departments" && this.likely.length > 1) {
       const now = this.fields.departments?.value?.[0];
-      const chips = this.likely.map(({ department, confidence }) => {
-        const chip = button("chip", `${department} ${percent(confidence)}`, () => this.lead(department));
-        chip.disabled = !live || department === now;
-        chip.setAttribute("aria-pressed", String(department === now));
+      const chips = this.likely.filter(({ department }) => department !== now).map(({ department, confidence }) => {
+        const chip = button("chip", `${department} ${percent(confidence)}`, () => this.lead(department), `改由${department}承办`);
+        chip.disabled = !live;
         return chip;
       });
-      notes.push(make("div", "likely", ...chips));
+      if (chips.length) notes.push(make("div", "likely", make("span", "", "或"), ...chips));
     }
     return notes;
   }
@@ -287,7 +286,7 @@ export class Ticket {
     const pressing = urgency === "紧急" || urgency === "特急";
     $("urgency").hidden = !pressing;
     $("urgency").textContent = urgency;
-    $("urgency").className = `urgency ${urgency === "特急" ? "top" : ""}`;
+    $("urgency").className = urgency === "特急" ? "pressing top" : "pressing";
     $("urgency").onclick = () => { this.source("urgency"); this.card("urgency").scrollIntoView({ block: "nearest" }); };
     document.title = pressing ? `【${urgency}】${TITLE}` : TITLE;
     $("limits").hidden = !limits;

@@ -6,8 +6,10 @@ use std::time::SystemTime;
 
 use super::Failure;
 use super::serve::Settings;
+use crate::config::Config;
+use crate::recording::{Key, Sound, State};
 use crate::speech::CallId;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::vcon::{self, Call, Recording};
 
 #[derive(clap::Args)]
@@ -17,24 +19,32 @@ pub struct Arguments {
     /// Where to write it, readable by this user only; without one, to the output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// A recording of the call that goes along, WAV
-    #[arg(long, value_name = "FILE")]
+    /// A WAV file that goes along instead of the gateway's own recording of the call
+    #[arg(long, value_name = "FILE", conflicts_with = "no_audio")]
     audio: Option<PathBuf>,
+    /// Leave the recording out
+    #[arg(long)]
+    no_audio: bool,
+    /// Where the recording can be fetched: it is named there, with its hash, instead of being put inside
+    #[arg(long, value_name = "URL", conflicts_with = "no_audio")]
+    audio_url: Option<String>,
     #[command(flatten)]
     settings: Settings,
 }
 
+/// A recording's file name, and the WAV file.
+type Audio = (String, Vec<u8>);
+
 /// Writes the vCon; a call that is not over yet is written as it stands.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.settings.load()?;
-    let audio = arguments.audio.as_deref().map(read).transpose()?;
     let exported = super::runtime()?.block_on(async {
         let store = Store::open_existing(&config.store.database)
             .await
             .map_err(Failure::must_be_mended)?;
-        let exported = export(&store, &arguments.call, audio.as_ref()).await;
+        let exported = export(&store, &config, arguments).await;
         store.close().await;
-        exported.map_err(Failure::failed)
+        exported
     })?;
     let Some(exported) = exported else {
         return Err(Failure::failed(format!(
@@ -53,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(file: &Path) -> Result<(String, Vec<u8>), Failure> {
+fn read(file: &Path) -> Result<Audio, Failure> {
     let wav = std::fs::read(file).map_err(|error| {
         let file = file.display();
         Failure::must_be_mended(format!(
@@ -74,23 +84,56 @@ fn read(file: &Path) -> Result<(String, Vec<u8>), Failure> {
     Ok((name, wav))
 }
 
-async fn export(
-    store: &Store,
-    call: &str,
-    audio: Option<&(String, Vec<u8>)>,
-) -> Result<Option<String>, StoreError> {
-    let call = CallId::new(call);
-    let Some(record) = store.call(&call).await? else {
+/// What the gateway itself recorded of the call; nothing when there is nothing (any more), or not yet all of it.
+async fn recorded(store: &Store, config: &Config, call: &CallId) -> Result<Option<Audio>, Failure> {
+    let noted = store.recording(call).await.map_err(Failure::failed)?;
+    let Some(noted) = noted.filter(|noted| noted.state != State::Running) else {
         return Ok(None);
     };
-    let transcript = store.transcript(&call).await?;
-    let draft = store.draft(&call).await?;
+    let key = config.recording.key_file.as_deref().map(Key::read);
+    let key = key.transpose().map_err(Failure::must_be_mended)?;
+    let path = config.recording.folder.join(&noted.file);
+    let sound = match Sound::open(&path, key.as_ref()) {
+        Ok(sound) => sound,
+        Err(error) if error.is_absent() => {
+            eprintln!(
+                "{} is not there any more; exported without it",
+                path.display()
+            );
+            return Ok(None);
+        }
+        Err(error) => return Err(Failure::must_be_mended(error)),
+    };
+    let wav = sound.whole().map_err(Failure::failed)?;
+    Ok(Some((format!("{}.wav", call.as_str()), wav)))
+}
+
+async fn export(
+    store: &Store,
+    config: &Config,
+    arguments: &Arguments,
+) -> Result<Option<String>, Failure> {
+    let call = CallId::new(&arguments.call);
+    let Some(record) = store.call(&call).await.map_err(Failure::failed)? else {
+        return Ok(None);
+    };
+    let transcript = store.transcript(&call).await.map_err(Failure::failed)?;
+    let draft = store.draft(&call).await.map_err(Failure::failed)?;
+    let audio = match &arguments.audio {
+        Some(file) => Some(read(file)?),
+        None if arguments.no_audio => None,
+        None => recorded(store, config, &call).await?,
+    };
     let exported = vcon::export(
         &Call {
             record: &record,
             transcript: &transcript,
             draft: draft.as_ref(),
-            recording: audio.map(|(name, wav)| Recording { name, wav }),
+            recording: audio.as_ref().map(|(name, wav)| Recording {
+                name,
+                wav,
+                url: arguments.audio_url.as_deref(),
+            }),
         },
         SystemTime::now(),
     );

@@ -267,7 +267,7 @@ impl Drafter {
     }
 
     /// What follows from the fields as they now stand, also from those that the operator wrote: who handles a category
-    /// that was written, title and summary, what is still missing, how long it may take.
+    /// that was written, the district of an address that was, title and summary, what is still missing, how long it may take.
     fn settle(&self, draft: &mut TicketDraft, talk: &[Said]) {
         let text = |name| match draft.fields.get(&name).map(|field| &field.value) {
             Some(FieldValue::Text(text)) => text.reveal().as_str(),
@@ -285,6 +285,17 @@ impl Drafter {
         // Whoever asks, suggests or praises owes no proof of an event.
         let lasting = matches!(text(FieldName::RequestType), "咨询" | "建议" | "表扬");
         draft.limits = self.taxonomy.limits(levels, text(FieldName::Urgency));
+        if draft.edited.contains_key(&FieldName::Address)
+            && !draft.edited.contains_key(&FieldName::District)
+            && let Some(name) = self.taxonomy.district_in(text(FieldName::Address))
+        {
+            let district = Field {
+                value: FieldValue::Text(Private::from(name)),
+                confidence: FOLLOWS,
+                evidence: Vec::new(),
+            };
+            draft.fields.insert(FieldName::District, district);
+        }
         if let Some(category) = category
             && draft.edited.contains_key(&FieldName::Category)
             && !draft.edited.contains_key(&FieldName::Departments)

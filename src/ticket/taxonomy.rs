@@ -589,6 +589,12 @@ impl Taxonomy {
         &self.districts
     }
 
+    /// The district that `text` names, or names something in.
+    pub(super) fn district_in(&self, text: &str) -> Option<&str> {
+        let word = self.place_words.longest(text).next();
+        word.map(|(_, word)| self.districts[word.district].as_str())
+    }
+
     /// Every category's two levels.
     pub fn category_names(&self) -> impl Iterator<Item = &[String; 2]> {
         self.categories.iter().map(|entry| entry.name.get_ref())

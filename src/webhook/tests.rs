@@ -10,9 +10,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use axum::serve::Listener;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -73,18 +78,91 @@ async fn take(
 }
 
 impl Receiver {
+    fn router(&self) -> Router {
+        Router::new()
+            .route("/drafts", post(take))
+            .with_state(self.clone())
+    }
+
     async fn open(&self) -> SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Router::new()
-            .route("/drafts", post(take))
-            .with_state(self.clone());
+        let router = self.router();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        address
+    }
+
+    /// The same over TLS, with a certificate for 127.0.0.1 that `authority` signed.
+    async fn open_secured(&self, authority: &Authority) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let secured = Secured {
+            listener,
+            acceptor: authority.acceptor("127.0.0.1"),
+        };
+        let router = self.router();
+        tokio::spawn(async move { axum::serve(secured, router).await.unwrap() });
         address
     }
 
     fn got(&self) -> Vec<Got> {
         self.got.lock().unwrap().clone()
+    }
+}
+
+/// Accepts connections and makes them secure; whoever does not want to trust it is passed over.
+struct Secured {
+    listener: tokio::net::TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for Secured {
+    type Io = TlsStream<tokio::net::TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, from) = self.listener.accept().await.unwrap();
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, from);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A private authority.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn write(&self, folder: &Path, name: &str) -> PathBuf {
+        let path = folder.join(name);
+        std::fs::write(&path, self.0.pem()).unwrap();
+        path
+    }
+
+    fn acceptor(&self, host: &str) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.into())
+            .unwrap();
+        Arc::new(config).into()
     }
 }
 
@@ -97,11 +175,16 @@ struct House {
 
 impl House {
     async fn open(receiver: SocketAddr) -> Self {
+        Self::posting(&format!("http://{receiver}/drafts"), None).await
+    }
+
+    /// Posts to `url`, whose certificate `authority` signed.
+    async fn posting(url: &str, authority: Option<&Authority>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let secret = folder.path().join("secret");
         std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
-        let url = format!("http://{receiver}/drafts");
-        let webhook = Webhook::new(&url, &secret, None, Duration::from_secs(2)).unwrap();
+        let ca = authority.map(|authority| authority.write(folder.path(), "ca.pem"));
+        let webhook = Webhook::new(url, &secret, ca.as_deref(), Duration::from_secs(2)).unwrap();
         let store = Store::open_with(&folder.path().join("x.db"), &[Lane::Webhook])
             .await
             .unwrap();
@@ -330,5 +413,59 @@ async fn a_receiver_that_does_not_answer_is_asked_again_and_a_changed_secret_is_
     house.outbox().put(&submission("a", 1)).await.unwrap();
     house.until(<[_]>::is_empty).await;
     assert!(!receiver.got()[0].verified, "signed with the new secret");
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_https_only_a_receiver_that_the_named_authority_vouches_for_gets_a_draft() {
+    let (ours, foreign) = (Authority::new(), Authority::new());
+    let receiver = Receiver::default();
+    receiver
+        .answers
+        .lock()
+        .unwrap()
+        .extend([(503, ""), (422, "涉及金额不能为空")]);
+    let address = receiver.open_secured(&ours).await;
+    let url = format!("https://{address}/drafts");
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    let foreign = foreign.write(folder.path(), "foreign.pem");
+    let ca = ours.write(folder.path(), "ca.pem");
+    for (what, url, ca) in [
+        ("another authority", url.clone(), Some(&foreign)),
+        ("the public ones", url.clone(), None),
+        (
+            "another name",
+            url.replace("127.0.0.1", "localhost"),
+            Some(&ca),
+        ),
+    ] {
+        let webhook = Webhook::new(
+            &url,
+            &secret,
+            ca.map(PathBuf::as_path),
+            Duration::from_secs(2),
+        );
+        let refused = webhook.unwrap().upsert(&submission("a", 1)).await;
+        let code = "no secure connection";
+        assert_eq!(refused, Err(DeskError::Unavailable { code }), "{what}");
+    }
+    assert!(
+        receiver.got().is_empty(),
+        "not a word before the certificate is believed"
+    );
+
+    let house = House::posting(&url, Some(&ours)).await;
+    house.outbox().put(&submission("a", 1)).await.unwrap();
+    let parked = |entries: &[crate::store::Entry]| matches!(entries, [entry] if matches!(entry.state, EntryState::Parked { .. }));
+    house.until(parked).await;
+    // A newer revision takes the place of what was refused.
+    house.outbox().put(&submission("a", 2)).await.unwrap();
+    house.until(<[_]>::is_empty).await;
+    let got = receiver.got();
+    let ids: Vec<&str> = got.iter().map(|got| got.id.as_str()).collect();
+    assert_eq!(ids, ["a.1.updated", "a.1.updated", "a.2.updated"]);
+    assert!(got.iter().all(|got| got.verified));
     house.shut().await;
 }

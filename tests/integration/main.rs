@@ -4,6 +4,7 @@ mod bad_input;
 mod call;
 mod chaos;
 mod delivery;
+mod desk;
 mod foreign;
 mod layering;
 mod models;

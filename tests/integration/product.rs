@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::transport::Channel;
 
 /// How long a process may take to say that it is up, with a busy machine and an unoptimised build.
@@ -154,6 +155,7 @@ pub struct Hotline {
     _phone: Process,
     pub sip: SocketAddr,
     pub grpc: String,
+    pub console: SocketAddr,
     pub data: tempfile::TempDir,
 }
 
@@ -210,22 +212,29 @@ impl Hotline {
         };
         let sip = word("SIP ").parse().expect("an address");
         let grpc = format!("http://{}", word("gRPC "));
+        let console = word("page http://").parse().expect("an address");
         Self {
             gateway,
             _phone: phone,
             sip,
             grpc,
+            console,
             data,
         }
     }
 
     /// Places a call that says the left channel of `wav`.
     pub async fn call(&self, wav: &Path) -> Output {
+        self.call_from(wav, "13912345678").await
+    }
+
+    /// The same from this number.
+    pub async fn call_from(&self, wav: &Path, number: &str) -> Output {
         // Whoever watches is connected by then.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let to = format!("sip:12345@{}", self.sip);
         tokio::process::Command::new(env!("CARGO_BIN_EXE_xinqiao"))
-            .args(["call", "--to", &to, "--from", "13912345678", "--wav"])
+            .args(["call", "--to", &to, "--from", number, "--wav"])
             .arg(wav)
             .output()
             .await
@@ -239,6 +248,54 @@ impl Hotline {
             .await
             .expect("it serves")
     }
+}
+
+/// One request over HTTP/1.1, and the answer's status and body.
+pub async fn request(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
+    let (head, body) = request_raw(server, method, path, headers, body).await;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    (
+        status.expect("a status"),
+        String::from_utf8_lossy(&body).into_owned(),
+    )
+}
+
+/// The same, with the answer's head and octets.
+pub async fn request_raw(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (String, Vec<u8>) {
+    let mut connection = tokio::net::TcpStream::connect(server)
+        .await
+        .expect("it serves");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    );
+    connection
+        .write_all(request.as_bytes())
+        .await
+        .expect("taken");
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await.expect("answered");
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .expect("a head");
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    (head, answer.split_off(end + 4))
 }
 
 /// The share of characters that must be changed to make `heard` of `meant`; punctuation does not count.

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use xinqiao::grpc::proto::transcript::v1::event::Body;
 use xinqiao::grpc::proto::transcript::v1::transcript_service_client::TranscriptServiceClient;
 use xinqiao::grpc::proto::transcript::v1::{PauseRecordingRequest, RecordingKind, WatchRequest};
 
-use crate::product::{Hotline, said, xinqiao};
+use crate::product::{Hotline, request, request_raw, said, xinqiao};
 
 /// Tones as a stereo WAV of 8 kHz: from when until when each channel sounds, in milliseconds.
 fn tones(folder: &Path, name: &str, length: usize, left: [usize; 2], right: [usize; 2]) -> PathBuf {
@@ -83,6 +86,87 @@ fn folder_with_a_key() -> tempfile::TempDir {
     let made = xinqiao(&["recording", "new-key", key.to_str().expect("a plain path")]);
     assert!(made.status.success(), "{}", said(&made));
     data
+}
+
+/// The call's vCon holds the recording by itself, or names where it is, or leaves it out.
+fn exported_call(data: &Path, call: &str, wav: &Path) {
+    let wav = std::fs::read(wav).expect("read");
+    let export = |more: &[&str]| -> serde_json::Value {
+        let mut arguments = vec!["export-call", call];
+        arguments.extend(more);
+        let sets: Vec<String> = [
+            recording_sets(data),
+            vec![format!(
+                "store.database={}",
+                data.join("xinqiao.db").display()
+            )],
+        ]
+        .concat();
+        arguments.extend(sets.iter().flat_map(|set| ["--set", set.as_str()]));
+        let output = xinqiao(&arguments);
+        assert!(output.status.success(), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let inside = &export(&[])["dialog"][0];
+    let body = inside["body"].as_str().expect("the recording");
+    assert_eq!(URL_SAFE_NO_PAD.decode(body).expect("base64url"), wav);
+    let url = "https://hotline.example/recording";
+    let outside = &export(&["--audio-url", url])["dialog"][0];
+    assert_eq!(
+        (outside["url"].as_str(), outside.get("body")),
+        (Some(url), None)
+    );
+    assert_eq!(outside["content_hash"], inside["content_hash"]);
+    assert_eq!(inside["content_hash"], xinqiao::vcon::content_hash(&wav));
+    assert_ne!(export(&["--no-audio"])["dialog"][0]["type"], "recording");
+}
+
+/// What the page's player gets of a finished call: whole, and put together from ranges.
+async fn played(hotline: &Hotline, call: &str) -> Vec<u8> {
+    let path = format!("/api/calls/{call}/recording");
+    let get = |range: String| {
+        let path = &path;
+        async move { request_raw(hotline.console, "GET", path, &range, "").await }
+    };
+    // Its last second may still be on its way to the disk.
+    let mut whole = get(String::new()).await;
+    for _ in 0..100 {
+        if whole.0.starts_with("http/1.1 200") {
+            break;
+        }
+        assert!(whole.0.starts_with("http/1.1 409"), "{}", whole.0);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        whole = get(String::new()).await;
+    }
+    let (head, whole) = whole;
+    assert!(head.contains("content-type: audio/wav"), "{head}");
+    assert!(
+        head.contains("cross-origin-resource-policy: same-origin"),
+        "{head}"
+    );
+    let half = whole.len() / 2;
+    let (head, first) = get(format!("range: bytes=0-{}\r\n", half - 1)).await;
+    assert!(head.starts_with("http/1.1 206"), "{head}");
+    let (head, second) = get(format!("range: bytes={half}-\r\n")).await;
+    let range = format!(
+        "content-range: bytes {half}-{}/{}",
+        whole.len() - 1,
+        whole.len()
+    );
+    assert!(head.contains(&range), "{head}");
+    assert_eq!([first, second].concat(), whole);
+    let (head, _) = get(format!("range: bytes={}-\r\n", whole.len())).await;
+    assert!(head.starts_with("http/1.1 416"), "{head}");
+    let unknown = request(
+        hotline.console,
+        "GET",
+        "/api/calls/nobody/recording",
+        "",
+        "",
+    )
+    .await;
+    assert_eq!(unknown.0, 404, "{}", unknown.1);
+    whole
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,6 +245,7 @@ async fn both_voices_are_on_the_recording_and_what_was_paused_is_not() {
     let refused = client.pause_recording(unknown).await.map(|_| ());
     assert!(refused.is_err_and(|status| status.code() == tonic::Code::NotFound));
 
+    let played = played(&hotline, &call).await;
     let Hotline { gateway, data, .. } = hotline;
     gateway.terminate();
     let out = data.path().join("out.wav");
@@ -169,6 +254,12 @@ async fn both_voices_are_on_the_recording_and_what_was_paused_is_not() {
         &["export", &call, "--out", out.to_str().expect("plain")],
     );
     assert!(exported.status.success(), "{}", said(&exported));
+    assert_eq!(
+        played,
+        std::fs::read(&out).expect("read"),
+        "the page plays what is exported"
+    );
+    exported_call(data.path(), &call, &out);
     let samples: Vec<i16> = hound::WavReader::open(&out)
         .expect("a WAV file")
         .samples()

@@ -53,6 +53,7 @@ fn what_the_operator_wrote_stands_and_a_later_statement_that_contradicts_it_is_s
     assert_ne!(said, text("芝罘区南大街18号"));
     let draft = talk.write(ADDRESS, Some(text("芝罘区南大街18号")));
     assert_eq!(draft.fields[&ADDRESS].value, text("芝罘区南大街18号"));
+    assert_eq!(draft.fields[&FieldName::District].value, text("芝罘区"));
     assert_eq!(
         draft.edited[&ADDRESS], None,
         "it is what the operator had before their eyes"
@@ -60,6 +61,11 @@ fn what_the_operator_wrote_stands_and_a_later_statement_that_contradicts_it_is_s
     assert_eq!(talk.say().edited[&ADDRESS], None);
     let draft = talk.say();
     assert_eq!(draft.fields[&ADDRESS].value, text("芝罘区南大街18号"));
+    assert_eq!(
+        draft.fields[&FieldName::District].value,
+        text("芝罘区"),
+        "it follows the address"
+    );
     let against = draft.edited[&ADDRESS]
         .clone()
         .expect("the caller has said otherwise");
