@@ -276,7 +276,7 @@ export class Ticket {
       const why = because.map((reason) => LIKENESS[reason] ?? reason).join("、");
       const open = button("", "", () => this.page.open(call));
       open.append(make("b", "", ticket ?? "草稿"), ` ${wall(started_unix_ms)} · ${why}`);
-      open.title = `相似度 ${percent(score)}，点击查看那通电话`;
+      open.title = `${why}；相似度 ${percent(score)}，点击查看那通电话`;
       return make("li", "", open);
     }));
   }

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use ring::hmac;
 use serde_json::json;
+use tokio_rustls::rustls;
 use ureq::Agent;
 
 use crate::outbound::{self, CaError, Reach};
@@ -210,11 +211,17 @@ const fn is_passing(status: u16) -> bool {
     matches!(status, 401 | 403 | 407 | 408 | 425 | 429) || status >= 500
 }
 
-const fn code(error: &ureq::Error) -> &'static str {
+fn code(error: &ureq::Error) -> &'static str {
+    // What is wrong with a certificate comes to light while the first octets are written.
+    let is_secrecy = |error: &std::io::Error| {
+        let inner = error.get_ref();
+        inner.is_some_and(|inner| inner.is::<rustls::Error>())
+    };
     match error {
         ureq::Error::Timeout(_) => "deadline exceeded",
         ureq::Error::HostNotFound => "host not found",
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "no secure connection",
+        ureq::Error::Io(error) if is_secrecy(error) => "no secure connection",
         _ => "unreachable",
     }
 }

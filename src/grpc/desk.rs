@@ -175,10 +175,10 @@ fn verdict(status: &Status) -> DeskError {
 const fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "ok",
-        Code::Cancelled => "cancelled",
         Code::Unknown => "unknown",
         Code::InvalidArgument => "invalid argument",
-        Code::DeadlineExceeded => "deadline exceeded",
+        // The transport says 'cancelled' when the time was up, on either side; nobody else cancels.
+        Code::DeadlineExceeded | Code::Cancelled => "deadline exceeded",
         Code::NotFound => "not found",
         Code::AlreadyExists => "already exists",
         Code::PermissionDenied => "permission denied",

@@ -1,8 +1,11 @@
 //! From the outbox on disk to the backend's book.
 
 use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
 
 use super::*;
+use crate::grpc::proto::ticket::v1::ticket_intake_server::{TicketIntake, TicketIntakeServer};
+use crate::grpc::proto::ticket::v1::{CloseDraftResponse, UpsertDraftResponse};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drafts_put_while_the_backend_is_down_arrive_once_it_is_up_with_the_last_revision() {
@@ -392,4 +395,90 @@ async fn a_revision_put_while_an_older_one_is_under_way_is_delivered_after_it_an
     assert_eq!((revision(&last), last.closed, last.applied), (2, true, 3));
     gateway.shut().await;
     office.shut().await;
+}
+
+/// A backend that forgets to answer the first request, and notes how long it was given for each.
+#[derive(Clone, Default)]
+struct Forgetful {
+    given: Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+#[tonic::async_trait]
+impl TicketIntake for Forgetful {
+    async fn upsert_draft(
+        &self,
+        request: Request<UpsertDraftRequest>,
+    ) -> Result<Response<UpsertDraftResponse>, Status> {
+        let given = request
+            .metadata()
+            .get("grpc-timeout")
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let first = {
+            let mut all = self.given.lock().unwrap();
+            all.push(given);
+            all.len() == 1
+        };
+        if first {
+            tokio::time::sleep(PATIENCE).await;
+        }
+        Ok(Response::new(UpsertDraftResponse {
+            outcome: Outcome::Accepted.into(),
+            ticket_id: "T1".to_owned(),
+        }))
+    }
+
+    async fn close_draft(
+        &self,
+        _: Request<CloseDraftRequest>,
+    ) -> Result<Response<CloseDraftResponse>, Status> {
+        Err(Status::internal("nothing is closed here"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_is_told_how_long_it_has_and_one_that_does_not_answer_by_then_is_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Forgetful::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(TicketIntakeServer::new(backend.clone()))
+            .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener)),
+    );
+    let desk = GrpcDesk::new(&endpoint, None, Duration::from_millis(300)).unwrap();
+    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    gateway.outbox().put(&submission("a", 1)).await.unwrap();
+    let begun = Instant::now();
+    loop {
+        let entries = gateway.outbox().entries().await.unwrap();
+        match entries.first().map(|entry| &entry.state) {
+            Some(EntryState::Waiting { attempts: 0, .. }) => {}
+            Some(EntryState::Waiting { last, .. }) => {
+                assert_eq!(last.as_deref(), Some("deadline exceeded"));
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(begun.elapsed() < PATIENCE, "the deadline is not kept");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    gateway.until_empty().await;
+    let given = backend.given.lock().unwrap().clone();
+    assert_eq!(given.len(), 2);
+    for given in given {
+        let micros: u64 = given.trim_end_matches('u').parse().expect("microseconds");
+        assert!(micros <= 300_000, "{micros}");
+    }
+    let kept = gateway
+        .store
+        .draft(&CallId::new("a"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(kept.ticket.as_deref(), Some("T1"));
+    gateway.shut().await;
 }

@@ -32,6 +32,7 @@ use crate::private::Private;
 use crate::speech::{CallId, Leg};
 use crate::store::{Delivery, EntryKind, EntryState, Lane, Outbox, Put, Store};
 use crate::ticket::desk::{DeskError, DraftKey, Receipt, Submission, TicketDesk};
+use crate::ticket::limits::{Limits, Span};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
 use crate::transcript::Line;
@@ -166,6 +167,11 @@ fn submission(call: &str, revision: u64) -> Submission {
                 because: vec![Likeness::SameCaller, Likeness::SimilarText],
                 started_unix_ms: 1_700_000_000_000,
             }],
+            limits: Some(Limits {
+                accept: Span::Hours(2),
+                reply: Span::WorkingDays(1),
+                finish: Span::WorkingDays(3),
+            }),
             ..TicketDraft::default()
         },
         lines: vec![Line {
