@@ -213,10 +213,7 @@ const fn is_passing(status: u16) -> bool {
 
 fn code(error: &ureq::Error) -> &'static str {
     // What is wrong with a certificate comes to light while the first octets are written.
-    let is_secrecy = |error: &std::io::Error| {
-        let inner = error.get_ref();
-        inner.is_some_and(|inner| inner.is::<rustls::Error>())
-    };
+    let is_secrecy = |error: &std::io::Error| matches!(error.get_ref(), Some(inner) if inner.is::<rustls::Error>());
     match error {
         ureq::Error::Timeout(_) => "deadline exceeded",
         ureq::Error::HostNotFound => "host not found",
