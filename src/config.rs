@@ -3,6 +3,7 @@
 //! A key that does not exist, a value of the wrong kind and values that contradict each other are refused with the
 //! key, the value, where it came from and a remedy, before anything starts.
 
+mod audiosocket;
 mod calls;
 pub mod delivery;
 mod media;
@@ -21,6 +22,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+pub use self::audiosocket::AudioSocket;
 pub use self::calls::Calls;
 use self::telephony::{Admission, Extension, Registrar, Route, Sip, Telephony, Trunk};
 use delivery::{Grpc, LanguageModel, Webhook};
@@ -53,6 +55,8 @@ pub struct Config {
     pub calls: Calls,
     /// Calls that take place elsewhere and are forked to us.
     pub taps: Taps,
+    /// The same, brought by an Asterisk over TCP.
+    pub audiosocket: AudioSocket,
     /// The operator's page.
     pub console: Listener<8080>,
     /// The gRPC services.
@@ -251,6 +255,7 @@ impl Config {
         }
         self.calls.validate()?;
         self.taps.validate()?;
+        self.audiosocket.validate()?;
         self.recognition.validate()?;
         self.listening.validate()?;
         self.ticketing.validate()?;
@@ -406,7 +411,8 @@ impl std::error::Error for ConfigError {
 
 /// What to write instead.
 fn remedy(key: &str) -> &'static str {
-    if let Some(remedy) = calls::remedy(key).or_else(|| delivery::remedy(key)) {
+    let remedies = [calls::remedy, delivery::remedy, audiosocket::remedy];
+    if let Some(remedy) = remedies.iter().find_map(|remedy| remedy(key)) {
         return remedy;
     }
     match key {
@@ -614,6 +620,14 @@ mod tests {
             (
                 "recognition.remotes=[\"http://192.0.2.40:50061\"]",
                 ["recognition.remotes", "192.0.2.40", "recognition.tls"],
+            ),
+            (
+                "audiosocket.caller=127.0.0.1:9019",
+                ["audiosocket.operator", "the port alone", "9020"],
+            ),
+            (
+                "audiosocket.networks=[\"lan\"]",
+                ["audiosocket.networks", "lan", "192.0.2.5"],
             ),
             ("recognition.beam=9", ["recognition.beam", "9", "1 to 8"]),
             (

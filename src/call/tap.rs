@@ -1,7 +1,7 @@
 //! A call that takes place elsewhere and is forked to us (SIPREC, RFC 7866): both speakers come in one dialog, each in
 //! a stream of its own, and nothing is bridged.
 //!
-//! Who speaks in which stream is read of the metadata, never of the streams' order. What follows, the listening, the
+//! Who speaks in which stream is read of the metadata, never of the streams' order; an edge of ours that knows it says so. What follows, the listening, the
 //! transcript, the draft and the record, is that of every other call.
 
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::audio::codec::Codec;
 use crate::private::Private;
 use crate::sip::sdp::{Accepted, Description, Direction, SdpError};
 use crate::sip::siprec::{self, Clues, MetadataError, Recording, Speaker};
-use crate::sip::{Body, IncomingCall, MultipartError, Party, SipCommand};
+use crate::sip::{Body, IncomingCall, MultipartError, Party, SipCommand, Tapped};
 use crate::speech::Leg;
 use crate::transcript::{AlarmKind, TranscriptEvent};
 
@@ -27,6 +27,8 @@ const CODECS: [Codec; 5] = [
 /// What is known of the call that takes place elsewhere.
 pub(super) struct Tap {
     recording: Recording,
+    /// What the edge that brings the call knows without metadata.
+    known: Option<Tapped>,
     /// The streams as they were offered last.
     offer: Option<Description>,
     /// The operator has been told that nothing says who is who.
@@ -68,14 +70,16 @@ impl TapError {
 impl Tap {
     /// The recording session that an INVITE begins, if it begins one.
     pub fn of(incoming: &IncomingCall) -> Option<Result<Self, TapError>> {
-        let is_recording = incoming
-            .requires
-            .iter()
-            .any(|tag| tag == siprec::OPTION_TAG)
+        let is_recording = incoming.tapped.is_some()
+            || incoming
+                .requires
+                .iter()
+                .any(|tag| tag == siprec::OPTION_TAG)
             || incoming.body.as_ref().is_some_and(Body::has_metadata);
         is_recording.then(|| {
             let mut tap = Self {
                 recording: Recording::default(),
+                known: incoming.tapped.clone(),
                 offer: None,
                 warned: false,
             };
@@ -96,6 +100,19 @@ impl Tap {
     }
 
     fn speakers(&self, incoming: &IncomingCall, own: &[String]) -> Vec<Speaker> {
+        if let Some(known) = &self.known {
+            let numbers = [incoming.caller_number.clone(), known.operator.clone()];
+            let speakers = LEGS.into_iter().zip(Tapped::LABELS).zip(numbers);
+            return speakers
+                .map(|((leg, label), number)| Speaker {
+                    label: label.to_owned(),
+                    leg,
+                    certain: true,
+                    number,
+                    name: None,
+                })
+                .collect();
+        }
         self.recording.speakers(Clues {
             own,
             calling: incoming

@@ -135,6 +135,13 @@ impl Calls {
 
     /// How the packets of a new call's caller and of its operator may travel.
     fn travel_of(&self, new: &NewCall) -> [Travel; 2] {
+        if new.incoming.tapped.is_some() {
+            // It comes from this process, over the machine's own loopback.
+            return [Travel {
+                latching: Latching::Signalled,
+                ..Travel::default()
+            }; 2];
+        }
         let latching = match self.media.sources {
             Sources::Signalled => Latching::Signalled,
             Sources::Address => Latching::Address,

@@ -2,6 +2,7 @@
 
 pub mod advice;
 mod archive;
+mod audiosocket;
 pub mod calls;
 pub mod keeper;
 pub mod lists;

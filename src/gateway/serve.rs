@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::advice::Advisor;
 use super::archive::Archive;
+use super::audiosocket;
 use super::calls::{Calls, Controls, DraftingDesk, MediaThreads};
 use super::keeper::Keeper;
 use super::lists::{self, ListsError};
@@ -207,6 +208,8 @@ pub struct Gateway {
     readiness: Arc<Readiness>,
     /// The reference backend's records, where it runs here.
     book: Option<Book>,
+    /// Ends the ways in beside SIP.
+    accepting: CancellationToken,
     /// Ends the servers; the writers end after them.
     servers: CancellationToken,
     writers: CancellationToken,
@@ -256,6 +259,13 @@ impl Gateway {
         };
         let grpc_listener = listen("grpc.listen", config.grpc.listen).await?;
         let console_listener = listen("console.listen", config.console.listen).await?;
+        let inlets = match config.audiosocket.listens() {
+            Some([caller, operator]) => Some([
+                listen("audiosocket.caller", caller).await?,
+                listen("audiosocket.operator", operator).await?,
+            ]),
+            None => None,
+        };
         let places = Arc::<Places>::default();
         let sip_config = SipConfig {
             places: Some(places.clone()),
@@ -401,6 +411,10 @@ impl Gateway {
                 writers.clone(),
             )),
         ];
+        let accepting = CancellationToken::new();
+        if let Some(listeners) = inlets {
+            audiosocket::start(config, listeners, &calls, &accepting);
+        }
         if let Some(webhook) = webhook {
             server_tasks.push(tokio::spawn(store.outbox().deliver(
                 Lane::Webhook,
@@ -467,6 +481,7 @@ impl Gateway {
             store,
             readiness,
             book,
+            accepting,
             servers,
             writers,
             server_tasks,
@@ -488,6 +503,7 @@ impl Gateway {
     pub async fn stop(self, hurry: CancellationToken) {
         self.readiness.set(State::Draining);
         self.edge.set_accepting(false);
+        self.accepting.cancel();
         self.calls.tasks.close();
         let drained = tokio::select! {
             () = self.calls.tasks.wait() => true,

@@ -45,6 +45,12 @@ impl Key {
         (0..16).map(Self).find(|key| key.as_char() == letter)
     }
 
+    /// The event's number.
+    #[must_use]
+    pub const fn event(self) -> u8 {
+        self.0
+    }
+
     /// What is on it.
     #[must_use]
     pub const fn as_char(self) -> char {

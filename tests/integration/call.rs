@@ -13,10 +13,10 @@ use xinqiao::grpc::proto::transcript::v1::{Event, GetRequest, Leg, Utterance, Wa
 use crate::product::{Hotline, character_error_rate, models, said, shared};
 
 /// One call at a time: recognition should not have to compete with that of other tests.
-static ALONE: Mutex<()> = Mutex::const_new(());
+pub static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The sample recordings as a call: the caller counts to ten, the operator says hello to the world after it.
-fn samples_as_call(folder: &Path) -> PathBuf {
+pub fn samples_as_call(folder: &Path) -> PathBuf {
     let samples = |name: &str| {
         let mut reader =
             hound::WavReader::open(models().join("samples/zh").join(name)).expect("a sample");
@@ -51,7 +51,7 @@ fn samples_as_call(folder: &Path) -> PathBuf {
 }
 
 /// Everything that the stream says of the next call, from `after` to its end.
-async fn watch(hotline: &Hotline, after: Option<u64>, call_id: &str) -> Vec<Event> {
+pub async fn watch(hotline: &Hotline, after: Option<u64>, call_id: &str) -> Vec<Event> {
     let request = WatchRequest {
         call_id: call_id.to_owned(),
         after_position: after,
@@ -91,14 +91,14 @@ fn utterances(events: &[Event]) -> impl Iterator<Item = &Utterance> {
     })
 }
 
-fn text(events: &[Event], leg: Leg) -> String {
+pub fn text(events: &[Event], leg: Leg) -> String {
     utterances(events)
         .filter(|said| said.r#final && said.leg() == leg)
         .map(|said| said.text.as_str())
         .collect()
 }
 
-async fn closed_ticket(hotline: &Hotline, call_id: &str) -> DraftRecord {
+pub async fn closed_ticket(hotline: &Hotline, call_id: &str) -> DraftRecord {
     let mut book = TicketBookClient::new(hotline.channel().await);
     for _ in 0..500 {
         let request = GetDraftRequest {

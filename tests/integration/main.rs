@@ -1,5 +1,6 @@
 //! The product as a user meets it: its binary, its ports, the real model, real calls.
 
+mod audiosocket;
 mod bad_input;
 mod call;
 mod chaos;

@@ -1,7 +1,7 @@
 //! Calls that recording clients fork to us.
 
 use super::*;
-use crate::sip::Body;
+use crate::sip::{Body, Tapped};
 
 macro_rules! layout {
     ($name:literal) => {
@@ -318,4 +318,29 @@ fn a_changed_offer_that_cannot_be_taken_leaves_the_session_as_it_was() {
     };
     assert!(world.commands.contains(&refused), "{:?}", world.commands);
     assert_eq!(world.speak_in_turn(), [Leg::Caller, Leg::Operator]);
+}
+
+#[test]
+fn an_edge_that_knows_both_sides_needs_no_metadata() {
+    let offer = streams(Tapped::LABELS, "sendonly");
+    let incoming = IncomingCall {
+        caller_number: Some("13812345678".into()),
+        called: "12345".to_owned(),
+        offer: Some(offer),
+        tapped: Some(Tapped {
+            operator: Some("1007".into()),
+        }),
+        ..IncomingCall::default()
+    };
+    let mut world = World::of(incoming, [Travel::default(); 2], &[]);
+    let info = world.info();
+    assert_eq!(info.operator, "1007");
+    assert_eq!(
+        info.caller_number
+            .as_ref()
+            .map(|number| number.reveal().as_str()),
+        Some("13812345678")
+    );
+    assert_eq!(world.speak_in_turn(), [Leg::Caller, Leg::Operator]);
+    assert!(world.alarms().is_empty(), "{:?}", world.alarms());
 }

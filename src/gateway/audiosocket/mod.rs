@@ -1,0 +1,292 @@
+//! Asterisk's `AudioSocket`: an existing exchange taps its calls to us over TCP, one connection for each side.
+//!
+//! ```text
+//! port of the callers  ─► Frames ─┐ pair by UUID                ┌─► RTP, L16 ─► the call's port of the caller
+//!                                 ├─► tap: a recording client ──┤
+//! port of the operators ─► Frames ┘ in this process: NewCall    └─► RTP, L16 ─► the call's port of the operator
+//! ```
+//! The call is one that takes place elsewhere, like those of SIPREC; only who speaks where needs no metadata. Nothing is
+//! ever sent to the exchange but that a connection ends.
+//!
+//! | what | bound | past it |
+//! |---|---|---|
+//! | connections | two for every call and some | the newest is closed at once |
+//! | the first frame, with the UUID | [`HELLO`] | the connection is closed |
+//! | a lone connection | `audiosocket.pair_s` | it is closed |
+//! | a frame | half a second of sound | the connection is closed, and the call ends |
+//! | sound ahead of time | 0.3 s | it waits in the connection |
+
+mod frame;
+mod id;
+mod tap;
+#[cfg(test)]
+mod tests;
+mod voice;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::frame::{Frame, Frames, GOODBYE};
+use self::id::Id;
+use super::calls::Calls;
+use super::sip::NewCall;
+use crate::config::Config;
+use crate::sip::route::Cidr;
+use crate::speech::Leg;
+
+/// How long a new connection may take to say which call it is of.
+const HELLO: Duration = Duration::from_secs(5);
+
+/// Pause after the system has refused a connection.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Calls that wait for the gateway to take them.
+const NEW_CALLS: usize = 64;
+
+/// Connections beside two for each call: those that wait, and those that end.
+const SPARE: usize = 16;
+
+/// Takes the connections of callers and operators until `accepting` is cancelled, and brings their calls to `table`.
+pub fn start(
+    config: &Config,
+    listeners: [TcpListener; 2],
+    table: &Arc<Calls>,
+    accepting: &CancellationToken,
+) {
+    let (calls, new_calls) = mpsc::channel(NEW_CALLS);
+    tokio::spawn(table.clone().run(new_calls));
+    let media = match config.sip.listen.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        own => own,
+    };
+    let settings = Settings {
+        networks: config.audiosocket.allowed(),
+        patience: config.audiosocket.patience(),
+        calls: config.calls.max,
+        media,
+    };
+    let shared = Shared::new(settings, calls, accepting.clone());
+    for (listener, leg) in listeners.into_iter().zip([Leg::Caller, Leg::Operator]) {
+        tokio::spawn(shared.clone().serve(listener, leg));
+    }
+}
+
+/// What the inlet needs to know.
+struct Settings {
+    /// Who may connect.
+    networks: Vec<Cidr>,
+    /// How long a call's first connection waits for the second.
+    patience: Duration,
+    /// Calls at once.
+    calls: usize,
+    /// The address of the calls' media ports, as this machine reaches them.
+    media: IpAddr,
+}
+
+/// What all connections share.
+struct Shared {
+    settings: Settings,
+    /// Connections that wait for their call's other one.
+    waiting: Mutex<HashMap<String, Waiting>>,
+    room: Arc<Semaphore>,
+    calls: mpsc::Sender<NewCall>,
+    accepting: CancellationToken,
+}
+
+struct Waiting {
+    leg: Leg,
+    partner: oneshot::Sender<Line>,
+}
+
+/// One side of a call.
+struct Line {
+    leg: Leg,
+    id: Id,
+    source: SocketAddr,
+    frames: Frames<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Line {
+    /// Says that it is over.
+    async fn end(mut self) {
+        // Who is gone needs no goodbye.
+        let _ = self.writer.write_all(&GOODBYE).await;
+        let _ = self.writer.shutdown().await;
+    }
+}
+
+impl Shared {
+    fn new(
+        settings: Settings,
+        calls: mpsc::Sender<NewCall>,
+        accepting: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            room: Arc::new(Semaphore::new(2 * settings.calls + SPARE)),
+            settings,
+            waiting: Mutex::default(),
+            calls,
+            accepting,
+        })
+    }
+
+    /// Takes the connections of one leg; calls that run go on when no more are taken.
+    async fn serve(self: Arc<Self>, listener: TcpListener, leg: Leg) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.accepting.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, source)) => {
+                    tokio::spawn(self.clone().connected(stream, source, leg));
+                }
+                Err(error) => {
+                    // Too many open files, most likely: some must close first.
+                    warn!("no AudioSocket connection can be taken ({error})");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
+        // Nothing panics under the lock.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connected(self: Arc<Self>, stream: TcpStream, source: SocketAddr, leg: Leg) {
+        let ip = source.ip().to_canonical();
+        if !self
+            .settings
+            .networks
+            .iter()
+            .any(|network| network.contains(ip))
+        {
+            warn!(
+                "an AudioSocket connection from {ip} is closed: it is in none of audiosocket.networks"
+            );
+            return;
+        }
+        let Ok(room) = self.room.clone().try_acquire_owned() else {
+            warn!(
+                "an AudioSocket connection from {ip} is closed: there are too many for calls.max"
+            );
+            return;
+        };
+        let (reader, writer) = stream.into_split();
+        let mut frames = Frames::new(reader);
+        let id = match timeout(HELLO, frames.next()).await {
+            Ok(Ok(Frame::Id(uuid))) => Id::read(uuid),
+            Ok(Ok(Frame::HangUp)) => return,
+            Ok(Ok(_)) => {
+                return warn!(
+                    "an AudioSocket connection from {ip} is closed: it does not begin with a UUID"
+                );
+            }
+            Ok(Err(error)) => {
+                return warn!("an AudioSocket connection from {ip} is closed: {error}");
+            }
+            Err(_) => {
+                return warn!(
+                    "an AudioSocket connection from {ip} is closed: it says no UUID for {} s",
+                    HELLO.as_secs()
+                );
+            }
+        };
+        self.pair(Line {
+            leg,
+            id,
+            source,
+            frames,
+            writer,
+            _room: room,
+        })
+        .await;
+    }
+
+    /// Brings a connection to the one that waits for it, or waits for the other one and then carries the call.
+    async fn pair(self: Arc<Self>, mut line: Line) {
+        let (partner, arrives) = oneshot::channel();
+        let call = line.id.call.clone();
+        let found = match self.waiting().entry(call.clone()) {
+            Entry::Occupied(first) if first.get().leg == line.leg => Err(()),
+            Entry::Occupied(first) => Ok(Some(first.remove())),
+            Entry::Vacant(place) => {
+                place.insert(Waiting {
+                    leg: line.leg,
+                    partner,
+                });
+                Ok(None)
+            }
+        };
+        match found {
+            Err(()) => {
+                warn!(%call, "a second AudioSocket connection of the {} is closed: each call needs a UUID of its own", line.leg);
+                line.end().await;
+            }
+            Ok(Some(first)) => {
+                // Should the first have given up this very moment, this one has nobody to talk to.
+                if let Err(line) = first.partner.send(line) {
+                    line.end().await;
+                }
+            }
+            Ok(None) => match self.partner_of(&mut line, arrives).await {
+                Some(partner) => {
+                    let lines = if line.leg == Leg::Caller {
+                        [line, partner]
+                    } else {
+                        [partner, line]
+                    };
+                    tap::carry(&self, lines).await;
+                }
+                None => line.end().await,
+            },
+        }
+    }
+
+    /// Waits for a call's second connection.
+    async fn partner_of(
+        &self,
+        line: &mut Line,
+        mut arrives: oneshot::Receiver<Line>,
+    ) -> Option<Line> {
+        let (call, leg, other) = (line.id.call.clone(), line.leg, line.leg.other());
+        // What is said meanwhile is nobody's yet, but must be read: Asterisk drops a call whose socket is full.
+        let reads_on = async {
+            loop {
+                match line.frames.next().await {
+                    Ok(Frame::HangUp) | Err(_) => return,
+                    Ok(_) => {}
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            partner = &mut arrives => return partner.ok(),
+            () = reads_on => info!(%call, "the {leg}'s AudioSocket connection ended before the {other}'s came"),
+            () = tokio::time::sleep(self.settings.patience) => warn!(
+                %call,
+                "the {leg}'s AudioSocket connection is closed: the {other}'s did not come within {} s; give both the same UUID",
+                self.settings.patience.as_secs()
+            ),
+        }
+        self.waiting().remove(&call);
+        // It may have come at the last moment.
+        arrives.try_recv().ok()
+    }
+}

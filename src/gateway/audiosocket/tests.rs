@@ -1,0 +1,317 @@
+//! Connections over real TCP, with the call table's part played by the test.
+
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::time::Instant;
+
+use tokio::net::UdpSocket;
+
+use super::*;
+use crate::audio::codec::{Codec, Decoder};
+use crate::rtp::Packet;
+use crate::sip::sdp::Description;
+use crate::sip::{Party, SipCommand, SipEvent};
+
+const CALLER: &str = "17639012-0042-8f12-8345-f13912345678";
+const OPERATOR: &str = "17639012-0042-8f12-8345-ffffffff1007";
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// An inlet, and where its calls come out.
+struct Inlet {
+    ports: [SocketAddr; 2],
+    calls: mpsc::Receiver<NewCall>,
+    accepting: CancellationToken,
+}
+
+impl Inlet {
+    async fn open(networks: &[&str], most: usize) -> Self {
+        let (sender, calls) = mpsc::channel(4);
+        let accepting = CancellationToken::new();
+        let settings = Settings {
+            networks: networks
+                .iter()
+                .map(|network| network.parse().expect("a network"))
+                .collect(),
+            patience: PATIENCE,
+            calls: most,
+            media: Ipv4Addr::LOCALHOST.into(),
+        };
+        let shared = Shared::new(settings, sender, accepting.clone());
+        let mut ports = Vec::new();
+        for leg in [Leg::Caller, Leg::Operator] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            ports.push(listener.local_addr().expect("bound"));
+            tokio::spawn(shared.clone().serve(listener, leg));
+        }
+        Self {
+            ports: [ports[0], ports[1]],
+            calls,
+            accepting,
+        }
+    }
+
+    async fn connect(&self, leg: Leg) -> TcpStream {
+        let port = self.ports[usize::from(leg == Leg::Operator)];
+        TcpStream::connect(port).await.expect("listened to")
+    }
+
+    async fn says(&self, leg: Leg, uuid: &str) -> TcpStream {
+        let mut stream = self.connect(leg).await;
+        let digits: String = uuid.chars().filter(|digit| *digit != '-').collect();
+        let id = u128::from_str_radix(&digits, 16).expect("hexadecimal");
+        send(&mut stream, 1, &id.to_be_bytes()).await;
+        stream
+    }
+
+    /// Both sides of a call, and the call as the table would have taken it.
+    async fn tapped(&mut self) -> ([TcpStream; 2], Tapped) {
+        let operator = self.says(Leg::Operator, OPERATOR).await;
+        let caller = self.says(Leg::Caller, CALLER).await;
+        let new = self.calls.recv().await.expect("a call");
+        ([caller, operator], Tapped::answer(new).await)
+    }
+}
+
+/// A call that has been answered.
+struct Tapped {
+    new: NewCall,
+    ports: [UdpSocket; 2],
+}
+
+impl Tapped {
+    async fn answer(new: NewCall) -> Self {
+        let bind = || UdpSocket::bind("127.0.0.1:0");
+        let ports = [bind().await.expect("a port"), bind().await.expect("a port")];
+        let mut answer =
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n".to_owned();
+        for port in &ports {
+            let port = port.local_addr().expect("bound").port();
+            let _ = write!(
+                answer,
+                "m=audio {port} RTP/AVP 96\r\na=rtpmap:96 L16/16000\r\na=recvonly\r\n"
+            );
+        }
+        let answer = SipCommand::Answer {
+            party: Party::CALLER,
+            answer: Some(answer),
+        };
+        new.commands.send(answer).await.expect("taken");
+        Self { new, ports }
+    }
+
+    /// The next packet's payload type and samples.
+    async fn heard(&self, leg: Leg) -> Option<(u8, Vec<i16>)> {
+        let mut datagram = [0; 2_048];
+        let port = &self.ports[usize::from(leg == Leg::Operator)];
+        let received = timeout(Duration::from_secs(5), port.recv(&mut datagram)).await;
+        let length = received.ok()?.expect("received");
+        let packet = Packet::parse(&datagram[..length]).expect("a packet");
+        let mut samples = Vec::new();
+        Decoder::new(Codec::L16).decode(packet.payload, &mut samples);
+        Some((packet.payload_type, samples))
+    }
+
+    async fn ended(&mut self) -> String {
+        match self.new.events.recv().await {
+            Some(SipEvent::HungUp {
+                party: Party::CALLER,
+                cause,
+            }) => cause,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn send(stream: &mut TcpStream, kind: u8, payload: &[u8]) {
+    let mut frame = vec![kind];
+    frame.extend((payload.len() as u16).to_be_bytes());
+    frame.extend(payload);
+    stream.write_all(&frame).await.expect("sent");
+}
+
+async fn speak(stream: &mut TcpStream, kind: u8, level: i16, samples: usize) {
+    let sound: Vec<u8> = std::iter::repeat_n(level.to_le_bytes(), samples)
+        .flatten()
+        .collect();
+    send(stream, kind, &sound).await;
+}
+
+/// What the inlet says before it closes a connection; nothing when it just closes it.
+async fn last_words(stream: TcpStream) -> Vec<u8> {
+    let stream = stream.into_std().expect("ours");
+    stream.set_nonblocking(false).expect("settable");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("settable");
+    let read = tokio::task::spawn_blocking(move || {
+        let mut words = Vec::new();
+        (&stream).read_to_end(&mut words).map(|_| words)
+    });
+    read.await.expect("no panic").expect("closed in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_connections_are_one_call_with_its_numbers_and_each_side_is_heard_at_its_own_port() {
+    let mut inlet = Inlet::open(&["127.0.0.0/8"], 4).await;
+    let ([mut caller, mut operator], mut call) = inlet.tapped().await;
+    let incoming = &call.new.incoming;
+    let number = |number: &Option<crate::private::Private<String>>| {
+        number
+            .as_ref()
+            .map(|number| number.reveal().clone())
+            .unwrap_or_default()
+    };
+    assert_eq!(number(&incoming.caller_number), "13912345678");
+    assert_eq!(incoming.called, "12345");
+    let tapped = incoming.tapped.as_ref().expect("tapped");
+    assert_eq!(number(&tapped.operator), "1007");
+    assert!(!format!("{incoming:?}").contains("13912345678"), "personal");
+    let offer =
+        Description::parse(incoming.offer.as_deref().expect("an offer")).expect("one of ours");
+    let labels = offer
+        .sections()
+        .iter()
+        .map(|section| section.label.clone().unwrap_or_default());
+    assert_eq!(labels.collect::<Vec<_>>(), ["caller", "operator"]);
+
+    for _ in 0..10 {
+        speak(&mut caller, 0x10, 4_000, 160).await;
+        speak(&mut operator, 0x12, -7_000, 320).await;
+    }
+    for (leg, level) in [(Leg::Caller, 4_000_i16), (Leg::Operator, -7_000)] {
+        let mut samples = Vec::new();
+        for _ in 0..8 {
+            samples.extend(call.heard(leg).await.expect("a packet").1);
+        }
+        assert_eq!(samples.len(), 8 * 320, "20 ms at 16 kHz each");
+        let settled = &samples[640..];
+        let close = settled.iter().all(|sample| sample.abs_diff(level) < 100);
+        assert!(close, "{leg}: {:?}", &settled[..20]);
+    }
+    send(&mut caller, 3, b"7").await;
+    speak(&mut caller, 0x10, 4_000, 160).await;
+    let mut kinds = Vec::new();
+    while let Some((kind, _)) = call.heard(Leg::Caller).await {
+        kinds.push(kind);
+        if kinds.ends_with(&[101, 101, 101]) {
+            break;
+        }
+    }
+    assert_eq!(kinds.last(), Some(&101));
+
+    // Either side ends both.
+    send(&mut operator, 0, &[]).await;
+    assert!(call.ended().await.contains("operator"));
+    assert_eq!(last_words(caller).await, GOODBYE);
+    assert_eq!(last_words(operator).await, GOODBYE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_ends_or_refuses_a_call_and_both_connections_are_told() {
+    let mut inlet = Inlet::open(&["127.0.0.0/8"], 4).await;
+    let ([caller, operator], call) = inlet.tapped().await;
+    let hang_up = SipCommand::HangUp {
+        party: Party::CALLER,
+    };
+    call.new.commands.send(hang_up).await.expect("taken");
+    assert_eq!(last_words(caller).await, GOODBYE);
+    assert_eq!(last_words(operator).await, GOODBYE);
+
+    let caller = inlet.says(Leg::Caller, CALLER).await;
+    let operator = inlet.says(Leg::Operator, OPERATOR).await;
+    let new = inlet.calls.recv().await.expect("a call");
+    let busy = SipCommand::Reject {
+        party: Party::CALLER,
+        status: 503,
+        reason: "every line is busy".to_owned(),
+    };
+    new.commands.send(busy).await.expect("taken");
+    assert_eq!(last_words(caller).await, GOODBYE);
+    assert_eq!(last_words(operator).await, GOODBYE);
+
+    inlet.accepting.cancel();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(
+        TcpStream::connect(inlet.ports[0]).await.is_err(),
+        "it drains"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_connection_waits_for_a_while_and_no_longer() {
+    let mut inlet = Inlet::open(&["127.0.0.0/8"], 4).await;
+    let began = Instant::now();
+    let mut lone = inlet.says(Leg::Caller, CALLER).await;
+    // What it says meanwhile is read: an exchange must never find the socket full.
+    for _ in 0..200 {
+        speak(&mut lone, 0x18, 1_000, 3_840).await;
+    }
+    // Nor is another caller its partner, nor the operator of another call.
+    let second = inlet.says(Leg::Caller, CALLER).await;
+    assert_eq!(last_words(second).await, GOODBYE);
+    let other = inlet
+        .says(Leg::Operator, "17639012-0043-8f12-8345-ffffffff1007")
+        .await;
+    assert_eq!(last_words(lone).await, GOODBYE);
+    let waited = began.elapsed();
+    assert!(waited >= PATIENCE && waited < 8 * PATIENCE, "{waited:?}");
+    assert_eq!(last_words(other).await, GOODBYE);
+    assert!(inlet.calls.try_recv().is_err(), "there was no call");
+    // The place is free again.
+    let (_lines, _call) = inlet.tapped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_the_surplus_and_those_who_speak_nonsense_are_closed() {
+    let inlet = Inlet::open(&["192.0.2.0/24"], 4).await;
+    assert!(
+        last_words(inlet.connect(Leg::Caller).await)
+            .await
+            .is_empty(),
+        "a stranger"
+    );
+
+    let mut inlet = Inlet::open(&["127.0.0.0/8"], 0).await;
+    let mut held = Vec::new();
+    for _ in 0..SPARE {
+        held.push(inlet.connect(Leg::Caller).await);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(
+        last_words(inlet.connect(Leg::Operator).await)
+            .await
+            .is_empty(),
+        "the surplus"
+    );
+    held.clear();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    let mut rude = inlet.connect(Leg::Caller).await;
+    speak(&mut rude, 0x10, 1, 160).await;
+    assert!(last_words(rude).await.is_empty(), "no UUID");
+
+    let ([mut caller, operator], mut call) = inlet.tapped().await;
+    send(&mut caller, 0x10, &vec![1; 20_000]).await;
+    assert!(call.ended().await.contains("half a second"));
+    assert_eq!(last_words(operator).await, GOODBYE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_faster_than_time_is_read_as_fast_as_time() {
+    let mut inlet = Inlet::open(&["127.0.0.0/8"], 4).await;
+    let ([mut caller, _operator], call) = inlet.tapped().await;
+    let began = Instant::now();
+    let sends = tokio::spawn(async move {
+        for _ in 0..75 {
+            speak(&mut caller, 0x10, 5_000, 160).await;
+        }
+        caller
+    });
+    for _ in 0..70 {
+        call.heard(Leg::Caller).await.expect("a packet");
+    }
+    let took = began.elapsed();
+    // 1.4 s of sound, 0.3 s of which may be ahead.
+    assert!(took > Duration::from_secs(1), "{took:?}");
+    drop(sends.await);
+}
