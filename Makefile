@@ -1,6 +1,9 @@
 # What a fresh Debian machine needs besides Rust; installed only when something is missing.
 PACKAGES := g++ cmake make python3-pip
-TEST_PACKAGES := sip-tester
+TEST_PACKAGES := sip-tester kamailio baresip-core rtpengine-daemon
+# How long each fuzz target runs, in seconds.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := sip sdp rtp rtcp telephone_event siprec
 # The peer that the media bench runs beside.
 BENCH_PACKAGES := rtpengine-daemon
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -11,7 +14,7 @@ DEMO = ./target/release/xinqiao demo $(if $(WAV),--wav $(WAV))
 # The newest Python that can make an environment: PyPI's vcon wants 3.12; with an older one its check is left out.
 NEWEST_PYTHON = $(shell for python in python3.14 python3.13 python3.12 python3; do $$python -c 'import venv, ensurepip' 2>/dev/null && { echo $$python; break; }; done)
 
-.PHONY: run demo build model test test-chaos test-peers lint deny bench bench-recognition bench-asr bench-bridge bench-latency bench-micro bench-media needs test-needs bench-needs
+.PHONY: run demo build model test test-chaos test-peers fuzz lint deny bench bench-recognition bench-asr bench-bridge bench-latency bench-micro bench-media needs test-needs bench-needs
 
 # Starts everything, places one call through it, and stays up until Ctrl-C.
 run: model
@@ -34,6 +37,15 @@ test: needs test-needs target/peers/ready
 # Only the tests that kill -9 both sides of the delivery; a part of `make test`.
 test-chaos: needs test-needs
 	cargo test --test integration chaos
+
+# What peers may send, however broken, as long as FUZZ_SECONDS says; needs a nightly toolchain (rustup toolchain install
+# nightly). `make test` has the same targets under a bounded mutation test.
+fuzz: needs
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	FUZZ_CORPUS=$(CURDIR)/fuzz/corpus cargo test --lib fuzzing::tests::seeds -- --ignored
+	for target in $(FUZZ_TARGETS); do \
+	  cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 || exit 1; \
+	done
 
 lint: needs
 	cargo fmt --check
@@ -94,7 +106,8 @@ needs:
 	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $(PACKAGES); }
 
 test-needs:
-	@command -v sipp >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $(TEST_PACKAGES); }
+	@command -v sipp >/dev/null && command -v kamailio >/dev/null && command -v baresip >/dev/null && command -v rtpengine >/dev/null || \
+	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends $(TEST_PACKAGES); }
 
 bench-needs:
 	@command -v rtpengine >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends $(BENCH_PACKAGES); }

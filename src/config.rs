@@ -532,6 +532,11 @@ mod tests {
                 ["extension.ha1", "1001", "32"],
             ),
             (
+                "password = \"x\"",
+                "ha1_sha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
+                ["extension.ha1", "1001", "sip.digest"],
+            ),
+            (
                 "trunk = \"pbx\"",
                 "trunk = \"pbx2\"",
                 ["route.trunk", "pbx2", "no such"],

@@ -29,6 +29,8 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod grpc;
 pub mod language_model;

@@ -69,7 +69,7 @@ impl Default for Sip {
             listener: Vec::new(),
             advertise: None,
             realm: "xinqiao".to_owned(),
-            digest: vec![Algorithm::Md5, Algorithm::Sha256],
+            digest: vec![Algorithm::Md5],
             outbound_proxy: None,
             tls_certificate: None,
             tls_key: None,
@@ -335,6 +335,16 @@ impl Telephony<'_> {
                 return said(
                     "password",
                     "the extension has neither password nor ha1_md5 nor ha1_sha256",
+                );
+            }
+            let offers = |algorithm| self.sip.digest.contains(&algorithm);
+            let provable = extension.password.is_some()
+                || (extension.ha1_md5.is_some() && offers(Algorithm::Md5))
+                || (extension.ha1_sha256.is_some() && offers(Algorithm::Sha256));
+            if !provable && !self.sip.digest.is_empty() {
+                return said(
+                    "ha1",
+                    "the extension's hash is of an algorithm that sip.digest does not offer; add it there, or the other hash here",
                 );
             }
             for (hash, length) in hashes {

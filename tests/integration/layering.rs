@@ -71,6 +71,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
         &["ticket", "transcript", "outbound"],
     ),
     ("gateway", false, &["*"]),
+    ("fuzzing", false, &["*"]),
     ("cli", false, &["*"]),
     ("private", true, &[]),
 ];

@@ -10,6 +10,7 @@ mod foreign;
 mod layering;
 mod models;
 mod nothing;
+mod peers;
 mod product;
 mod recognizers;
 mod recording;

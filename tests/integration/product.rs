@@ -149,6 +149,46 @@ impl Drop for Process {
     }
 }
 
+/// A gateway that serves.
+pub struct Serving {
+    pub process: Process,
+    pub sip: SocketAddr,
+    /// The URL of its gRPC.
+    pub grpc: String,
+    pub console: SocketAddr,
+}
+
+/// Starts a gateway on free ports with its records in `data`.
+pub fn serve(data: &Path, config: Option<&Path>, sets: &[String]) -> Serving {
+    let mut arguments = vec!["serve".to_owned()];
+    if let Some(config) = config {
+        arguments.extend(["--config".to_owned(), config.display().to_string()]);
+    }
+    let places = [
+        "sip.listen=127.0.0.1:0".to_owned(),
+        "console.listen=127.0.0.1:0".to_owned(),
+        "grpc.listen=127.0.0.1:0".to_owned(),
+        format!("store.database={}", data.join("xinqiao.db").display()),
+        format!("ticketing.database={}", data.join("ticketing.db").display()),
+    ];
+    for set in places.iter().chain(sets) {
+        arguments.extend(["--set".to_owned(), set.clone()]);
+    }
+    let process = Process::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let up = process.line();
+    let word = |after: &str| {
+        let at = up.find(after).expect("the line names every address") + after.len();
+        up[at..].split(' ').next().expect("an address").to_owned()
+    };
+    let sip = word("SIP ").parse().expect("an address");
+    Serving {
+        sip,
+        grpc: format!("http://{}", word("gRPC ")),
+        console: word("page http://").parse().expect("an address"),
+        process,
+    }
+}
+
 /// A gateway on free ports with an answering phone behind it.
 pub struct Hotline {
     pub gateway: Process,
@@ -183,36 +223,19 @@ impl Hotline {
             .nth(2)
             .expect("answering at ADDRESS")
             .to_owned();
-        let mut arguments = vec!["serve".to_owned()];
-        for set in [
-            "sip.listen=127.0.0.1:0".to_owned(),
-            "console.listen=127.0.0.1:0".to_owned(),
-            "grpc.listen=127.0.0.1:0".to_owned(),
+        let sets: Vec<String> = [
             format!("operators.default=sip:op@{address}"),
             format!("recognition.models_dir={}", models().display()),
-            format!(
-                "store.database={}",
-                data.path().join("xinqiao.db").display()
-            ),
-            format!(
-                "ticketing.database={}",
-                data.path().join("ticketing.db").display()
-            ),
         ]
         .into_iter()
         .chain(sets.iter().map(|set| (*set).to_owned()))
-        {
-            arguments.extend(["--set".to_owned(), set]);
-        }
-        let gateway = Process::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        let up = gateway.line();
-        let word = |after: &str| {
-            let at = up.find(after).expect("the line names every address") + after.len();
-            up[at..].split(' ').next().expect("an address").to_owned()
-        };
-        let sip = word("SIP ").parse().expect("an address");
-        let grpc = format!("http://{}", word("gRPC "));
-        let console = word("page http://").parse().expect("an address");
+        .collect();
+        let Serving {
+            process: gateway,
+            sip,
+            grpc,
+            console,
+        } = serve(data.path(), None, &sets);
         Self {
             gateway,
             _phone: phone,

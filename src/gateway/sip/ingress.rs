@@ -259,7 +259,7 @@ impl Shared {
 
 /// Leaves the stack the one challenge that it can answer: it takes the first of several, whatever its algorithm, and
 /// spells SHA-256 in its own way.
-fn simplify_challenges(message: &mut Message) {
+pub(super) fn simplify_challenges(message: &mut Message) {
     if !matches!(message.start, Start::Response { status: 401 | 407 }) {
         return;
     }

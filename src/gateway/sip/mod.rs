@@ -16,6 +16,8 @@ mod admission;
 mod call;
 mod config;
 mod enrol;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod grammar;
 mod ingress;
 mod invite;

@@ -116,8 +116,11 @@ impl Message {
                 let (_, value) = headers
                     .last_mut()
                     .ok_or_else(|| garbage("begins with a folded header"))?;
-                value.push(' ');
-                value.push_str(line.trim());
+                let more = line.trim();
+                if !value.is_empty() && !more.is_empty() {
+                    value.push(' ');
+                }
+                value.push_str(more);
                 continue;
             }
             // A line without a colon is no header; the field's parsers pass over it.

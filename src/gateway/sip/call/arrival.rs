@@ -224,10 +224,16 @@ fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> I
     let diverted_from = asserted("Diversion")
         .last()
         .or_else(|| (history.len() > 1).then(|| history[0].clone()));
-    let called = match request.uri.user() {
-        Some(user) if !user.is_empty() => user.to_owned(),
-        // A PBX may call the place where we registered.
-        _ => header("To").and_then(wire::user).unwrap_or_default(),
+    // A PBX calls the place where we registered: as nobody, or as the account that we have there.
+    let account = trunk
+        .filter(|trunk| trunk.register.is_some())
+        .and_then(|trunk| trunk.login.as_ref())
+        .map(|(account, _)| account.as_str());
+    let asked = request.uri.user().unwrap_or_default();
+    let called = if asked.is_empty() || Some(asked) == account {
+        header("To").and_then(wire::user).unwrap_or_default()
+    } else {
+        asked.to_owned()
     };
     IncomingCall {
         sip_call_id: key.0.clone(),

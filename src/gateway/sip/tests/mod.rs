@@ -14,21 +14,21 @@ mod admission;
 mod dialogs;
 mod flows;
 mod malformed;
-mod parts;
+#[path = "../../../../tests/peers/sipp.rs"]
+mod sipp;
 mod torture;
 mod transports;
 mod trunks;
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Mutex as StdMutex;
 
+use self::sipp::{SIPP, Sipp, free_port};
 use super::*;
 use crate::sip::sdp::{self, Description, Direction, Local};
 use crate::sip::{Party, Target, status_for_caller};
 
-const SIPP: &str = "/usr/bin/sipp";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn config() -> SipConfig {
@@ -172,104 +172,6 @@ async fn bridge(mut call: NewCall, operator: String, log: Arc<StdMutex<Vec<SipEv
     }
 }
 
-/// A running `SIPp`; killed when dropped.
-struct Sipp {
-    child: Child,
-    folder: tempfile::TempDir,
-    name: String,
-}
-
-impl Sipp {
-    fn start(scenario: &str, replace: &str, arguments: &[String]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/peers")
-            .join(scenario)
-            .with_extension("xml");
-        let text = std::fs::read_to_string(path).expect("the scenario");
-        std::fs::write(
-            folder.path().join("scenario.xml"),
-            parts::expanded(&text.replace("STATUS", replace)),
-        )
-        .expect("written");
-        let child = Command::new(SIPP)
-            .args(arguments)
-            .args([
-                "-sf",
-                "scenario.xml",
-                "-i",
-                "127.0.0.1",
-                "-nostdin",
-                "-timeout",
-                "20s",
-            ])
-            .args(["-timeout_error", "-trace_err", "-error_file", "errors.log"])
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sipp starts");
-        Self {
-            child,
-            folder,
-            name: scenario.to_owned(),
-        }
-    }
-
-    fn caller(scenario: &str, replace: &str, gateway: u16, calls: u32, more: &[&str]) -> Self {
-        let mut arguments = vec![
-            format!("127.0.0.1:{gateway}"),
-            "-p".to_owned(),
-            free_port().to_string(),
-            "-m".to_owned(),
-            calls.to_string(),
-            "-d".to_owned(),
-            "100".to_owned(),
-        ];
-        arguments.extend(more.iter().map(|word| (*word).to_owned()));
-        Self::start(scenario, replace, &arguments)
-    }
-
-    /// An operator's phone and its port.
-    fn operator(scenario: &str, replace: &str, calls: u32, more: &[&str]) -> (Self, u16) {
-        let port = free_port();
-        let mut arguments = vec![
-            "-p".to_owned(),
-            port.to_string(),
-            "-m".to_owned(),
-            calls.to_string(),
-        ];
-        arguments.extend(more.iter().map(|word| (*word).to_owned()));
-        (Self::start(scenario, replace, &arguments), port)
-    }
-
-    async fn succeeds(mut self) {
-        let end = Instant::now() + PATIENCE + Duration::from_secs(5);
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                break status;
-            }
-            assert!(Instant::now() < end, "{} does not end", self.name);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        let errors = std::fs::read_to_string(self.folder.path().join("errors.log"));
-        assert!(
-            status.success(),
-            "{} failed: {status}\n{}",
-            self.name,
-            errors.unwrap_or_default()
-        );
-    }
-}
-
-impl Drop for Sipp {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The header lines of a request that its answer repeats, but for To.
 fn lines_for_answer(request: &str) -> String {
     let repeated = ["Via:", "From:", "Call-ID:", "CSeq:"];
@@ -277,16 +179,6 @@ fn lines_for_answer(request: &str) -> String {
         .lines()
         .filter(|line| repeated.iter().any(|name| line.starts_with(name)));
     lines.flat_map(|line| [line, "\r\n"]).collect()
-}
-
-/// A port that was free a moment ago over UDP and TCP.
-fn free_port() -> u16 {
-    let listeners = config().listeners;
-    listen::bind(&listeners)
-        .expect("a free port")
-        .1
-        .first()
-        .port()
 }
 
 /// Runs `calls` calls of one caller scenario against one operator scenario.

@@ -1,0 +1,4 @@
+//! See `siprec` of `xinqiao::fuzzing`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| xinqiao::fuzzing::siprec(bytes));

@@ -1,0 +1,146 @@
+//! `SIPp` as a phone: one of the scenarios beside this file, as a child process.
+
+mod parts;
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The program, from Debian's package sip-tester.
+pub(super) const SIPP: &str = "/usr/bin/sipp";
+/// How long a scenario may take, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// A running `SIPp`; killed when dropped.
+pub(super) struct Sipp {
+    child: Child,
+    folder: tempfile::TempDir,
+    name: String,
+}
+
+impl Sipp {
+    fn start(scenario: Scenario, replace: &str, arguments: &[String]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = scenario.text.replace("STATUS", replace);
+        std::fs::write(folder.path().join("scenario.xml"), text).expect("written");
+        let child = Command::new(SIPP)
+            .args(arguments)
+            .args([
+                "-sf",
+                "scenario.xml",
+                "-i",
+                "127.0.0.1",
+                "-nostdin",
+                "-timeout",
+                "20s",
+            ])
+            .args(["-timeout_error", "-trace_err", "-error_file", "errors.log"])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sipp starts");
+        Self {
+            child,
+            folder,
+            name: scenario.name,
+        }
+    }
+
+    /// A caller; `replace` takes the place of `STATUS`.
+    pub fn caller(
+        scenario: impl Into<Scenario>,
+        replace: &str,
+        gateway: u16,
+        calls: u32,
+        more: &[&str],
+    ) -> Self {
+        let mut arguments = vec![
+            format!("127.0.0.1:{gateway}"),
+            "-p".to_owned(),
+            free_port().to_string(),
+            "-m".to_owned(),
+            calls.to_string(),
+            "-d".to_owned(),
+            "100".to_owned(),
+        ];
+        arguments.extend(more.iter().map(|word| (*word).to_owned()));
+        Self::start(scenario.into(), replace, &arguments)
+    }
+
+    /// An operator's phone and its port.
+    pub fn operator(
+        scenario: impl Into<Scenario>,
+        replace: &str,
+        calls: u32,
+        more: &[&str],
+    ) -> (Self, u16) {
+        let port = free_port();
+        let mut arguments = vec![
+            "-p".to_owned(),
+            port.to_string(),
+            "-m".to_owned(),
+            calls.to_string(),
+        ];
+        arguments.extend(more.iter().map(|word| (*word).to_owned()));
+        (Self::start(scenario.into(), replace, &arguments), port)
+    }
+
+    pub async fn succeeds(mut self) {
+        let end = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(Instant::now() < end, "{} does not end", self.name);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let errors = std::fs::read_to_string(self.folder.path().join("errors.log"));
+        assert!(
+            status.success(),
+            "{} failed: {status}\n{}",
+            self.name,
+            errors.unwrap_or_default()
+        );
+    }
+}
+
+impl Drop for Sipp {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A scenario of this folder, with its parts filled in.
+pub(super) struct Scenario {
+    pub name: String,
+    pub text: String,
+}
+
+impl From<&str> for Scenario {
+    fn from(name: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/peers")
+            .join(name)
+            .with_extension("xml");
+        let text = std::fs::read_to_string(path).expect("the scenario");
+        Self {
+            name: name.to_owned(),
+            text: parts::expanded(&text),
+        }
+    }
+}
+
+/// A port that was free a moment ago over UDP and TCP.
+pub(super) fn free_port() -> u16 {
+    loop {
+        let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = datagrams.local_addr().expect("bound").port();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
