@@ -70,6 +70,13 @@ impl Requests {
                 }
             }
         }
+        if dialog.role() == TransactionRole::Server
+            && !dialog.snapshot().route_set.is_empty()
+            && let Some(target) = target(&dialog.initial_request())
+        {
+            // The stack has added what carried the INVITE, which here is the proxy's and not the target's.
+            Dialog::Invite(dialog.clone()).set_remote_target(target, None);
+        }
         Self {
             shared: shared.clone(),
             dialog: dialog.clone(),
@@ -91,21 +98,20 @@ impl Requests {
 
     /// Takes the target that a peer names in a request that changes it, or in the answer to one of ours (§12.2.1.2).
     pub fn refresh(&self, message: &impl HeadersExt) {
-        let contacts = message.typed_contact_headers().unwrap_or_default();
-        let Some(contact) = contacts.first() else {
+        let Some(mut uri) = target(message) else {
             return;
         };
-        let mut uri = contact.uri.clone();
-        if !matches!(uri.scheme, Some(Scheme::Sip | Scheme::Sips)) {
-            return;
-        }
-        let before = self.dialog.snapshot().remote_uri;
+        let before = self.dialog.snapshot();
         let mut course = locked(&self.course);
-        // Who speaks over a stream and names no transport means that stream.
-        if uri.transport().is_none() && course.flow.transport != Transport::Udp {
+        // Who speaks over a stream and names no transport means that stream; not so one behind a proxy.
+        if uri.transport().is_none()
+            && before.route_set.is_empty()
+            && course.flow.transport != Transport::Udp
+        {
             uri.params
                 .push(Param::Transport(kind_of(course.flow.transport)));
         }
+        let before = before.remote_uri;
         course.moved |=
             uri.host_with_port != before.host_with_port || uri.transport() != before.transport();
         drop(course);
@@ -244,4 +250,11 @@ impl Requests {
             version: rsipstack::sip::Version::V2,
         })
     }
+}
+
+/// Where the sender of a message wants the requests within its dialog.
+fn target(message: &impl HeadersExt) -> Option<Uri> {
+    let contacts = message.typed_contact_headers().ok()?;
+    let uri = contacts.into_iter().next()?.uri;
+    matches!(uri.scheme, Some(Scheme::Sip | Scheme::Sips)).then_some(uri)
 }
