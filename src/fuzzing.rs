@@ -78,7 +78,13 @@ pub fn sip(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for line in text.lines() {
         if let Some(challenge) = digest::Challenge::parse(line) {
-            let _ = challenge.answer("hotline", "secret", "INVITE", "sip:12345@192.0.2.1", "c");
+            let _ = challenge.answer(
+                ("hotline", "secret"),
+                "INVITE",
+                "sip:12345@192.0.2.1",
+                "c",
+                1,
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::sipp::free_port;
 use super::tone::{self, CALLER, Heard, OPERATOR, Tones};
-use super::{Gateway, PATIENCE, Program, installed, until};
+use super::{Gateway, Program, installed, until};
 
 const BARESIP: &str = "/usr/bin/baresip";
 pub(super) const NEEDED: (&str, &str) = (BARESIP, "baresip-core");
@@ -213,15 +213,15 @@ pub(super) fn converse(caller: &mut Baresip, operator: &mut Baresip, called: &st
     caller.tells("CALL_CLOSED");
 }
 
-/// A gateway with so many extensions, 1000 and on, each with its number.
-fn hotline(extensions: usize) -> Gateway {
-    let mut config = "[media]\nkeys_without_tls = true\n".to_owned();
-    for name in (1_000..).take(extensions) {
-        config.push_str(&format!(
-            "[[extension]]\nname = \"{name}\"\npassword = \"{PASSWORD}\"\n[[route]]\ncalled = \"{name}\"\nto = [\"{name}\"]\n"
-        ));
-    }
-    Gateway::start(&config)
+/// So many extensions, 1000 and on, each with its number.
+fn extensions(count: usize) -> String {
+    let blocks = (1_000..).take(count).map(|name| {
+        format!(
+            "[[extension]]\nname = \"{name}\"\npassword = \"{PASSWORD}\"\n\
+             [[route]]\ncalled = \"{name}\"\nto = [\"{name}\"]\n"
+        )
+    });
+    blocks.collect()
 }
 
 /// Lets phones talk at once, each pair in its way, and looks at what was recorded.
@@ -230,7 +230,10 @@ fn all_talk(pairs: &[([Codec; 2], &str)]) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let gateway = hotline(pairs.len());
+    let gateway = Gateway::start(&format!(
+        "[media]\nkeys_without_tls = true\n{}",
+        extensions(pairs.len())
+    ));
     let (at, place) = (gateway.sip, folder.path());
     std::thread::scope(|scope| {
         for (index, ([says, answers], more)) in pairs.iter().enumerate() {
