@@ -436,7 +436,7 @@ fn telephone_event_seeds() -> Vec<Vec<u8>> {
         stream(101, 8, 0, move |number| {
             let over = u8::from(number > 4) << 7;
             let [high, low] = (number * end).to_be_bytes();
-            vec![(end % 17) as u8, over | 10, high, low]
+            vec![(end % 17) as u8, over + 10, high, low]
         })
     };
     vec![
