@@ -16,7 +16,7 @@ const ALARMS = {
   recognition_off: () => "语音识别已关闭，本通话没有转写。",
   no_media: (who) => `收不到${who}一侧的声音，请确认对方是否听得到。`,
 };
-const MARKS = { announced: "已向市民播放录音告知", paused: "录音与转写已暂停", resumed: "录音与转写已恢复" };
+const MARKS = { announced: "已向市民播放录音告知", paused: "录音与转写已暂停", resumed: "录音与转写已恢复", number_begins: "正在报证件号或卡号，录音已静音", number_over: "录音已恢复" };
 const REASONS = {
   "caller cancelled": "市民在接听前挂断", "caller hung up": "市民挂断", "operator hung up": "话务员挂断",
   "the operator's phone does not answer": "话务员未接听", "the signalling was lost": "信令中断",
@@ -302,8 +302,8 @@ class View {
 
   /** A line between the lines: what happened to the recording at that moment. */
   takeMark(message) {
-    if (message.mark === "paused") this.pauses.push([message.at_ms, null]);
-    if (message.mark === "resumed" && this.pauses.length) this.pauses.at(-1)[1] = message.at_ms;
+    if (message.mark === "paused" || message.mark === "number_begins") this.pauses.push([message.at_ms, null]);
+    if ((message.mark === "resumed" || message.mark === "number_over") && this.pauses.length) this.pauses.at(-1)[1] = message.at_ms;
     const element = make("li", "mark", make("time"), make("span", "speaker"), make("span", "note", MARKS[message.mark] ?? message.mark));
     element.firstChild.textContent = clock(message.at_ms);
     const follower = [...this.rows.values()].filter((row) => row.start > message.at_ms).sort((a, b) => a.start - b.start)[0];

@@ -66,6 +66,8 @@ pub struct Rules {
     pub early_media: bool,
     /// Whether the caller hears the announcement while the operator's phone rings, not only after the answer.
     pub announce_early: bool,
+    /// Whether identity and card numbers are kept out of the recording, and for how long at most.
+    pub hide_numbers: Option<Duration>,
     /// How long a call may last.
     pub max_duration: Option<Duration>,
     /// How long both legs may send nothing while neither holds: a lost BYE.
@@ -79,6 +81,7 @@ impl Default for Rules {
         Self {
             early_media: true,
             announce_early: false,
+            hide_numbers: None,
             max_duration: Some(Duration::from_hours(4)),
             media_timeout: Some(Duration::from_mins(1)),
             leg_media_timeout: Some(Duration::from_mins(10)),
@@ -146,6 +149,8 @@ pub enum Output {
     Recognize(Utterance, Instant),
     /// Record this of a leg; its frames follow one another without a hole.
     Record(Leg, Frame),
+    /// Erase from the recording of both legs what was recorded between those times.
+    Erase(MediaTime, MediaTime),
     /// Publish this.
     Transcript(TranscriptEvent),
     /// Have this draft drawn up, beside the media, and hand back [`Input::Drafted`].
@@ -239,6 +244,8 @@ pub enum Reason {
     Flush,
     /// The next packet of the announcement is due.
     Announce,
+    /// A number that is kept out of the recording counts as read.
+    Number,
 }
 
 /// How a call went, for the log and the metrics.

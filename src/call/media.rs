@@ -36,6 +36,8 @@ pub struct Side {
     frames: Option<Vec<Frame>>,
     /// Nobody is to keep what is said now: recording and recognition hear silence.
     muted: bool,
+    /// Nobody is to keep how it sounds: the recording alone hears silence.
+    hidden: bool,
     last_packet: Instant,
     /// The last sign of life: a packet, or a report of a leg that sends none while it is silent.
     last_sign: Instant,
@@ -81,6 +83,7 @@ impl Side {
             ear,
             frames: None,
             muted: false,
+            hidden: false,
             last_packet: now,
             last_sign: now,
             alarmed: false,
@@ -437,6 +440,9 @@ impl Side {
             if let Some(ear) = &mut self.ear {
                 ear.listen(&heard.frame, &mut self.events);
             }
+            if self.hidden {
+                heard.frame.samples.fill(0);
+            }
             if let Some(frames) = &mut self.frames {
                 frames.push(heard.frame);
             }
@@ -469,6 +475,11 @@ impl Side {
         let changed = self.muted != muted;
         self.muted = muted;
         changed
+    }
+
+    /// Lets the recording alone hear silence, or this leg again.
+    pub const fn hide(&mut self, hidden: bool) {
+        self.hidden = hidden;
     }
 
     /// In which codec and under which number this leg sends.

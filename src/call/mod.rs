@@ -6,6 +6,7 @@
 
 mod announce;
 mod ear;
+mod hide;
 mod io;
 mod latch;
 mod media;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 use announce::Announcement;
 pub use announce::sound;
 pub use ear::Ear;
+use hide::Hiding;
 pub use io::{
     DraftOutput, Drafted, Input, Output, Reason, Redraft, Rules, Setup, Summary, Transmit,
 };
@@ -143,6 +145,8 @@ pub struct Call {
     announcement: Option<Announcement>,
     /// That the operator's phone rings, to be told when the announcement is over: many phones would play a tone over it.
     ringing_after: Option<u16>,
+    /// What keeps numbers out of the recording, if that is wanted.
+    hiding: Option<Hiding>,
     transmits: Out,
     /// What a protected packet says in clear.
     clear: Vec<u8>,
@@ -232,6 +236,7 @@ impl Call {
             drafting: Drafting::default(),
             announcement: setup.announcement.clone().map(Announcement::new),
             ringing_after: None,
+            hiding: setup.rules.hide_numbers.map(Hiding::new),
             transmits: Out::default(),
             clear: Vec::new(),
             outputs: VecDeque::from([Output::Transcript(started)]),
@@ -414,8 +419,11 @@ impl Call {
                 match note {
                     Note::Recognize(utterance, due) => return Output::Recognize(utterance, due),
                     Note::Tell(event) => {
-                        if matches!(&event, TranscriptEvent::Line(line) if line.is_final) {
-                            self.redraft();
+                        if let TranscriptEvent::Line(line) = &event {
+                            self.hide_numbers(now, line);
+                            if line.is_final {
+                                self.redraft();
+                            }
                         }
                         return Output::Transcript(event);
                     }
@@ -467,6 +475,7 @@ impl Call {
         self.look_after_parties(now);
         let wall = self.wall(now);
         self.announce(now);
+        self.look_after_hiding(now);
         for leg in LEGS {
             self.listen(now, leg, false);
             let side = &mut self.sides[index(leg)];
@@ -541,7 +550,10 @@ impl Call {
     }
 
     fn mark(&mut self, now: Instant, mark: RecordingMark) {
-        let at = self.clock(now);
+        self.mark_at(self.clock(now), mark);
+    }
+
+    fn mark_at(&mut self, at: MediaTime, mark: RecordingMark) {
         self.outputs
             .push_back(Output::Transcript(TranscriptEvent::Recording { at, mark }));
     }
@@ -563,6 +575,7 @@ impl Call {
 
     fn deadline(&self) -> Output {
         let announcement = self.announcement_deadline();
+        let hiding = self.hiding_deadline().map(|at| (at, Reason::Number));
         let ends = self.ends().into_iter().flatten();
         let ends = ends.map(|(at, end)| (at, end.reason()));
         let next = self
@@ -572,6 +585,7 @@ impl Call {
             .chain(self.parties.deadlines())
             .chain(ends)
             .chain(announcement)
+            .chain(hiding)
             .min_by_key(|(at, _)| *at);
         next.map_or(Output::Idle, |(at, reason)| Output::Deadline(at, reason))
     }
@@ -622,6 +636,7 @@ impl Call {
             .ended
             .clone()
             .expect("a call flushes only after it has ended");
+        self.show_again(at);
         let duration = self.answered.map_or(MediaTime::ZERO, |answered| {
             MediaTime::ZERO + at.saturating_duration_since(answered)
         });

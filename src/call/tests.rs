@@ -3,6 +3,7 @@
 mod announce;
 mod drafts;
 mod flows;
+mod hide;
 mod silent;
 
 use std::cmp::Reverse;
@@ -61,6 +62,7 @@ struct World {
     passes: Vec<Pass>,
     forwarded: [Vec<Vec<u8>>; 2],
     recorded: [Vec<crate::audio::Frame>; 2],
+    erased: Vec<(MediaTime, MediaTime)>,
     commands: Vec<SipCommand>,
     told: Vec<TranscriptEvent>,
     drafter: Drafter,
@@ -133,6 +135,7 @@ impl World {
             passes: Vec::new(),
             forwarded: [Vec::new(), Vec::new()],
             recorded: [Vec::new(), Vec::new()],
+            erased: Vec::new(),
             commands: Vec::new(),
             told: Vec::new(),
             drafter: Drafter::new(Taxonomy::embedded()),
@@ -184,6 +187,7 @@ impl World {
                     }
                 }
                 Output::Record(leg, frame) => self.recorded[index(leg)].push(frame),
+                Output::Erase(from, until) => self.erased.push((from, until)),
                 Output::Transcript(event) => self.told.push(event),
                 Output::Redraft(redraft) => {
                     let drafted = redraft.draw(&self.drafter);

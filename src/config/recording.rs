@@ -1,6 +1,7 @@
 //! Settings of the recordings.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,10 @@ pub struct Recording {
     pub announcement: Option<PathBuf>,
     /// Whether he hears it while the operator's phone rings, as early media, and not only after the answer.
     pub announce_early: bool,
+    /// Whether the recording is silent while card, identity and secret numbers are read.
+    pub pause_for_numbers: bool,
+    /// For how long at most.
+    pub pause_longest_s: u64,
 }
 
 impl Default for Recording {
@@ -34,6 +39,17 @@ impl Default for Recording {
             key_file: None,
             announcement: None,
             announce_early: false,
+            pause_for_numbers: true,
+            pause_longest_s: 60,
         }
+    }
+}
+
+impl Recording {
+    /// For how long at most a number is kept out of the recording, if it is.
+    #[must_use]
+    pub fn hides_numbers(&self) -> Option<Duration> {
+        let hides = self.enabled && self.pause_for_numbers;
+        hides.then(|| Duration::from_secs(self.pause_longest_s))
     }
 }

@@ -660,6 +660,7 @@ fn rules(calls: &config::Calls, recording: &config::Recording) -> Rules {
     Rules {
         early_media: calls.early_media,
         announce_early: recording.announce_early,
+        hide_numbers: recording.hides_numbers(),
         max_duration: limit(calls.max_duration_s),
         media_timeout: limit(calls.media_timeout_s),
         leg_media_timeout: limit(calls.leg_media_timeout_s),

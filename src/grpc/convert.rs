@@ -82,6 +82,8 @@ fn transcript_body(call_id: &str, event: &TranscriptEvent) -> transcript::event:
                 RecordingMark::Announced => transcript::RecordingKind::Announced,
                 RecordingMark::Paused => transcript::RecordingKind::Paused,
                 RecordingMark::Resumed => transcript::RecordingKind::Resumed,
+                RecordingMark::NumberBegins => transcript::RecordingKind::NumberBegins,
+                RecordingMark::NumberOver => transcript::RecordingKind::NumberOver,
             };
             Body::Recording(transcript::Recording {
                 at_ms: at.as_millis(),

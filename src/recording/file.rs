@@ -5,12 +5,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hound::{SampleFormat, WavSpec, WavWriter};
 
+use super::erase::{self, Erasure, Patch};
 use super::seal::{self, MAGIC, SALT, Sealer};
 use super::{At, FRAME_BYTES, Key, RATE, RecordingError};
 
@@ -33,6 +35,7 @@ pub(super) struct Writer {
     file: File,
     part: PathBuf,
     sealer: Option<Sealer>,
+    erasure: Erasure,
     /// Frames of both channels so far.
     pub frames: u64,
 }
@@ -45,6 +48,7 @@ impl Writer {
         let part = folder.join(format!("{name}.{extension}.{PART}"));
         let begin = || -> io::Result<_> {
             let mut file = OpenOptions::new()
+                .read(true)
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
@@ -62,6 +66,7 @@ impl Writer {
         let (file, sealer) = begin().at(&part, "beginning")?;
         Ok(Self {
             file,
+            erasure: Erasure::new(&part, (MAGIC.len() + SALT) as u64),
             part,
             sealer,
             frames: 0,
@@ -70,13 +75,40 @@ impl Writer {
 
     /// Appends interleaved samples, in one write.
     pub fn append(&mut self, samples: &[u8]) -> Result<(), RecordingError> {
+        let until = self.frames + samples.len() as u64 / FRAME_BYTES;
         let written = match &mut self.sealer {
-            Some(sealer) => self.file.write_all(&sealer.seal(samples, false)),
+            Some(sealer) => {
+                let number = sealer.number();
+                let record = sealer.seal(samples, false);
+                self.erasure.note(number, self.frames..until, record.len());
+                self.file.write_all(&record)
+            }
             None => self.file.write_all(samples),
         };
         written.at(&self.part, "writing")?;
-        self.frames += samples.len() as u64 / FRAME_BYTES;
+        self.frames = until;
         Ok(())
+    }
+
+    /// Makes silence of frames that have been written. A crash on the way leaves them as they were or silent, and the
+    /// file whole.
+    pub fn erase(&mut self, frames: Range<u64>) -> Result<(), RecordingError> {
+        self.silence(frames)
+            .and_then(|patches| self.erasure.apply(&self.file, &patches))
+            .at(&self.part, "erasing a number in")
+    }
+
+    /// What is to be written where, so that these frames are silent.
+    pub(super) fn silence(&mut self, frames: Range<u64>) -> io::Result<Vec<Patch>> {
+        let frames = frames.start..frames.end.min(self.frames);
+        if let Some(sealer) = &self.sealer {
+            return self.erasure.of_sealed(&self.file, sealer, &frames);
+        }
+        let length = frames.end.saturating_sub(frames.start) * FRAME_BYTES;
+        Ok(vec![Patch {
+            at: header_length() + frames.start * FRAME_BYTES,
+            octets: vec![0; length as usize],
+        }])
     }
 
     /// Ends the file and gives it its name.
@@ -170,6 +202,7 @@ fn mend(part: &Path, key: Option<&Key>) -> Result<Recovered, RecordingError> {
         .write(true)
         .open(part)
         .at(part, "opening")?;
+    erase::finish(part, &file).at(part, "mending")?;
     let frames = if is_sealed(part) {
         let key = key.ok_or_else(|| RecordingError::Sealed {
             path: part.to_owned(),

@@ -5,13 +5,14 @@
 //! ```
 //! The media thread never waits and never touches a disk: it lays samples on the call's shelf when the lock is free,
 //! and keeps them until it is. What a process that is killed has not written is at most the last half second; the next
-//! start mends such files ([`recover`]). File names hold the call's identifier and nothing of who spoke.
+//! start mends such files ([`recover`]). What is not to be kept is erased on the shelf and in the file. File names hold the call's identifier and nothing of who spoke.
 //!
 //! | queue | bound | when full |
 //! |---|---|---|
 //! | a call's shelf | [`SHELF`] of sound | what comes is silence in the recording, counted and alarmed |
 //! | notices to the store | one a call | they wait in the recorder |
 
+mod erase;
 mod file;
 mod keep;
 mod recorder;

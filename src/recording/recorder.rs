@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -142,6 +143,8 @@ struct Reel {
     left_over: [Vec<i16>; 2],
     /// Lost samples of each leg that are still to be written as silence, and frames that have any.
     owed: [u64; 2],
+    /// What is to be erased, in frames since the beginning; it may reach beyond what has come.
+    erased: Vec<Range<u64>>,
     lost: u64,
     frames: u64,
 }
@@ -189,6 +192,7 @@ impl Reels {
                 for (owed, lost) in reel.owed.iter_mut().zip(&mut sound.lost) {
                     *owed += std::mem::take(lost);
                 }
+                reel.erased.append(&mut sound.erased);
                 sound.closed || last
             };
             for (left_over, spare) in reel.left_over.iter_mut().zip(&mut self.spare.channels) {
@@ -235,6 +239,7 @@ impl Reel {
             failed: false,
             left_over: [Vec::new(), Vec::new()],
             owed: [0; 2],
+            erased: Vec::new(),
             lost: 0,
             frames: 0,
         }
@@ -257,6 +262,7 @@ impl Reel {
             left_over.resize(left_over.len() + *owed as usize, 0);
             self.lost += std::mem::take(owed);
         }
+        self.erase();
         let [caller, operator] = &mut self.left_over;
         let (shorter, longer) = (
             caller.len().min(operator.len()),
@@ -298,6 +304,27 @@ impl Reel {
                 None
             }
         }
+    }
+
+    /// Erases what is to be erased of what the file has and of what has come since; what will come has its turn then.
+    fn erase(&mut self) {
+        let came = self.left_over[0].len().min(self.left_over[1].len()) as u64;
+        for range in &mut self.erased {
+            for channel in &mut self.left_over {
+                let place =
+                    |frame: u64| (frame.saturating_sub(self.frames) as usize).min(channel.len());
+                let (from, until) = (place(range.start), place(range.end));
+                channel[from..until].fill(0);
+            }
+            let written = range.start..range.end.min(self.frames);
+            if let Some(writer) = self.writer.as_mut().filter(|_| !written.is_empty())
+                && let Err(refused) = writer.erase(written)
+            {
+                error!(call = %self.shelf.call, "a number stays in the recording: {refused}");
+            }
+            range.start = range.start.max(self.frames + came);
+        }
+        self.erased.retain(|range| !range.is_empty());
     }
 
     fn writer(&mut self, shared: &Shared) -> Result<&mut Writer, super::RecordingError> {

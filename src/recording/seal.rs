@@ -2,7 +2,8 @@
 //!
 //! `XQSEAL1\n`, 16 octets of salt, then records: their length (u32, little-endian) and as many octets of AES-256-GCM
 //! output. Each file has a key of its own, drawn from the master key and the salt by HKDF-SHA-256, so a record's nonce
-//! is its number; the last record says in its nonce that it is the last (the STREAM construction).
+//! is its number; the last record says in its nonce that it is the last (the STREAM construction). A record of which
+//! something was erased is sealed anew in its place, and counts in its nonce how often: no nonce seals two contents.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -87,10 +88,14 @@ impl Key {
     }
 }
 
-fn nonce(number: u64, last: bool) -> Nonce {
+/// How often a record may be sealed anew.
+pub(super) const MOST_TIMES: u8 = 15;
+
+fn nonce(number: u64, last: bool, times: u8) -> Nonce {
     let mut nonce = [0; 12];
     nonce[..8].copy_from_slice(&number.to_le_bytes());
     nonce[8] = u8::from(last);
+    nonce[9] = times;
     Nonce::assume_unique_for_key(nonce)
 }
 
@@ -115,11 +120,39 @@ impl Sealer {
         record.extend(((content.len() + TAG) as u32).to_le_bytes());
         let mut sealed = content.to_vec();
         self.key
-            .seal_in_place_append_tag(nonce(self.number, last), Aad::empty(), &mut sealed)
+            .seal_in_place_append_tag(nonce(self.number, last, 0), Aad::empty(), &mut sealed)
             .expect("a record is far below the cipher's limit");
         self.number += 1;
         record.extend(sealed);
         record
+    }
+
+    /// The number of the next record.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Changes what a sealed record (without its length) holds; `times` is how often that was done before. `None` when it
+    /// is not that record.
+    pub fn reseal(
+        &self,
+        number: u64,
+        times: u8,
+        record: &[u8],
+        change: impl FnOnce(&mut [u8]),
+    ) -> Option<Vec<u8>> {
+        let mut sealed = record.to_vec();
+        let content = self
+            .key
+            .open_in_place(nonce(number, false, times), Aad::empty(), &mut sealed)
+            .ok()?;
+        change(content);
+        let length = content.len();
+        sealed.truncate(length);
+        self.key
+            .seal_in_place_append_tag(nonce(number, false, times + 1), Aad::empty(), &mut sealed)
+            .ok()?;
+        Some(sealed)
     }
 }
 
@@ -134,9 +167,13 @@ impl Opener {
 
     /// What record `number` holds, and whether it is the last; `None` when it is not that record.
     pub fn open(&self, number: u64, record: &[u8]) -> Option<(Vec<u8>, bool)> {
-        [false, true].into_iter().find_map(|last| {
+        // Nearly every record is neither the last nor was sealed anew.
+        let anew = (1..=MOST_TIMES).map(|times| (false, times));
+        let mut kinds = [(false, 0), (true, 0)].into_iter().chain(anew);
+        kinds.find_map(|(last, times)| {
             let mut copy = record.to_vec();
-            let content = (self.0).open_in_place(nonce(number, last), Aad::empty(), &mut copy);
+            let nonce = nonce(number, last, times);
+            let content = self.0.open_in_place(nonce, Aad::empty(), &mut copy);
             let length = content.ok()?.len();
             copy.truncate(length);
             Some((copy, last))

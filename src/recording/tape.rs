@@ -1,5 +1,6 @@
 //! One call's tape: takes what is heard of each leg and lays it on the call's shelf, never waiting.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -36,6 +37,8 @@ pub(super) struct Sound {
     pub channels: [Vec<i16>; 2],
     /// Samples of each channel that were lost, and are silence among those above.
     pub lost: [u64; 2],
+    /// What is to be erased on its way and in the file, in samples since the beginning.
+    pub erased: Vec<Range<u64>>,
     pub closed: bool,
 }
 
@@ -72,6 +75,8 @@ struct Channel {
 pub struct Tape {
     shelf: Arc<Shelf>,
     channels: [Channel; 2],
+    /// What is to be erased and is not on the shelf yet.
+    erased: Vec<Range<u64>>,
     told: u8,
 }
 
@@ -86,6 +91,7 @@ impl Tape {
         Self {
             shelf,
             channels: [channel(), channel()],
+            erased: Vec::new(),
             told: 0,
         }
     }
@@ -116,6 +122,15 @@ impl Tape {
         }
     }
 
+    /// Erases what was taken of both legs between those times, wherever it is by now.
+    pub fn erase(&mut self, from: MediaTime, until: MediaTime) {
+        let sample = |at: MediaTime| RATE.samples_in(at.since(MediaTime::ZERO));
+        let range = sample(from)..sample(until) + ROUNDING;
+        // A call asks for it once in a while, and the shelf takes it within moments.
+        self.erased.push(range);
+        self.lay(false);
+    }
+
     /// Lays what was gathered on the shelf; `wait` for the lock only when the call is over.
     fn lay(&mut self, wait: bool) {
         let mut sound = if wait {
@@ -135,6 +150,7 @@ impl Tape {
                 }
             }
         };
+        sound.erased.append(&mut self.erased);
         let mut gap = false;
         for (at, channel) in self.channels.iter_mut().enumerate() {
             let room = bound().saturating_sub(sound.channels[at].len());

@@ -87,6 +87,57 @@ fn both_legs_lie_on_one_clock_through_holes_and_other_rates() {
 }
 
 #[test]
+fn what_is_erased_is_silent_whether_it_was_written_lies_on_the_shelf_or_is_still_to_come() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key_file = folder.path().join("key");
+    Key::create(&key_file).expect("made");
+    for key in [None, Some(Key::read(&key_file).expect("a key"))] {
+        let recordings = folder
+            .path()
+            .join(if key.is_some() { "sealed" } else { "plain" });
+        let notices = recorded(&recordings, key.clone(), |tape| {
+            let speak = |tape: &mut Tape, span: std::ops::Range<u64>| {
+                for at in span.step_by(20) {
+                    tape.take(Leg::Caller, &frame(at, 1_000));
+                    tape.take(Leg::Operator, &frame(at, 2_000));
+                }
+            };
+            let at = MediaTime::from_millis;
+            speak(tape, 0..2_000);
+            std::thread::sleep(Duration::from_millis(700));
+            // It is in the file by now, up to the last tenth of a second.
+            tape.erase(at(500), at(1_000));
+            speak(tape, 2_000..2_500);
+            tape.erase(at(1_800), at(2_200));
+            tape.erase(at(2_400), at(2_700));
+            std::thread::sleep(Duration::from_millis(700));
+            speak(tape, 2_500..3_000);
+        });
+        let target = folder.path().join("out.wav");
+        let file = recordings.join(&notices.last().expect("recorded").file);
+        export(&file, key.as_ref(), &target).expect("whole");
+        for (channel, level) in channels(&target).iter().zip([1_000, 2_000]) {
+            assert_eq!(channel.len() as u64, 3_000 * MS);
+            for (at, sample) in channel.iter().enumerate() {
+                let erased = [500..1_000, 1_800..2_200, 2_400..2_700];
+                let millis = at as u64 / MS;
+                let is_erased = erased.iter().any(|span| span.contains(&millis));
+                // A range ends up to 2 ms later, never sooner.
+                let just_behind = erased
+                    .iter()
+                    .any(|span| (span.end..=span.end + 2).contains(&millis));
+                let is_as_it_should = if is_erased {
+                    *sample == 0
+                } else {
+                    *sample == level || just_behind
+                };
+                assert!(is_as_it_should, "{sample} at {millis} ms");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_the_disk_cannot_take_in_time_is_counted_silence_and_an_alarm() {
     let shelf = std::sync::Arc::new(Shelf::new(CallId::new("c1")));
     let mut tape = Tape::new(shelf.clone());

@@ -137,6 +137,10 @@ pub enum RecordingMark {
     Paused,
     /// They hear the call again.
     Resumed,
+    /// The recording alone is silent from here on: a card's, an identity or a secret number is read.
+    NumberBegins,
+    /// It has been read.
+    NumberOver,
 }
 
 /// How a leg's sound travelled, told once when the call is over.

@@ -327,6 +327,11 @@ impl Task {
                         tape.take(leg, &frame);
                     }
                 }
+                Output::Erase(from, until) => {
+                    if let Some(tape) = &mut self.tape {
+                        tape.erase(from, until);
+                    }
+                }
                 Output::Transcript(event) => {
                     self.calls.bus.publish(&self.id, Payload::Transcript(event));
                 }
