@@ -355,3 +355,25 @@ async fn an_invite_with_replaces_takes_the_phones_place_in_a_running_call() {
         Some("operator hung up")
     );
 }
+
+/// The stack keeps tasks of its own for what is left of a dialog; none may outlive it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_leaves_no_task_behind() {
+    needs_sipp!();
+    let alive = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let (phone, port) = Sipp::operator("operator-answers", "", 6, &[]);
+    let bridge = Bridge::start(config(), format!("sip:op@127.0.0.1:{port}")).await;
+    let mut left = Vec::new();
+    for _ in 0..2 {
+        let caller = Sipp::caller("caller-hangs-up", "", bridge.port(), 3, &["-d", "100"]);
+        caller.succeeds().await;
+        leaves_nothing(&bridge.edge).await;
+        left.push(alive());
+    }
+    phone.succeeds().await;
+    assert_eq!(left[0], left[1]);
+}
