@@ -2,28 +2,22 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use super::serve::{Settings, asked_to_stop};
+use super::staged::{self, Outcome};
 use super::{Failure, log};
 use crate::config::Config;
-use crate::gateway::phone::{self, AnswerPlan, Answering, CallPlan};
+use crate::gateway::phone::{AnswerPlan, Answering};
 use crate::gateway::serve::Gateway;
 use crate::gateway::wav::Wav;
 use crate::grpc::convert;
-use crate::grpc::proto::ticket::v1::GetDraftRequest;
-use crate::grpc::proto::ticket::v1::ticket_book_client::TicketBookClient;
 use crate::grpc::proto::transcript::v1::event::Body;
-use crate::grpc::proto::transcript::v1::transcript_service_client::TranscriptServiceClient;
-use crate::grpc::proto::transcript::v1::{Event, Leg, WatchRequest};
+use crate::grpc::proto::transcript::v1::{Event, Leg};
 use crate::ticket::{FieldName, FieldValue, TicketDraft};
-
-/// How long the closing draft may take to the backend after the call.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -68,83 +62,37 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 async fn play(gateway: &Gateway, config: &Config, wav: &Path, seconds: u64) -> Result<(), Failure> {
     let listen = phone_address(&config.operators.default)?;
-    let hung_up = CancellationToken::new();
-    let operator = Answering::bind(AnswerPlan::new(listen, wav.to_owned()));
-    let operator = operator.await.map_err(Failure::must_be_mended)?;
-    let operator = tokio::spawn(operator.run(hung_up.clone()));
-    let channel = Channel::from_shared(format!("http://{}", gateway.grpc))
-        .map_err(Failure::failed)?
-        .connect()
+    let operator = Answering::bind(AnswerPlan::new(listen, wav.to_owned()))
         .await
-        .map_err(Failure::failed)?;
-    let mut events = TranscriptServiceClient::new(channel.clone())
-        .watch(WatchRequest::default())
-        .await
-        .map_err(Failure::failed)?
-        .into_inner();
-
+        .map_err(Failure::must_be_mended)?;
     println!(
         "calling sip:12345@{} with {} ({seconds} s)\n",
         gateway.sip,
         wav.display()
     );
-    let plan = CallPlan::new(&format!("sip:12345@{}", gateway.sip), wav.to_owned());
-    let stop = hung_up.clone();
-    let caller = tokio::spawn(async move { phone::call(plan, &stop).await });
     let bar = ProgressBar::new(seconds).with_style(
         ProgressStyle::with_template("{spinner} {elapsed_precise} {bar:30} {msg}")
             .expect("the template is constant"),
     );
     let began = Instant::now();
-    let call = loop {
-        let event = tokio::select! {
-            event = events.message() => event.map_err(Failure::failed)?,
-            () = tokio::time::sleep(Duration::from_millis(500)) => {
-                bar.set_position(began.elapsed().as_secs().min(seconds));
-                continue;
-            }
-        };
-        let event = event.and_then(|response| response.event);
-        let Some(event) = event else {
-            return Err(Failure::failed(
-                "the transcript stream ended before the call",
-            ));
-        };
-        show(&bar, &event);
-        if matches!(event.body, Some(Body::CallFinal(_))) {
-            break event.call_id;
-        }
-    };
+    let outcome = staged::play(
+        gateway,
+        operator,
+        "12345",
+        None,
+        wav.to_owned(),
+        |event| match event {
+            Some(event) => show(&bar, event),
+            None => bar.set_position(began.elapsed().as_secs().min(seconds)),
+        },
+    )
+    .await;
     bar.finish_and_clear();
-    let over = Instant::now();
-    caller
-        .await
-        .map_err(Failure::failed)?
-        .map_err(Failure::failed)?;
-    hung_up.cancel();
-    let _ = operator.await;
-
-    let mut book = TicketBookClient::new(channel);
-    let record = loop {
-        let record = book
-            .get_draft(GetDraftRequest {
-                call_id: call.clone(),
-            })
-            .await;
-        match record.map(|response| response.into_inner().record) {
-            Ok(Some(record)) if record.closed => break record,
-            _ if over.elapsed() > PATIENCE => {
-                return Err(Failure::failed(
-                    "the ticket did not arrive at the backend within 30 s",
-                ));
-            }
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    };
+    let Outcome { record, after } = outcome?;
     println!(
         "\n工单 {} arrived at the backend {} ms after the call:",
         record.ticket_id,
-        over.elapsed().as_millis()
+        after.as_millis()
     );
     print_ticket(&convert::draft_back(&record.draft.unwrap_or_default()));
     Ok(())

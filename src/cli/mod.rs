@@ -14,6 +14,7 @@ mod recognizer;
 mod recording;
 mod recordings;
 mod serve;
+mod staged;
 mod taxonomy;
 mod ticketing;
 mod transcribe;

@@ -30,6 +30,17 @@ pub struct Gold {
     confidential: Option<bool>,
 }
 
+impl Gold {
+    /// The same for a call that takes place now: a day told as 上个礼拜 is another one today.
+    #[must_use]
+    pub fn of_another_day(self) -> Self {
+        Self {
+            event_time: None,
+            ..self
+        }
+    }
+}
+
 /// How many characters two texts share: the harmonic mean of precision and recall, 0.0 to 1.0.
 pub fn similarity(left: &str, right: &str) -> f64 {
     let letters = |text: &str| {
@@ -307,35 +318,51 @@ impl fmt::Display for Report {
     }
 }
 
+/// The dialogues of a file that have a `gold`, each with it.
+///
+/// # Errors
+/// [`JsonlError`] for a line that is no dialogue or whose `gold` is not of the right shape.
+pub fn judged(
+    text: &str,
+) -> impl Iterator<Item = Result<(jsonl::Dialogue, Gold), JsonlError>> + '_ {
+    #[derive(Deserialize)]
+    struct Judged {
+        gold: Option<Gold>,
+    }
+    let lines = text.lines().enumerate();
+    lines
+        .filter(|(_, line)| !line.trim().is_empty())
+        .filter_map(|(index, line)| {
+            let dialogue = match jsonl::read(index + 1, line) {
+                Ok(dialogue) => dialogue,
+                Err(error) => return Some(Err(error)),
+            };
+            let judged: Result<Judged, _> = serde_json::from_str(line);
+            match judged {
+                Ok(Judged { gold }) => Some(Ok((dialogue, gold?))),
+                Err(_) => Some(Err(JsonlError {
+                    line: index + 1,
+                    what: format!("gold of {} is of the wrong shape", dialogue.facts.call),
+                    remedy: "give texts, lists for category and departments, a number and a truth value",
+                })),
+            }
+        })
+}
+
 /// Drafts every dialogue of a file and judges it; a dialogue without `gold` is not judged. `prepare` may change a
 /// dialogue first (spoil it, or put in its place what was heard), and says whether it is to be judged.
 ///
 /// # Errors
-/// [`JsonlError`] for a line that is no dialogue or whose `gold` is not of the right shape.
+/// [`JsonlError`] as [`judged`] gives it.
 pub fn evaluate(
     drafter: &Drafter,
     text: &str,
     mut prepare: impl FnMut(&mut jsonl::Dialogue) -> bool,
 ) -> Result<Report, JsonlError> {
-    #[derive(Deserialize)]
-    struct Judged {
-        gold: Option<Gold>,
-    }
     let mut report = Report::default();
-    for (index, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
-        let mut dialogue = jsonl::read(index + 1, line)?;
-        let judged: Judged = serde_json::from_str(line).map_err(|_| JsonlError {
-            line: index + 1,
-            what: format!("gold of {} is of the wrong shape", dialogue.facts.call),
-            remedy: "give texts, lists for category and departments, a number and a truth value",
-        })?;
-        if let Some(gold) = judged.gold
-            && prepare(&mut dialogue)
-        {
+    for judged in judged(text) {
+        let (mut dialogue, gold) = judged?;
+        if prepare(&mut dialogue) {
             let draft = drafter.draft(&dialogue.transcript, &dialogue.facts);
             report.judge(dialogue.facts.call.as_str(), &draft, &gold);
         }

@@ -405,7 +405,24 @@ pub(super) fn confidential(talk: &[Said]) -> Field {
         let asked = said::question(talk, index)
             .filter(|_| index > 0 && !talk[index - 1].by_caller())
             .is_some_and(|asked| asked.has(&["保密", "匿名", "公开您"]));
-        if let Some(range) = said.first(&WISH) {
+        // 别让人家知道, 不要让老板知道是我.
+        let hidden = said.clauses().into_iter().find(|clause| {
+            let words = said.slice(clause.clone());
+            words.split_once("知道").is_some_and(|(before, _)| {
+                [
+                    "别让",
+                    "不要让",
+                    "不想让",
+                    "不能让",
+                    "不希望",
+                    "别叫",
+                    "不要叫",
+                ]
+                .iter()
+                .any(|wish| before.contains(wish))
+            })
+        });
+        if let Some(range) = said.first(&WISH).or(hidden) {
             let word = said.slice(range.clone());
             let refused = matches!(word.as_str(), "保密" | "匿名")
                 && said::negated(said, range.start)
@@ -493,6 +510,8 @@ mod tests {
     fn the_wish_to_stay_unnamed_and_its_refusal_are_told_apart() {
         for (lines, wish) in [
             ("别让他们知道是我说的。", true),
+            ("我不说名字，别让人家知道就行。", true),
+            ("不知道叫什么。", false),
             ("o:需要保密吗？\n不用。", false),
             ("o:需要保密吗？\n需要。", true),
             ("不用保密，我不怕。", false),

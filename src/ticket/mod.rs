@@ -12,6 +12,7 @@ mod draft;
 mod drafter;
 pub mod eval;
 pub mod handover;
+mod hearing;
 pub mod jsonl;
 pub mod limits;
 mod matter;

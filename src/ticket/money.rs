@@ -1,5 +1,6 @@
 //! The money at stake: every sum that is said, weighed by the words around it.
 
+use super::hearing::sounds_at;
 use super::numbers;
 use super::said::{self, Said};
 use super::{Evidence, Field, FieldValue};
@@ -89,6 +90,14 @@ const ASIDE: [(&str, i32); 20] = [
 /// What may follow a number that counts something else than money.
 const COUNTED: &str = "个号楼层栋幢室路人名天日月年周点分秒米平度斤次节家户户口只台辆部件趟岁元块钱毛班届期条份种样样倍股位张吨瓦伏双套间遍站公里小级本排线";
 
+/// Whether a number ends in a digit behind 百, 千 or 万, as sums of money do: 四百七, 一万二.
+fn ends_short(said: &Said, range: &std::ops::Range<usize>) -> bool {
+    let last = range.end.saturating_sub(1);
+    last > range.start
+        && numbers::digit(said.chars[last]).is_some()
+        && "百千万".contains(said.chars[last - 1])
+}
+
 struct Sum {
     value: f64,
     score: i32,
@@ -96,13 +105,37 @@ struct Sum {
 }
 
 fn weight(text: &str, words: &[(&str, i32)]) -> i32 {
+    let letters: Vec<char> = text.chars().collect();
+    // 还胜, 化了: two characters or more are known by their sound too.
+    let sounds = |word: &str| {
+        word.chars().nth(1).is_some() && (0..letters.len()).any(|at| sounds_at(&letters, at, word))
+    };
     words
         .iter()
-        .filter(|(word, _)| text.contains(word))
+        .filter(|(word, _)| text.contains(word) || sounds(word))
         .map(|(_, weight)| *weight)
         .max_by_key(|weight| weight.abs())
         .unwrap_or(0)
 }
+
+/// Whether a clause tells what is left now, of more that was paid before: 现在还有, or 还上八百六, where 剩 was misheard.
+fn tells_rest(before: &str) -> bool {
+    // 还交了, 还给了: something else was done besides.
+    let still = before.rsplit_once('还').is_some_and(|(_, between)| {
+        between.chars().count() < 3
+            && !between.contains([
+                '交', '付', '花', '买', '充', '要', '罚', '赔', '收', '给', '退', '钱', '款', '了',
+                '差', '欠',
+            ])
+    });
+    still || before.chars().any(|letter| "剩余".contains(letter))
+}
+
+/// Words before a sum that was paid in.
+const PAID_IN: [&str; 14] = [
+    "充了", "充值", "充的", "存了", "交了", "办卡", "办的", "付了", "花了", "总共", "一共", "原来",
+    "当时", "总价",
+];
 
 /// The sums in one utterance: value, place, and whether money is named.
 fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, bool)> {
@@ -190,8 +223,12 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
         if !said.by_caller() && !confirmed {
             continue;
         }
+        let asked_rest = asked.is_some_and(|asked| weight(&asked.text, &STAKE) > 4);
+        let mut paid = 0.0_f64;
         for (value, range, named) in sums(said, money_asked) {
             let clause = said.clause(range.start);
+            let before = said.slice(clause.start..range.start);
+            let pays = PAID_IN.iter().any(|word| before.contains(word));
             let near = said.slice(clause.start..(range.end + 4).min(clause.end));
             let mut score = if named { 2 } else { 1 };
             // 四万九千八 counts nothing else than money.
@@ -205,10 +242,22 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
             };
             score += weight(&near, &STAKE) + weight(&near, &PAID) + weight(&near, &ASIDE);
             if let Some(asked) = asked {
-                score += weight(&asked.text, &STAKE) / 2 + i32::from(money_asked) * 2;
+                // Asked for what is left, callers first tell what they paid.
+                let answers = !(asked_rest && pays);
+                score += i32::from(answers) * (weight(&asked.text, &STAKE) / 2)
+                    + i32::from(money_asked) * 2;
             }
+            // What is left of what was paid is what the matter is about.
+            if value < paid && tells_rest(&before) {
+                score += (7 - weight(&near, &STAKE)).max(0);
+            }
+            if pays {
+                paid = paid.max(value);
+            }
+            // 四百七: only money goes without its last unit.
+            let elided = !named && (100.0..1_000.0).contains(&value) && ends_short(said, &range);
+            score += i32::from(elided && expects_money);
             // 不是八百，是八百六: the second is meant.
-            let before = said.slice(clause.start..range.start);
             if before.contains("不是") || before.ends_with("不到") && !named {
                 score -= 8;
             }
@@ -256,6 +305,28 @@ mod tests {
         assert_eq!(
             at_stake("一共交了两万五，用了一半，剩余一万二千五。"),
             Some(12_500.0)
+        );
+    }
+
+    #[test]
+    fn the_rest_of_what_was_paid_is_at_stake_even_when_its_word_was_misheard() {
+        // As heard in a call: 还剩 became 还上, 卡里还剩 became 咖里还胜.
+        assert_eq!(
+            at_stake("当时充了两千，现在还上八百六十块钱。"),
+            Some(860.0)
+        );
+        assert_eq!(at_stake("当时充了2000，现在还上860块钱。"), Some(860.0));
+        assert_eq!(
+            at_stake("o:咖里还胜多少钱？\n当时充了两千，现在八百六十块钱。"),
+            Some(860.0)
+        );
+        // What was paid stays when nothing is said to be left, or when the rest is owed to the other side.
+        assert_eq!(at_stake("充了两千，去了三回。"), Some(2000.0));
+        assert_eq!(at_stake("充了两千，还交了五百块钱。"), Some(2000.0));
+        assert_eq!(at_stake("他欠我两千，还了五百。"), Some(2000.0));
+        assert_eq!(
+            at_stake("一共是四万六，他先给了一万，还欠三万六。"),
+            Some(36_000.0)
         );
     }
 

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use super::hearing::alike;
+use crate::text::pinyin::same_sound;
+
 /// The digit that a character stands for when digits are read out one by one.
 pub(super) fn digit(letter: char) -> Option<u8> {
     Some(match letter {
@@ -20,24 +23,30 @@ pub(super) fn digit(letter: char) -> Option<u8> {
     })
 }
 
-/// The digit that a misheard character sounds like; only of use between real digits.
+/// The digit that a misheard character sounds like; only of use beside real digits.
 pub(super) fn homophone(letter: char) -> Option<u8> {
-    const SOUNDS: [&str; 10] = [
-        "灵林凌玲领令另o",
-        "妖腰邀夭吆要衣依医伊",
-        "尔耳儿而",
-        "散伞叁",
-        "似寺思死斯事",
-        "无武吴午舞物污",
-        "留流刘溜柳",
-        "起齐奇期妻气漆拐",
-        "把巴爸吧扒",
-        "就久酒旧舅勾钩",
+    const SPOKEN: [(char, u8); 11] = [
+        ('零', 0),
+        ('一', 1),
+        ('幺', 1),
+        ('二', 2),
+        ('三', 3),
+        ('四', 4),
+        ('五', 5),
+        ('六', 6),
+        ('七', 7),
+        ('八', 8),
+        ('九', 9),
     ];
-    SOUNDS
+    // 路, 是 and the like stand beside numbers more often for themselves.
+    if "路以意是时事我吧".contains(letter) {
+        return None;
+    }
+    SPOKEN
         .iter()
-        .position(|sounds| sounds.contains(letter))
-        .map(|found| found as u8)
+        .find(|(spoken, _)| same_sound(*spoken, letter))
+        .or_else(|| SPOKEN.iter().find(|(spoken, _)| alike(*spoken, letter)))
+        .map(|(_, digit)| *digit)
 }
 
 fn unit(letter: char) -> Option<f64> {

@@ -4,14 +4,14 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::said::{self, Said, Words, is_stop, words};
-use super::{Evidence, Field, FieldValue};
+use super::{Evidence, Field, FieldValue, hearing};
 use crate::private::Private;
 use crate::text::pinyin::same_sound;
 
 const SURNAMES: &str = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任\
     姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂\
     丛焦向柳邢路岳齐沿梅莫庄辛管祝左涂谷祁时舒耿牟卜路詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强丘\
-    迟初矫宫由衣战滕宿栾原修綦慕逄相仲矫亓房连车晋刁盖臧邸桑冷鞠蓝巩宗籍楚门冉简冀鄢晏佟麻苍滑冼佘宓付肖闫代候党鹿仇卞步商娄慈遇沙蔺茹谌佘匡亢阚隗郗";
+    迟初矫宫由衣战滕宿栾原修綦慕逄相仲矫亓房连车晋刁盖臧邸桑冷鞠蓝巩宗籍楚门冉简冀鄢晏佟麻苍滑冼佘宓付肖闫代候党鹿仇卞步商娄慈遇沙蔺茹谌佘匡亢阚隗郗蒲骆符励冼闻濮苟阴晁蔚茅饶雍仝狄谈屠胥庾寇殳蒯竺权芮练兰莘麦阙卓涂姬冀荀鞏师逯漆巫粟虞茹晋闾阚";
 const COMPOUND: [&str; 10] = [
     "欧阳", "司马", "上官", "诸葛", "东方", "皇甫", "尉迟", "公孙", "慕容", "司徒",
 ];
@@ -47,6 +47,11 @@ pub(super) static NAME_ASKED: Words = LazyLock::new(|| {
     )
 });
 
+/// Whether an operator asks for the caller's name, however it was heard.
+fn asks_name(asked: &Said) -> bool {
+    hearing::has(asked, &NAME_ASKED)
+}
+
 /// Words about the other side: who they call by name is not the caller.
 const OTHERS: [&str; 22] = [
     "他", "她", "老板", "经理", "店主", "民警", "师傅", "司机", "医生", "大夫", "老师", "负责",
@@ -70,6 +75,15 @@ fn surname_at(said: &Said, at: usize) -> Option<usize> {
         .map(|_| 1)
 }
 
+/// How common a surname is: the lower the commoner.
+fn rank(surname: &str) -> usize {
+    let first = surname.chars().next();
+    SURNAMES
+        .chars()
+        .position(|known| Some(known) == first)
+        .unwrap_or(usize::MAX)
+}
+
 /// The full name that begins at `at`: a surname and one or two more characters up to a boundary.
 fn full_at(said: &Said, at: usize) -> Option<Range<usize>> {
     const ENDS: &str = "的是呀啊吧吗女男先在我就这他她说，。？、哈哦呢了";
@@ -89,7 +103,7 @@ fn explained(said: &Said, from: usize) -> Option<char> {
         return Some(*name);
     }
     // X…的Y, where Y stands in the words before.
-    said.chars[from..]
+    let plain = said.chars[from..]
         .windows(2)
         .enumerate()
         .find_map(|(index, pair)| {
@@ -97,7 +111,19 @@ fn explained(said: &Said, from: usize) -> Option<char> {
             let clause = said.clause(from + index);
             let known = said.chars[clause.start..from + index].contains(&name);
             (of == '的' && known && SURNAMES.contains(name)).then_some(name)
-        })
+        });
+    // 曲折曲, 孟子得孟: 的 was lost or misheard.
+    plain.or_else(|| {
+        said.clauses()
+            .into_iter()
+            .filter(|clause| clause.end > from)
+            .find_map(|clause| {
+                let words = &said.chars[clause.start.max(from)..clause.end];
+                let (name, before) = words.split_last()?;
+                let known = before.len() > 1 && before[0] == *name && SURNAMES.contains(*name);
+                known.then_some(*name)
+            })
+    })
 }
 
 fn name_in(said: &Said, asked: bool) -> Option<Found> {
@@ -108,12 +134,15 @@ fn name_in(said: &Said, asked: bool) -> Option<Found> {
     };
     let mut found: Option<Found> = None;
     // (我|免贵|) 姓X; where the name was asked for, also what 姓 is misheard as.
-    let marks: &[&str] = if asked && !said.text.contains('姓') {
-        &["性", "幸", "杏", "兴", "醒", "行"]
-    } else {
-        &["姓"]
-    };
-    for (range, _) in said.find_all(marks) {
+    let misheard = asked && !said.text.contains('姓');
+    let marks: Vec<Range<usize>> = (0..said.chars.len())
+        .filter(|at| {
+            let letter = said.chars[*at];
+            letter == '姓' || misheard && same_sound(letter, '姓')
+        })
+        .map(|at| at..at + 1)
+        .collect();
+    for range in marks {
         let own = said.before(range.start, 2);
         let opens = range.start == 0 || is_stop(said.chars[range.start - 1]) || asked;
         if !(own.ends_with('我') || own.ends_with("免贵") || opens && asked)
@@ -125,6 +154,14 @@ fn name_in(said: &Said, asked: bool) -> Option<Found> {
             continue;
         };
         if is_stop(letter) || letter.is_ascii() || "名什啥氏不".contains(letter) {
+            continue;
+        }
+        // 行，没问题: what only sounds like 姓 stands right before a name.
+        let ends = said
+            .chars
+            .get(range.end + 1)
+            .is_none_or(|next| is_stop(*next) || *next == '叫');
+        if misheard && !ends {
             continue;
         }
         let length = surname_at(said, range.end).unwrap_or(1);
@@ -154,8 +191,31 @@ fn name_in(said: &Said, asked: bool) -> Option<Found> {
             || before.ends_with("名字")
             || asked
             || found.is_some();
-        if !own || about_others(range.start) {
+        let unknown = ["什么", "啥", "不", "人", "你", "他", "她"]
+            .iter()
+            .any(|word| said.starts_at(range.end, word));
+        if !own || unknown || about_others(range.start) {
             continue;
+        }
+        // 姓热，叫热依汗: whatever the surname, the name that begins with it is the name.
+        let begins = found.as_ref().filter(|found| {
+            word == "叫" && found.full.is_none() && said.starts_at(range.end, &found.surname)
+        });
+        if let Some(known) = begins {
+            let start = range.end;
+            let end = (start..said.chars.len())
+                .find(|at| is_stop(said.chars[*at]))
+                .unwrap_or(said.chars.len());
+            let given = end - start - known.surname.chars().count();
+            if (1..=4).contains(&given) {
+                found = Some(Found {
+                    surname: known.surname.clone(),
+                    full: Some(said.slice(start..end)),
+                    evidence: vec![said.evidence(&(start..end))],
+                    sure: 0.93,
+                });
+                continue;
+            }
         }
         if let Some(place) = full_at(said, range.end) {
             let full = said.slice(place.clone());
@@ -230,6 +290,9 @@ fn name_in(said: &Said, asked: bool) -> Option<Found> {
             break;
         }
         let mut start = clause.start;
+        if said.starts_at(start, "免贵") {
+            start += 2;
+        }
         while said
             .chars
             .get(start)
@@ -265,20 +328,59 @@ fn name_in(said: &Said, asked: bool) -> Option<Found> {
     found
 }
 
+/// Where the operator addresses the caller, however it was heard: 女士, 女是; 王先，您…, where a character was lost.
+fn addressed_in(said: &Said) -> Option<Range<usize>> {
+    const FORMS: [&str; 10] = [
+        "先生", "女士", "小姐", "大姐", "阿姨", "大妈", "大爷", "大哥", "大叔", "大娘",
+    ];
+    said.first(&FORMS)
+        .or_else(|| hearing::heard(said, &["先生", "女士"]))
+        .or_else(|| {
+            said.clauses().into_iter().find_map(|clause| {
+                let last = clause.end - 1;
+                let lost = "女先".contains(said.chars[last]) && (2..=4).contains(&clause.len());
+                (lost && surname_at(said, last - 1).is_some()).then_some(last..clause.end)
+            })
+        })
+}
+
+/// 女的, 我是男的, as a clause of its own that was misheard: whether a woman, and where.
+fn sex_by_sound(said: &Said) -> Option<(bool, Range<usize>)> {
+    said.clauses().into_iter().find_map(|clause| {
+        let start = clause.start
+            + ["我是", "是", "我"]
+                .iter()
+                .find(|opening| said.starts_at(clause.start, opening))
+                .map_or(0, |opening| opening.chars().count());
+        let of =
+            |form: &str| clause.end == start + 2 && hearing::sounds_at(&said.chars, start, form);
+        if of("女的") {
+            Some((true, clause.clone()))
+        } else {
+            of("男的").then(|| (false, clause.clone()))
+        }
+    })
+}
+
 /// 先生 or 女士: what the citizen says of themselves beats how the operator addresses them.
 fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
     static SELF_WOMAN: Words = LazyLock::new(|| {
         words(
             "我是女的 女的 是女士 我是女 我女的 ，女 我老公 我丈夫 我对象他 我怀孕 我怀着 我坐月子 \
-         本人女 我婆婆",
+         本人女 我婆婆 孩子妈妈 孩子妈 孩子他妈 孩子她妈 坐月子",
         )
     });
-    static SELF_MAN: Words =
-        LazyLock::new(|| words("我是男的 男的 我是男 ，男 我老婆 我媳妇 我妻子 我爱人她 本人男"));
+    static SELF_MAN: Words = LazyLock::new(|| {
+        words(
+            "我是男的 男的 我是男 ，男 我老婆 我媳妇 我妻子 我爱人她 本人男 孩子爸爸 孩子爸 孩子他爸 孩子她爸",
+        )
+    });
     let mut addressed = None;
     for (index, said) in talk.iter().enumerate() {
         if said.by_caller() {
-            let asked = said::question(talk, index).is_some_and(|asked| asked.has(&NAME_ASKED));
+            let asked = said::question(talk, index).is_some_and(|asked| {
+                asks_name(asked) || asked.has(&["先生"]) && asked.has(&["女士"])
+            });
             let own = asked
                 || said.has(&[
                     "我姓", "我是", "免贵", "我老", "我媳", "我丈", "我妻", "我怀", "我婆",
@@ -287,9 +389,10 @@ fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
                 said.chars
                     .get(range.end)
                     .is_none_or(|letter| is_stop(*letter) || "的士性，".contains(*letter))
-                    || said.slice(range.clone()).starts_with('我')
+                    || said.slice(range.clone()).starts_with(['我', '孩', '坐'])
             };
-            if !own {
+            if !own && !said.has(&["孩子妈", "孩子爸", "孩子他", "孩子她", "坐月子"])
+            {
                 continue;
             }
             if let Some(range) = said.first(&SELF_WOMAN).filter(ends) {
@@ -306,10 +409,13 @@ fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
                 };
                 return Some((form, vec![said.evidence(&range)], 0.95));
             }
-        } else if let Some(range) = said.first(&[
-            "先生", "女士", "小姐", "大姐", "阿姨", "大妈", "大爷", "大哥", "大叔", "大娘",
-        ]) {
-            let woman = said.has(&["女士", "小姐", "大姐", "阿姨", "大妈", "大娘"]);
+            if asked && let Some((woman, clause)) = sex_by_sound(said) {
+                let form = if woman { "女士" } else { "先生" };
+                return Some((form, vec![said.evidence(&clause)], 0.8));
+            }
+        } else if let Some(range) = addressed_in(said) {
+            let woman = hearing::has(said, &["女士", "小姐", "大姐", "阿姨", "大妈", "大娘"])
+                || said.starts_at(range.start, "女");
             if said.has(&["先生"]) && woman {
                 continue;
             }
@@ -333,7 +439,7 @@ pub(super) fn find(talk: &[Said], usual: &str) -> Option<Field> {
     for (index, said) in talk.iter().enumerate() {
         if said.by_caller() {
             let asked = said::question(talk, index).is_some_and(|asked| {
-                asked.has(&NAME_ASKED)
+                asks_name(asked)
                     && !asked.has(&[
                         "商家", "店名", "公司", "小区", "对方", "他叫", "机构", "饭店", "民警",
                         "医生", "司机", "老师",
@@ -351,20 +457,30 @@ pub(super) fn find(talk: &[Said], usual: &str) -> Option<Field> {
                     name = Some(found);
                 }
             }
-        } else if name.as_ref().is_none_or(|name| name.sure < 0.65)
-            && let Some(range) = said.first(&["先生", "女士"])
+        } else if let Some(range) = addressed_in(said)
             && range.start > 0
             && !said::reply(talk, index)
                 .is_some_and(|answer| answer.denies() && answer.text.contains('姓'))
             && surname_at(said, range.start - 1).is_some()
         {
             let place = range.start - 1..range.start;
-            name = Some(Found {
-                surname: said.slice(place.clone()),
-                full: None,
-                evidence: vec![said.evidence(&place)],
-                sure: 0.6,
+            let echo = said.slice(place.clone());
+            // Of two spellings of one sound the commoner name was meant, unless it was explained (弓长张).
+            let commoner = name.as_ref().is_some_and(|name| {
+                let sounds = hearing::sounds_at(&said.chars, place.start, &name.surname);
+                name.full.is_none()
+                    && sounds
+                    && name.sure < 0.95
+                    && rank(&echo) < rank(&name.surname)
             });
+            if commoner || name.as_ref().is_none_or(|name| name.sure < 0.65) {
+                name = Some(Found {
+                    surname: echo,
+                    full: None,
+                    evidence: vec![said.evidence(&place)],
+                    sure: 0.6,
+                });
+            }
         }
     }
     let found = name?;
@@ -402,6 +518,46 @@ mod tests {
 
     fn name(lines: &str) -> Option<String> {
         text(find(&talk(lines), "先生"))
+    }
+
+    #[test]
+    fn a_name_is_heard_through_mistakes() {
+        // The question, 姓, and the form of address, each misheard.
+        assert_eq!(name("o:您跪兴？\n我性刘。").as_deref(), Some("刘先生"));
+        assert_eq!(
+            name("o:您贵姓？\n我姓唐。\no:好的唐女是，您的电话？").as_deref(),
+            Some("唐女士")
+        );
+        assert_eq!(
+            name("o:您贵姓？\n我姓唐。\no:唐女，您的电话？").as_deref(),
+            Some("唐女士")
+        );
+        assert_eq!(
+            name("o:您贵姓？\n免贵姓曲，曲折得曲，驴的。").as_deref(),
+            Some("曲女士")
+        );
+        // The operator says it again: of one sound the commoner name.
+        assert_eq!(
+            name("o:您贵姓？\n我姓章。\no:张先生，请讲。").as_deref(),
+            Some("张先生")
+        );
+        assert_eq!(
+            name("o:您贵姓？\n我姓章，立早章。\no:张先生，请讲。").as_deref(),
+            Some("章先生")
+        );
+    }
+
+    #[test]
+    fn who_gives_no_name_has_none() {
+        assert_eq!(name("o:您贵姓？\n我不想说我叫什么。"), None);
+        assert_eq!(
+            name("o:您怎么称呼？\n我姓热，叫热依汗。").as_deref(),
+            Some("热依汗")
+        );
+        assert_eq!(
+            name("o:王先生还是王女士？\n女士。\no:您贵姓？\n我姓王。").as_deref(),
+            Some("王女士")
+        );
     }
 
     #[test]

@@ -47,14 +47,19 @@ fn runs(said: &Said, tolerant: bool) -> Vec<Run> {
     let mut found: Vec<Run> = Vec::new();
     let mut index = 0;
     while index < chars.len() {
-        let Some(first) = digit(chars[index]) else {
+        // 妖三八: a first digit that was misheard, at the beginning of a clause.
+        let opens = index == 0 || is_stop(chars[index - 1]) || chars[index - 1] == '是';
+        let is_digit = |at: usize| chars.get(at).copied().and_then(digit).is_some();
+        let guess = homophone(chars[index])
+            .filter(|_| tolerant && opens && is_digit(index + 1) && is_digit(index + 2));
+        let Some(first) = digit(chars[index]).or(guess) else {
             index += 1;
             continue;
         };
         let mut run = Run {
             digits: first.to_string(),
             range: index..index + 1,
-            guessed: false,
+            guessed: digit(chars[index]).is_none(),
         };
         let mut at = index + 1;
         loop {
@@ -87,9 +92,9 @@ fn runs(said: &Said, tolerant: bool) -> Vec<Run> {
             } else if let Some(value) = digit(letter) {
                 run.digits.push(char::from(b'0' + value));
                 at = next + 1;
-            } else if let Some(value) = homophone(letter).filter(|_| {
-                tolerant && next == at && chars.get(next + 1).copied().and_then(digit).is_some()
-            }) {
+            } else if let Some(value) =
+                homophone(letter).filter(|_| tolerant && next == at && goes_on(chars, &run, next))
+            {
                 run.digits.push(char::from(b'0' + value));
                 run.guessed = true;
                 at = next + 1;
@@ -124,6 +129,16 @@ fn runs(said: &Said, tolerant: bool) -> Vec<Run> {
         }
     }
     found
+}
+
+/// Whether a character that sounds like a digit is one: among digits, or the last of several in its clause.
+fn goes_on(chars: &[char], run: &Run, at: usize) -> bool {
+    let is_digit = |at: usize| chars.get(at).copied().and_then(digit).is_some();
+    let sounds = |at: usize| chars.get(at).copied().and_then(homophone).is_some();
+    let ends = chars.get(at + 1).is_none_or(|letter| is_stop(*letter));
+    is_digit(at + 1)
+        || run.digits.len() > 1 && sounds(at + 1) && is_digit(at + 2)
+        || run.digits.len() > 2 && ends
 }
 
 fn is_mobile(digits: &str) -> bool {
@@ -237,6 +252,39 @@ fn shared(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
+/// The shortest number that both were heard of, each with digits lost.
+fn fused(left: &str, right: &str) -> String {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    // How many digits it takes from here to the ends.
+    let width = right.len() + 1;
+    let mut rest = vec![0; (left.len() + 1) * width];
+    for i in (0..=left.len()).rev() {
+        for j in (0..=right.len()).rev() {
+            rest[i * width + j] = match (left.get(i), right.get(j)) {
+                (None, _) => right.len() - j,
+                (_, None) => left.len() - i,
+                (Some(a), Some(b)) if a == b => 1 + rest[(i + 1) * width + j + 1],
+                _ => 1 + rest[(i + 1) * width + j].min(rest[i * width + j + 1]),
+            };
+        }
+    }
+    let (mut i, mut j, mut whole) = (0, 0, String::new());
+    while i < left.len() || j < right.len() {
+        let (both, first) = match (left.get(i), right.get(j)) {
+            (Some(a), Some(b)) if a == b => (true, true),
+            (Some(_), Some(_)) => {
+                let first = rest[(i + 1) * width + j] <= rest[i * width + j + 1];
+                (false, first)
+            }
+            (one, _) => (false, one.is_some()),
+        };
+        whole.push(char::from(if first { left[i] } else { right[j] }));
+        i += usize::from(both || first);
+        j += usize::from(both || !first);
+    }
+    whole
+}
+
 fn joined(held: &[Heard]) -> String {
     held.iter().map(|(digit, _)| *digit).collect()
 }
@@ -283,8 +331,20 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
             let objected =
                 answer.is_some_and(|answer| answer.denies() || answer.has(&["不对", "错了"]));
             let agreed = answer.is_some_and(Said::affirms);
-            let close = shared(&heard, &run.digits) * 10 >= run.digits.len() * 7
-                || agreed && is_mobile(&run.digits);
+            let alike = shared(&heard, &run.digits) * 10 >= run.digits.len() * 7;
+            let close = alike || agreed && is_mobile(&run.digits);
+            // Neither is a number, but each has what the other lost.
+            let whole = Some(fused(&heard, &run.digits)).filter(|whole| {
+                let broken = !is_number(&heard, area_code) && !is_number(&run.digits, area_code);
+                alike && broken && !objected && is_mobile(whole)
+            });
+            if let Some(whole) = whole {
+                let mut places = evidence(&held);
+                places.push(said.evidence(&run.range));
+                done = Some((whole, places, 0.5));
+                held.clear();
+                continue;
+            }
             if is_number(&run.digits, area_code) && !heard.is_empty() && close && !objected {
                 let same = heard == run.digits;
                 let mut places = if held.is_empty() {
@@ -345,7 +405,10 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
             }
         }
         let tolerant = asks_contact || said.has(&CONTACT);
-        for run in runs(said, tolerant) {
+        let runs = runs(said, tolerant);
+        let landline = said.has(&["座机", "区号", "固定电话", "固话"]);
+        let in_all: usize = runs.iter().map(|run| run.digits.len()).sum();
+        for run in runs {
             if is_other(said, run.range.start, asked) {
                 continue;
             }
@@ -434,9 +497,10 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
             {
                 let digits = joined(&held);
                 // Seven digits may be the first part of a mobile number that begins with 1.
+                // Seven of more digits are what is left of a mobile number that was misheard.
                 if is_mobile(&digits)
                     || digits.len() >= 10
-                    || (digits.len() == 7 && !digits.starts_with('1'))
+                    || (digits.len() == 7 && !digits.starts_with('1') && (in_all == 7 || landline))
                 {
                     // Nobody has read it back yet: one digit misheard makes another good number.
                     let sure = if guessed {
@@ -547,6 +611,24 @@ mod tests {
             phone("o:联系电话？\n一三八六四五一二二三。\no:一三八六四五一二二三三对吗？\n对。")
                 .as_deref(),
             Some("13864512233")
+        );
+    }
+
+    #[test]
+    fn two_hearings_that_each_lost_a_digit_make_one_number() {
+        let lines = "o:联系电话？\n一三八六四五二二三三。\no:一三八六四五一二二三。\n对。";
+        assert_eq!(phone(lines).as_deref(), Some("13864512233"));
+        assert!(sure(lines) < 0.8);
+        // Read back with a digit misheard twice: the sound tells.
+        let lines = "o:联系电话？\n幺三八流四五一二二三伞。\no:一三八六四五一二二三三。\n对。";
+        assert_eq!(phone(lines).as_deref(), Some("13864512233"));
+    }
+
+    #[test]
+    fn what_is_left_of_a_misheard_number_is_no_land_line() {
+        assert_eq!(
+            phone("o:留个电话。\n一八六，盘五三五八零零七。").as_deref(),
+            Some(OWN)
         );
     }
 

@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 use super::numbers::{self, digit};
 use super::said::{self, Said, Words, is_stop, words};
 use super::taxonomy::Taxonomy;
-use super::{Evidence, Field, FieldValue};
+use super::{Evidence, Field, FieldValue, hearing};
 use crate::private::Private;
+use crate::text::pinyin::same_sound;
 
 /// The parts of an address, from the broad to the narrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -305,6 +306,7 @@ fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool, landmarks: bool) -> 
                     .all(|letter| is_stop(*letter) || "的在那是边儿".contains(*letter))
             });
             let narrow = last.is_some_and(|(kind, _)| kind >= Kind::Site);
+            let opens = at == clause.start || grammar(said.chars[at - 1]);
             let part = if let Some((range, district)) =
                 districts.iter().find(|(range, _)| range.start == at)
             {
@@ -325,6 +327,8 @@ fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool, landmarks: bool) -> 
                     text: taxonomy.districts[*district].clone(),
                     range: range.start..stop,
                 })
+            } else if opens && let Some(part) = foreign(said, at, &clause) {
+                Some(part)
             } else if joined && let Some(part) = numbered(said, at, narrow) {
                 Some(part)
             } else if asked
@@ -342,8 +346,10 @@ fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool, landmarks: bool) -> 
                     .map(|(range, _)| range.start)
                     .find(|start| *start > at);
                 let limit = next_district.unwrap_or(clause.end).min(clause.end);
+                let behind = joined && last.is_some_and(|(kind, _)| kind == Kind::District);
                 match named(said, at, limit, joined && landmarks) {
                     Some(part) if part.range.start == at => Some(part),
+                    _ if behind && let Some(part) = misheard_end(said, at, &clause) => Some(part),
                     // What the operator asked for needs no ending: 高新区的蓝湾国际.
                     _ if asked && let Some(part) = unmarked(said, at, &clause, last, joined) => {
                         Some(part)
@@ -402,6 +408,52 @@ fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool, landmarks: bool) -> 
         found.push(current);
     }
     found
+}
+
+/// A district that the gazetteer does not know: 历下区, 浦东新区; before more of an address, or alone in its clause.
+fn foreign(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
+    /// What ends in 区 or 县 and is no district.
+    const NONE: &str = "小社园校城市景片厂地辖住宅业活务病街库林郊特战院学哪本该全各整外灾牧老片";
+    let end = (at + 2..clause.end.min(at + 4)).find(|last| "区县".contains(said.chars[*last]))? + 1;
+    let name = &said.chars[at..end - 1];
+    let before = name[name.len() - 1];
+    let bad = NONE.contains(before)
+        || before == '新' && name.len() < 3
+        || ["大山", "困山"].contains(&name.iter().collect::<String>().as_str())
+        || name
+            .iter()
+            .any(|letter| grammar(*letter) && *letter != '店' || digit(*letter).is_some());
+    let next = end + usize::from(said.starts_at(end, "的"));
+    let goes_on = next >= clause.end
+        || named(said, next, clause.end, false).is_some_and(|part| part.range.start == next)
+        || ["那", "这"].iter().any(|word| said.starts_at(next, word));
+    (!bad && goes_on).then(|| Part {
+        kind: Kind::District,
+        text: said.slice(at..end),
+        range: at..end,
+    })
+}
+
+/// A road or village whose last character was misheard, right behind a district: 文化录那个, 枣林戮一百号.
+fn misheard_end(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
+    let ends = [('路', Kind::Road), ('街', Kind::Road), ('镇', Kind::Town)];
+    (at + 2..clause.end.min(at + 4)).find_map(|last| {
+        let letter = said.chars[last];
+        let bounded = said.chars.get(last + 1).is_none_or(|next| {
+            is_stop(*next) || "的那和跟与".contains(*next) || digit(*next).is_some()
+        });
+        let (ending, kind) = ends
+            .into_iter()
+            .find(|(ending, _)| *ending != letter && same_sound(*ending, letter))?;
+        let plain = said.chars[at..last]
+            .iter()
+            .all(|letter| !grammar(*letter) && digit(*letter).is_none());
+        (bounded && plain).then(|| Part {
+            kind,
+            text: format!("{}{ending}", said.slice(at..last)),
+            range: at..last + 1,
+        })
+    })
 }
 
 /// Where the city's name that begins at `at` ends; 烟台山 and 烟台站 are no city.
@@ -463,7 +515,7 @@ fn find_address(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Option<A
             continue;
         }
         let question = said::question(talk, index);
-        let asked = said.by_caller() && question.is_some_and(|asked| asked.has(&ASKED));
+        let asked = said.by_caller() && question.is_some_and(|asked| hearing::has(asked, &ASKED));
         for parts in addresses(said, taxonomy, asked, landmarks) {
             let negated = said::negated(said, parts[0].range.start)
                 && said.before(parts[0].range.start, 2).contains("不是");
@@ -514,6 +566,15 @@ fn find_address(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Option<A
                         && widest > narrowest
             });
             let only_district = parts.len() == 1 && widest == Kind::District;
+            // 莱山区。 is an answer, whatever the question was taken for.
+            let said_alone = said.by_caller()
+                && said
+                    .chars
+                    .iter()
+                    .filter(|letter| !is_stop(**letter))
+                    .count()
+                    <= parts[0].range.len() + 2;
+            let asked = asked || only_district && said_alone;
             let score = score(&parts, asked);
             let places: Vec<_> = parts
                 .into_iter()
@@ -681,6 +742,38 @@ mod tests {
         assert_eq!(district("我在只楚那边住。").as_deref(), Some("芝罘区"));
         assert_eq!(district("我在招远毕郭镇。").as_deref(), Some("招远市"));
         assert_eq!(district("我想问个事。"), None);
+    }
+
+    #[test]
+    fn a_district_that_no_list_knows_is_read_by_its_ending() {
+        assert_eq!(
+            address("在历下区经十路的恒大城二楼。").as_deref(),
+            Some("历下区经十路恒大城二楼")
+        );
+        assert_eq!(
+            district("o:哪个区？\n沙河口区。").as_deref(),
+            Some("沙河口区")
+        );
+        for lines in [
+            "我们这片区停水了。",
+            "我在服务区。",
+            "我住在老城区，",
+            "外县来的。",
+        ] {
+            assert_eq!(district(lines), None, "{lines}");
+        }
+    }
+
+    #[test]
+    fn the_ending_of_a_road_may_be_misheard_and_a_district_may_be_the_whole_answer() {
+        assert_eq!(
+            address("o:在哪里？\n芝罘区文化录一百号。").as_deref(),
+            Some("芝罘区文化路100号")
+        );
+        assert_eq!(
+            address("o:请问落到那葛驱？\n莱山区。").as_deref(),
+            Some("莱山区")
+        );
     }
 
     #[test]

@@ -9,14 +9,10 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 
+use super::hearing::{alike, sound};
 use super::numbers;
 use super::said::{Said, Words, is_stop, words};
-use crate::text::pinyin::{Syllable, readings, same_sound};
-
-/// Syllables that are as good as the same on a telephone line are further apart than this only when they are not.
-const SAME: f32 = 0.21;
-/// The first of the private characters that stand for sounds.
-const SOUNDS: u32 = 0xF_0000;
+use crate::text::pinyin::{readings, same_sound};
 
 /// Words of everyday speech that the rules look for, or that are often taken for others.
 static SPOKEN: Words = LazyLock::new(|| {
@@ -31,34 +27,6 @@ static SPOKEN: Words = LazyLock::new(|| {
 /// What is well formed, although a listed word sounds the same.
 static SOUND_AS_THEY_ARE: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| include_str!("repair.txt").split_whitespace().collect());
-
-/// One private character for each group of syllables that sound the same.
-static GROUPS: LazyLock<Vec<char>> = LazyLock::new(|| {
-    let mut group: Vec<usize> = (0..Syllable::KINDS).collect();
-    for kind in 0..Syllable::KINDS {
-        for other in 0..kind {
-            if Syllable::kind_distance(kind, other) < SAME {
-                let (from, to) = (group[kind], group[other]);
-                for member in &mut group {
-                    if *member == from {
-                        *member = to;
-                    }
-                }
-            }
-        }
-    }
-    group
-        .into_iter()
-        .map(|group| char::from_u32(SOUNDS + group as u32).unwrap_or(' '))
-        .collect()
-});
-
-/// The sound of a character; what is no Chinese character sounds like itself.
-fn sound(letter: char) -> char {
-    readings(letter)
-        .first()
-        .map_or(letter, |reading| GROUPS[reading.kind()])
-}
 
 fn overlap(one: &Range<usize>, other: &Range<usize>) -> bool {
     one.start < other.end && other.start < one.end
@@ -179,7 +147,10 @@ impl Repair {
                 && rightly * 2 >= length.min(4) - length.min(4) % 2
                 && range
                     .clone()
-                    .any(|at| right(&at) && !FUNCTION.contains(said.chars[at]));
+                    // 佳 of 居美佳装饰公司 is not 加: 装 belongs to a longer word that is right.
+                    .any(|at| {
+                        right(&at) && !FUNCTION.contains(said.chars[at]) && firm[at] <= length
+                    });
             let free = range.clone().filter(|at| !right(at)).all(|at| {
                 let (is, would_be) = (said.chars[at], word[at - range.start]);
                 (firm[at] == 0 || firm[at] < length && length > 2)
@@ -206,45 +177,62 @@ impl Repair {
     }
 }
 
-/// Digits and units misheard inside a number: 八白六, 三千溜, 巴百元.
+/// Digits and units misheard inside a number: 八白六, 三千溜, 巴百元, 舞号楼.
 fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
     const DIGITS: [char; 10] = ['一', '二', '三', '四', '五', '六', '七', '八', '九', '零'];
     const UNITS: [char; 4] = ['百', '千', '万', '十'];
-    // 两万吧, 我把十个: what is said between numbers is no number.
-    const PARTICLES: &str = "吧把罢了就起其而儿";
+    // 两万吧, 我把十个, 三百二十路: what is said between and behind numbers is no number.
+    const PARTICLES: &str = "吧把罢了就起其而儿路";
+    // 三百钱, 五是: these follow a number without being a part of it.
+    const FOLLOWERS: &str = "钱前是时事后晚完";
     let is_digit = |letter: char| numbers::digit(letter).is_some();
     let is_unit = |letter: char| UNITS.contains(&letter);
     let at_or_stop = |at: usize| said.chars.get(at).copied().unwrap_or('。');
+    let counts_house = |at: usize| {
+        ["号楼", "单元", "栋", "幢"]
+            .iter()
+            .any(|mark| said.starts_at(at, mark))
+    };
     for (at, &letter) in said.chars.iter().enumerate() {
-        if firm[at] > 0 || is_digit(letter) || is_unit(letter) || fixed.contains_key(&at) {
+        let is_known = is_digit(letter) || is_unit(letter) || fixed.contains_key(&at);
+        if firm[at] > 0 || is_known || is_stop(letter) || letter == '几' {
             continue;
         }
-        let before = match at {
-            0 => '。',
-            _ => *fixed.get(&(at - 1)).unwrap_or(&said.chars[at - 1]),
+        let before = |back: usize| match at.checked_sub(back) {
+            Some(at) => *fixed.get(&at).unwrap_or(&said.chars[at]),
+            None => '。',
         };
+        let (before, earlier) = (before(1), before(2));
         let after = at_or_stop(at + 1);
-        let like = |known: &[char]| {
+        let as_one_of = |known: &[char]| {
             known
                 .iter()
                 .copied()
-                .find(|known| !PARTICLES.contains(letter) && same_sound(letter, *known))
+                .find(|known| same_sound(letter, *known))
         };
+        let like = |known: &[char]| as_one_of(known).filter(|_| !PARTICLES.contains(letter));
         let ends = "块元多号".contains(after) || is_stop(after);
         let number = if is_unit(before) && (is_unit(after) || ends) {
             like(&DIGITS)
         } else if is_digit(before) && (is_digit(after) || "块元多".contains(after)) {
             like(&UNITS)
+        } else if is_digit(before) && is_unit(earlier) && is_stop(after) {
+            like(&UNITS).filter(|_| !FOLLOWERS.contains(letter))
         } else if is_unit(after)
             && !is_digit(before)
             && !FUNCTION.contains(letter)
             && (is_digit(at_or_stop(at + 2)) || "块元多".contains(at_or_stop(at + 2)))
         {
             like(&DIGITS)
+        } else if counts_house(at + 1) && !is_digit(before) && !FUNCTION.contains(letter) {
+            as_one_of(&DIGITS).or_else(|| DIGITS.into_iter().find(|digit| alike(letter, *digit)))
         } else {
             None
         };
-        if let Some(number) = number {
+        // 一百二十八好: behind so long a number only the mark of a house can stand.
+        let long = is_digit(before) && (is_unit(earlier) || is_digit(earlier));
+        let house = long && is_stop(after) && letter != '号' && same_sound(letter, '号');
+        if let Some(number) = number.or(house.then_some('号')) {
             fixed.insert(at, number);
         }
     }
@@ -299,6 +287,13 @@ mod tests {
         assert_eq!(mended("一共舞百六十块"), "一共五百六十块");
         assert_eq!(mended("一百块吧，两万吧。"), "一百块吧，两万吧。");
         assert_eq!(mended("我白跑了一趟"), "我白跑了一趟");
+        assert_eq!(mended("两千三白。"), "两千三百。");
+        assert_eq!(mended("舞号楼山单元"), "五号楼三单元");
+        assert_eq!(mended("南大街一百二十八好，"), "南大街一百二十八号，");
+        for text in ["九百一十路。", "三百五前，", "我是三号楼。", "几号楼？"]
+        {
+            assert_eq!(mended(text), text);
+        }
     }
 
     #[test]

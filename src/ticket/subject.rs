@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::hearing::{self, alike};
 use super::numbers::digit;
 use super::said::{self, Said, Words, words};
 use super::taxonomy::Category;
@@ -109,10 +110,13 @@ fn organisations(said: &Said) -> Vec<Range<usize>> {
             let longer = found
                 .iter()
                 .any(|known| known.start <= start && known.end >= range.end);
+            // 装修公司 says what kind of company, not which.
+            let kind_only = ENDINGS.contains(&said.slice(start..range.end).as_str());
             let kind = ["专卖", "分", "门", "商", "连锁", "小", "饭", "酒", "总"]
                 .iter()
                 .any(|kind| name.ends_with(kind));
             if longer
+                || kind_only
                 || plain(&name)
                 || name.chars().count() < 2
                 || ending == "店" && (kind || name.chars().count() < 3)
@@ -155,8 +159,33 @@ static CLOSINGS: Words = LazyLock::new(|| {
     )
 });
 
-/// Cuts what follows a name in speech: 圆通的, 新天地项目, 张记那个店.
+/// What the other side is, before its name: 劳务公司叫鲁建劳务.
+static KINDS: Words = LazyLock::new(|| {
+    words(
+        "劳务公司 装修公司 装饰公司 物业公司 快递公司 供热公司 旅行社 培训机构 培训学校 培训班 健身房 美容院 \
+         幼儿园 直播间 店名 名字 名称 公司 饭店 机构 工地 驾校 物业 店",
+    )
+});
+
+/// Cuts what precedes and follows a name in speech: 劳务公司叫鲁建劳务, 圆通的, 新天地项目, 张记那个店.
 fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
+    // 叫 and 是 may have been misheard or lost between the kind and the name.
+    if let Some(kind) = KINDS.iter().find(|kind| said.starts_at(range.start, kind)) {
+        let mut start = range.start + kind.chars().count();
+        let link = |letter: &char| "叫是".chars().any(|link| alike(link, *letter));
+        start += usize::from(said.chars.get(start).is_some_and(link));
+        if start + 3 < range.end {
+            range.start = start;
+        }
+    }
+    // 教麦香园, 较麦香园: no name begins so.
+    let misheard = said
+        .chars
+        .get(range.start)
+        .is_some_and(|letter| "教较轿觉".contains(*letter));
+    if misheard && range.start + 3 < range.end {
+        range.start += 1;
+    }
     while let Some(word) = OPENINGS.iter().find(|word| {
         said.starts_at(range.start, word) && range.start + word.chars().count() + 1 < range.end
     }) {
@@ -244,6 +273,8 @@ pub(super) fn find(
                 || said.starts_at(range.end, "什么")
                 || said.starts_at(range.end, "我")
                 || said.starts_at(range.end, "他")
+                || said.starts_at(range.end, "人")
+                || before.ends_with(['快', '去', '能'])
             {
                 continue;
             }
@@ -283,7 +314,8 @@ pub(super) fn find(
             offer(said, range, if asked { 9 } else { 5 });
         }
         // 十七路公交车
-        if let Some(range) = bus_line(said) {
+        let about_bus = question.is_some_and(|asked| asked.has(&["几路", "哪路", "公交"]));
+        if let Some(range) = bus_line(said, about_bus) {
             offer(said, range, 6);
         }
         if asked {
@@ -304,7 +336,7 @@ pub(super) fn find(
                 }
                 let name = trimmed(said, clause.clone());
                 let text = said.slice(name.clone());
-                let placed = ["路", "街", "区", "市", "号", "楼"]
+                let placed = ["路", "街", "区", "市", "号", "楼", "上", "上的", "里"]
                     .iter()
                     .any(|end| text.ends_with(end))
                     || in_address(said, &name);
@@ -318,6 +350,7 @@ pub(super) fn find(
                     "好",
                     "嗯",
                     "有",
+                    "没",
                 ]
                 .iter()
                 .any(|word| text.starts_with(word))
@@ -342,8 +375,15 @@ pub(super) fn find(
         talk.iter()
             .filter(|said| said.by_caller())
             .find_map(|said| {
-                let range = said.first(&words)?;
-                Some((said.slice(range.clone()), said.evidence(&range)))
+                if let Some(range) = said.first(&words) {
+                    return Some((said.slice(range.clone()), said.evidence(&range)));
+                }
+                // 业市: written otherwise, but it sounds so.
+                let range = hearing::heard(said, &words)?;
+                let word = words
+                    .iter()
+                    .find(|word| hearing::sounds_at(&said.chars, range.start, word))?;
+                Some(((*word).to_owned(), said.evidence(&range)))
             })
     });
     // 东华小学门口的摊贩: the school is where, the stalls are what is complained of.
@@ -356,8 +396,18 @@ pub(super) fn find(
         if is_question && found.score < 9 {
             return None;
         }
+        let bus = found.text.ends_with('路')
+            && found
+                .text
+                .starts_with(|letter: char| letter.is_ascii_digit())
+            && talk.iter().any(|said| said.has(&["公交"]));
+        let text = if bus {
+            format!("{}公交车", found.text)
+        } else {
+            found.text
+        };
         return Some(Field {
-            value: FieldValue::Text(Private::new(found.text)),
+            value: FieldValue::Text(Private::new(text)),
             confidence: (0.35 + 0.05 * found.score as f32).min(0.93),
             evidence: vec![found.place],
         });
@@ -381,14 +431,15 @@ pub(super) fn find(
 }
 
 /// A bus line: N路公交车, N路车, N路公交.
-fn bus_line(said: &Said) -> Option<Range<usize>> {
+fn bus_line(said: &Said, asked: bool) -> Option<Range<usize>> {
     super::numbers::all(&said.chars)
         .into_iter()
         .find_map(|number| {
             let word = ["路公交车", "路公交", "路车", "路"]
                 .into_iter()
                 .find(|word| said.starts_at(number.range.end, word))?;
-            let about_bus = word.chars().count() > 1 || said.has(&["公交", "末班车", "坐车"]);
+            let about_bus =
+                asked || word.chars().count() > 1 || said.has(&["公交", "末班车", "坐车"]);
             (about_bus
                 && number.value < 1000.0
                 && !said.before(number.range.start, 1).contains('这'))
@@ -442,6 +493,20 @@ mod tests {
         assert_eq!(
             subject("一个叫小美严选的直播间卖的是假货。").as_deref(),
             Some("小美严选")
+        );
+    }
+
+    #[test]
+    fn a_name_stands_behind_its_kind_and_a_kind_alone_is_no_name() {
+        assert_eq!(
+            subject("o:哪个公司？\n劳务公司教鲁建劳务。").as_deref(),
+            Some("鲁建劳务")
+        );
+        assert_eq!(subject("我找了个装修公司，钱交了人不来。"), None);
+        assert_eq!(subject("你们快叫人来。"), None);
+        assert_eq!(
+            subject("o:是几路公交车？\n九百一十路。").as_deref(),
+            Some("910路公交车")
         );
     }
 

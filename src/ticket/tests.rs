@@ -11,8 +11,11 @@ use crate::speech::Leg;
 
 const DIALOGUES: &str = concat!(
     include_str!("../../tests/data/dialogues.jsonl"),
-    include_str!("../../tests/data/hotline.jsonl")
+    include_str!("../../tests/data/hotline.jsonl"),
+    include_str!("../../tests/data/cities.jsonl")
 );
+/// Of these the districts are in no list: twenty-six other cities.
+const CITIES: &str = include_str!("../../tests/data/cities.jsonl");
 
 /// One utterance a line; `o:` marks the operator's.
 pub(super) fn talk(lines: &str) -> Vec<Said> {
@@ -101,24 +104,33 @@ fn the_drafts_agree_with_good_operators_tickets() {
 }
 
 #[test]
+fn dialogues_of_cities_that_no_list_knows_are_drafted_as_well() {
+    let report =
+        eval::evaluate(&Drafter::new(Taxonomy::embedded()), CITIES, |_| true).expect("dialogues");
+    assert!(report.total() > 0.95, "{report}");
+    assert!(report.score("district").mean() > 0.9, "{report}");
+    assert_eq!(report.sure_but_wrong_phones, 0);
+}
+
+#[test]
 fn recognition_errors_cost_few_fields_and_make_no_number_surely_wrong() {
     let drafter = Drafter::new(Taxonomy::embedded());
     let clean = eval::evaluate(&drafter, DIALOGUES, |_| true).expect("dialogues");
-    let (mut lost, mut wrong) = (0.0, 0);
-    for seed in 1..=3 {
+    let (mut lost, mut wrong) = (0.0_f64, 0);
+    for seed in 1..=10 {
         let mut dice = noise::Dice::new(seed);
         let noisy = eval::evaluate(&drafter, DIALOGUES, |dialogue| {
             eval::spoil(dialogue, 0.15, &mut dice);
             true
         })
         .expect("dialogues");
-        println!("seed {seed}\n{noisy}");
-        lost += (clean.total() - noisy.total()) / 3.0;
+        println!("seed {seed}: {:.3} of {:.3}", noisy.total(), clean.total());
+        lost = lost.max(clean.total() - noisy.total());
         wrong += noisy.sure_but_wrong_phones;
     }
-    assert!(lost < 0.1, "{lost:.3} lost");
-    // Of 321 numbers; a digit lost here and one misheard there can make another good number.
-    assert!(wrong < 4, "{wrong} numbers surely wrong");
+    assert!(lost < 0.1, "{lost:.3} lost with the worst seed");
+    // Of 1,330 numbers; a digit lost here and one misheard there can make another good number.
+    assert!(wrong < 7, "{wrong} numbers surely wrong");
 }
 
 #[test]
@@ -206,7 +218,7 @@ fn what_was_extracted_is_what_its_evidence_says() {
             let spoken: String = words(&dialogue, field)
                 .concat()
                 .chars()
-                .filter_map(numbers::digit)
+                .filter_map(|letter| numbers::digit(letter).or_else(|| numbers::homophone(letter)))
                 .map(|digit| char::from(b'0' + digit))
                 .collect();
             let own = dialogue
