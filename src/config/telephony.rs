@@ -1,6 +1,6 @@
 //! The telephone side: listeners, trunks, extensions, routes, and who is let in.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ pub struct Sip {
     pub digest: Vec<Algorithm>,
     /// A proxy that all calls to others go through.
     pub outbound_proxy: Option<String>,
+    /// Name servers, as addresses with or without a port; the system's if there are none.
+    pub nameservers: Vec<String>,
     /// Our certificate with its chain, for listeners that speak TLS.
     pub tls_certificate: Option<PathBuf>,
     /// Its private key.
@@ -36,6 +38,22 @@ pub struct Sip {
     pub tls_client_ca: Option<PathBuf>,
     /// Whether they must show one.
     pub tls_client_required: bool,
+}
+
+impl Sip {
+    /// The name servers that are set, without those that are no address.
+    #[must_use]
+    pub fn nameservers(&self) -> Vec<SocketAddr> {
+        let servers = self.nameservers.iter();
+        servers.filter_map(|text| name_server(text)).collect()
+    }
+}
+
+fn name_server(text: &str) -> Option<SocketAddr> {
+    const PORT: u16 = 53;
+    let ip: Option<IpAddr> = text.parse().ok();
+    ip.map(|ip| SocketAddr::new(ip, PORT))
+        .or_else(|| text.parse().ok())
 }
 
 /// A further address to listen on.
@@ -71,6 +89,7 @@ impl Default for Sip {
             realm: "xinqiao".to_owned(),
             digest: vec![Algorithm::Md5],
             outbound_proxy: None,
+            nameservers: Vec::new(),
             tls_certificate: None,
             tls_key: None,
             tls_trust: None,
@@ -416,6 +435,18 @@ impl Telephony<'_> {
             && !is_sip_uri(proxy)
         {
             return wrong("sip.outbound_proxy", proxy.clone(), "not a SIP URI");
+        }
+        if let Some(server) = self
+            .sip
+            .nameservers
+            .iter()
+            .find(|text| name_server(text).is_none())
+        {
+            return wrong(
+                "sip.nameservers",
+                server.clone(),
+                "not an address such as 192.0.2.53 or 192.0.2.53:5353",
+            );
         }
         let Registrar { least_s, most_s } = *self.registrar;
         if least_s == 0 || most_s < least_s {

@@ -38,6 +38,7 @@ pub fn sip_config(config: &Config) -> SipConfig {
         realm: config.sip.realm.clone(),
         digest: config.sip.digest.clone(),
         outbound_proxy: config.sip.outbound_proxy.clone(),
+        nameservers: config.sip.nameservers(),
         // The call itself gives the phone up first.
         ring: config.ring() + Duration::from_secs(5),
         // One more than the call table takes, so that the table's refusal is the one that is given.

@@ -4,6 +4,7 @@
 
 pub mod digest;
 pub mod limits;
+pub mod locate;
 pub mod multipart;
 mod refer;
 pub mod registrar;

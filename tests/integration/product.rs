@@ -131,8 +131,13 @@ impl Process {
     }
 
     /// Asks it to stop, as an administrator would, waits, and gives back its log.
-    pub fn terminate(mut self) -> String {
+    pub fn terminate(self) -> String {
         self.signal(rustix::process::Signal::TERM);
+        self.ends()
+    }
+
+    /// Waits until it ends by itself, and gives back its log.
+    pub fn ends(mut self) -> String {
         let status = self.child.wait().expect("it ends");
         let reader = self.reader.take().expect("taken only here");
         reader.join().expect("it was read");

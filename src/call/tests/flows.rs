@@ -535,6 +535,75 @@ fn an_invite_with_replaces_takes_the_operators_place_and_one_for_nobody_is_turne
 }
 
 #[test]
+fn an_invite_with_replaces_takes_the_callers_place_and_the_operator_hears_the_new_one() {
+    let mut world = World::answered();
+    let newcomer = Party::taking_over(0).expect("the first");
+    world.sip(SipEvent::TakenOver {
+        party: newcomer,
+        replaced: Party::CALLER,
+        offer: Some(described(SUCCESSOR, "8")),
+    });
+    assert!(world.commands.iter().any(|command| matches!(
+        command,
+        SipCommand::Answer { party, answer: Some(answer) } if *party == newcomer && answer.contains("m=audio 20000 RTP/AVP 8")
+    )), "{:?}", world.commands);
+    assert!(world.has(&SipCommand::HangUp {
+        party: Party::CALLER
+    }));
+    world.speak(true, true);
+    world.wait(1);
+    assert_eq!(
+        world.forwarded[0].len(),
+        1,
+        "the newcomer hears the operator"
+    );
+    world.bye(Party::CALLER);
+    assert!(world.summary.is_none(), "who was replaced has gone");
+    world.bye(newcomer);
+    assert!(world.has(&SipCommand::HangUp {
+        party: Party::OPERATOR
+    }));
+}
+
+#[test]
+fn what_was_agreed_on_while_the_phone_rang_stands_when_it_answers() {
+    let mut world = World::ringing();
+    world.sip(SipEvent::Ringing {
+        party: Party::OPERATOR,
+        status: 183,
+        answer: Some(described(OPERATOR, "8")),
+    });
+    // The phone moves its early media, and takes another codec.
+    world.offers(Party::OPERATOR, described(SUCCESSOR, "0"));
+    assert!(world.answered_offer(Party::OPERATOR).contains("RTP/AVP 0"));
+    world.sip(SipEvent::Accepted {
+        party: Party::OPERATOR,
+        description: described(OPERATOR, "8"),
+    });
+    assert!(world.commands.iter().any(|command| matches!(
+        command,
+        SipCommand::Answer { party: Party::CALLER, answer: Some(answer) } if answer.contains("RTP/AVP 8")
+    )), "{:?}", world.commands);
+    world.speak(false, true);
+    world.wait(1);
+    let packet = Packet::parse(&world.forwarded[1][0]).expect("a packet");
+    assert_eq!(
+        packet.payload_type, 0,
+        "in the codec that was agreed on last"
+    );
+    // Of a phone that settled nothing that is bridged, what it describes counts.
+    let mut world = World::ringing();
+    world.call.setup.rules.early_media = false;
+    world.sip(SipEvent::Accepted {
+        party: Party::OPERATOR,
+        description: described(OPERATOR, "8"),
+    });
+    world.speak(true, true);
+    world.wait(1);
+    assert_eq!(world.forwarded[0].len(), 1);
+}
+
+#[test]
 fn a_lost_bye_is_noticed_when_no_media_come_any_more() {
     let rules = Rules {
         media_timeout: Some(Duration::from_secs(20)),

@@ -32,6 +32,8 @@ pub struct SipConfig {
     pub digest: Vec<Algorithm>,
     /// A proxy that all requests outside of a dialog go through, as a SIP URI.
     pub outbound_proxy: Option<String>,
+    /// Who is asked for names; the system's name servers if there are none.
+    pub nameservers: Vec<SocketAddr>,
     /// RFC 3261's T1, the estimate of a round trip; a transaction is given up after 64 of them.
     pub t1: Duration,
     /// How long the operator's phone may leave our INVITE without any answer; then 408.
@@ -132,6 +134,7 @@ impl SipConfig {
             realm: "xinqiao".to_owned(),
             digest: vec![Algorithm::Md5, Algorithm::Sha256],
             outbound_proxy: None,
+            nameservers: Vec::new(),
             t1: Duration::from_millis(500),
             operator_reply: Duration::from_secs(5),
             hop_reply: Duration::from_secs(3),

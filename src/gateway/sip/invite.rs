@@ -111,7 +111,7 @@ fn status_of(invited: &Result<Invited, Unreachable>) -> u16 {
 }
 
 /// The server there does not work, and another may (RFC 3263 §4.3).
-const fn is_worth_another_address(status: u16) -> bool {
+pub(super) const fn is_worth_another_address(status: u16) -> bool {
     matches!(status, 408 | 500 | 502..=504)
 }
 

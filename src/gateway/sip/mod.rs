@@ -7,8 +7,8 @@
 //! ```
 //! - `wire` cuts, repairs and checks bytes; `listen` takes the addresses, `sockets` owns them and `tls` the certificates;
 //!   `admission` knows who may do what; `ingress` decides what the stack sees; `enrol` serves the extensions' REGISTER.
-//! - `call` drives the two dialogs of one call, each a `side`; `ways` leads from a URI to the addresses to try, `invite`
-//!   tries them; `trunks` asks the trunks whether they live, and registers with those that want it.
+//! - `call` drives the two dialogs of one call, each a `side`; `ways` leads from a URI to the addresses to try, by `names`
+//!   where it has to be looked up, `invite` tries them and `ringing` knows them till they have answered; `trunks` asks the trunks whether they live, and registers with those that want it.
 //! - The stack writes every message to the log. It runs on threads of its own whose log is switched off; what this
 //!   edge has to say goes to the log of the program explicitly, and never holds a number or a name.
 
@@ -22,7 +22,9 @@ mod grammar;
 mod ingress;
 mod invite;
 mod listen;
+mod names;
 mod prack;
+mod proofs;
 mod ringing;
 mod side;
 mod sockets;
@@ -172,6 +174,7 @@ struct Shared {
     endpoint: EndpointInnerRef,
     layer: Arc<DialogLayer>,
     datagrams: Datagrams,
+    names: names::Names,
     registrar: Mutex<Registrar>,
     /// Answers to REGISTER, for their retransmissions.
     enrolled: Mutex<enrol::Answers>,
@@ -395,6 +398,7 @@ impl Shared {
                 retry_after: config.retry_after,
                 early: early.clone(),
                 ringing: ringing.clone(),
+                proofs: proofs::Proofs::default(),
             }))
             .build();
         let incoming = endpoint.incoming_transactions().map_err(io::Error::other)?;
@@ -403,6 +407,7 @@ impl Shared {
             layer: Arc::new(DialogLayer::new(endpoint.inner.clone())),
             endpoint: endpoint.inner,
             admission: Admission::new(&config, now),
+            names: names::Names::new(&config.nameservers),
             registrar: Mutex::new(Registrar::new(config.terms)),
             enrolled: Mutex::default(),
             lines: config.trunks.iter().map(trunks::Line::new).collect(),
@@ -519,11 +524,12 @@ const fn kind_of(transport: Transport) -> SipTransport {
 }
 
 /// The last touch on messages that leave: a 503 says when to come back (RFC 3261 §21.5.4), credentials name their
-/// algorithm as others do, a PRACK finds its way, and an ACK takes along what a late offer is answered.
+/// algorithm as others do, a PRACK finds its way, and an ACK takes along what its INVITE was proved with and what a late offer is answered.
 struct Finish {
     retry_after: u32,
     early: Arc<prack::EarlyDialogs>,
     ringing: ringing::Ringing,
+    proofs: proofs::Proofs,
 }
 
 impl MessageInspector for Finish {
@@ -547,12 +553,13 @@ impl MessageInspector for Finish {
         if let SipMessage::Request(request) = &mut message {
             self.early.lead(request);
             self.ringing.complete(request);
+            self.proofs.follow(request);
         }
         message
     }
 
-    fn after_received(&self, message: SipMessage, _: Option<&SipAddr>) -> SipMessage {
-        if let SipMessage::Response(response) = &message {
+    fn after_received(&self, mut message: SipMessage, _: Option<&SipAddr>) -> SipMessage {
+        if let SipMessage::Response(response) = &mut message {
             self.early.note(response);
         }
         message

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::config::Trunk;
 use super::ways::{Way, sip_uri};
-use super::{Shared, kind_of, sockets, wire};
+use super::{Shared, invite, kind_of, sockets, wire};
 use crate::sip::digest::{Keyring, Patience, Realm};
 use crate::sip::trunk::{Change, Enrolment, Health, Outcome};
 
@@ -228,14 +228,31 @@ impl Question {
     /// The final answer, with challenges answered; `None` when there is none in time.
     async fn ask(&mut self, shared: &Arc<Shared>, headers: Vec<Header>) -> Option<Response> {
         let ways = shared.ways_to_trunk(&self.uri, self.trunk).await.ok()?;
-        let way = ways.into_iter().next()?;
+        let mut last = None;
+        for way in ways {
+            let answer = self.ask_over(shared, &way, &headers).await;
+            let status = answer.as_ref().map(|answer| answer.status_code.code());
+            last = answer.or(last);
+            if !status.is_none_or(invite::is_worth_another_address) {
+                break;
+            }
+        }
+        last
+    }
+
+    async fn ask_over(
+        &mut self,
+        shared: &Arc<Shared>,
+        way: &Way,
+        headers: &[Header],
+    ) -> Option<Response> {
         let limit = shared.config.t1 * ANSWER_TIME;
         sockets::connect(shared, way.flow, &way.host).await.ok()?;
         let mut patience = Patience::default();
         loop {
-            let mut proved = headers.clone();
+            let mut proved = headers.to_vec();
             proved.extend(self.proofs());
-            let answer = timeout(limit, self.send(shared, &way, proved))
+            let answer = timeout(limit, self.send(shared, way, proved))
                 .await
                 .ok()??;
             if !wants_proof(&mut self.keys, &mut patience, &answer) {

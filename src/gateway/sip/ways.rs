@@ -3,26 +3,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rsipstack::sip::typed::Route;
 use rsipstack::sip::uri::ParamsExt;
 use rsipstack::sip::{Host, Scheme, Transport as SipTransport, Uri};
 use rsipstack::transaction::endpoint::TargetLocator;
 use rsipstack::transport::SipAddr;
-use tokio::time::timeout;
 
 use super::admission::Who;
 use super::invite::Unreachable;
+use super::names::Names;
 use super::{Shared, kind_of, local_address_for, locked, sockets, wire};
 use crate::sip::Transport;
 use crate::sip::digest::Secret;
 use crate::sip::registrar::{Binding, Flow};
-
-/// How long looking up a host may take.
-const LOOKUP_TIME: Duration = Duration::from_secs(4);
-/// The most addresses of one host that are tried.
-const MAX_ADDRESSES: usize = 4;
 
 /// One address to try, and how.
 #[derive(Clone)]
@@ -128,17 +123,16 @@ impl TargetLocator for Locator {
 impl Shared {
     /// Where a request within a dialog goes, with a stream of ours there if it wants one.
     pub(super) async fn reach(self: &Arc<Self>, uri: &Uri) -> Result<Flow, Unreachable> {
-        let (addresses, transport) = locate(uri).await?;
+        let flows = self.names.locate(uri).await?;
         let host = uri.host_with_port.host.to_string();
         let mut last = Unreachable {
             status: 503,
             reason: format!("{host} leads nowhere"),
         };
-        for source in addresses {
-            let flow = Flow { source, transport };
+        for flow in flows {
             match sockets::connect(self, flow, &host).await {
                 Ok(()) => return Ok(flow),
-                Err(error) => last.reason = format!("{source}: {error}"),
+                Err(error) => last.reason = format!("{}: {error}", flow.source),
             }
         }
         Err(last)
@@ -181,8 +175,8 @@ impl Shared {
             }),
             Some(index) => self.ways_to_trunk(callee, index).await,
             None => match &self.config.outbound_proxy {
-                Some(proxy) => through(proxy, callee).await,
-                None => direct(callee, callee).await,
+                Some(proxy) => self.through(proxy, callee).await,
+                None => self.direct(callee, callee).await,
             },
         }
     }
@@ -256,11 +250,12 @@ impl Shared {
         let trunk = &self.config.trunks[index];
         let proxy = trunk.outbound_proxy.as_ref();
         let mut ways = if let Some(proxy) = proxy.or(self.config.outbound_proxy.as_ref()) {
-            through(proxy, callee).await?
+            self.through(proxy, callee).await?
         } else {
             // The transport and the port are the trunk's, also for a number there.
             let its_own = trunk.uri.as_deref().and_then(sip_uri);
-            direct(callee, its_own.as_ref().unwrap_or(callee)).await?
+            self.direct(callee, its_own.as_ref().unwrap_or(callee))
+                .await?
         };
         for way in &mut ways {
             way.login.clone_from(&trunk.login);
@@ -292,7 +287,7 @@ impl Shared {
     async fn way_to_binding(&self, binding: &Binding) -> Option<Way> {
         let uri = sip_uri(&binding.contact)?;
         if let Some(first) = binding.path.first() {
-            let mut way = through(first, &uri).await.ok()?.into_iter().next()?;
+            let mut way = self.through(first, &uri).await.ok()?.into_iter().next()?;
             way.routes = routes(&binding.path);
             return Some(way);
         }
@@ -317,6 +312,43 @@ impl Shared {
             offers_late: false,
         })
     }
+
+    /// Through a proxy, which is told so by a Route.
+    async fn through(&self, proxy: &str, callee: &Uri) -> Result<Vec<Way>, Unreachable> {
+        let mut proxy = sip_uri(wire::address(proxy)).ok_or_else(|| Unreachable {
+            status: 500,
+            reason: "the outbound proxy is no sip: URI".to_owned(),
+        })?;
+        if !proxy
+            .params
+            .iter()
+            .any(|parameter| matches!(parameter, rsipstack::sip::Param::Lr))
+        {
+            proxy.params.push(rsipstack::sip::Param::Lr);
+        }
+        let mut ways = self.direct(callee, &proxy).await?;
+        for way in &mut ways {
+            way.routes = vec![Route::from(proxy.clone())];
+        }
+        Ok(ways)
+    }
+
+    /// To where `towards` leads.
+    async fn direct(&self, callee: &Uri, towards: &Uri) -> Result<Vec<Way>, Unreachable> {
+        let flows = self.names.locate(towards).await?;
+        Ok(flows
+            .into_iter()
+            .map(|flow| Way {
+                uri: callee.clone(),
+                flow,
+                host: towards.host_with_port.host.to_string(),
+                routes: Vec::new(),
+                login: None,
+                domain: None,
+                offers_late: false,
+            })
+            .collect())
+    }
 }
 
 fn routes(path: &[String]) -> Vec<Route> {
@@ -326,85 +358,10 @@ fn routes(path: &[String]) -> Vec<Route> {
         .collect()
 }
 
-/// Through a proxy, which is told so by a Route.
-async fn through(proxy: &str, callee: &Uri) -> Result<Vec<Way>, Unreachable> {
-    let mut proxy = sip_uri(wire::address(proxy)).ok_or_else(|| Unreachable {
-        status: 500,
-        reason: "the outbound proxy is no sip: URI".to_owned(),
-    })?;
-    if !proxy
-        .params
-        .iter()
-        .any(|parameter| matches!(parameter, rsipstack::sip::Param::Lr))
-    {
-        proxy.params.push(rsipstack::sip::Param::Lr);
-    }
-    let mut ways = direct(callee, &proxy).await?;
-    for way in &mut ways {
-        way.routes = vec![Route::from(proxy.clone())];
-    }
-    Ok(ways)
-}
-
-/// To where `towards` leads.
-async fn direct(callee: &Uri, towards: &Uri) -> Result<Vec<Way>, Unreachable> {
-    let (addresses, transport) = locate(towards).await?;
-    Ok(addresses
-        .into_iter()
-        .map(|source| Way {
-            uri: callee.clone(),
-            flow: Flow { source, transport },
-            host: towards.host_with_port.host.to_string(),
-            routes: Vec::new(),
-            login: None,
-            domain: None,
-            offers_late: false,
-        })
-        .collect())
-}
-
 fn port_of(uri: &Uri, transport: Transport) -> u16 {
     uri.host_with_port
         .port
         .map_or(transport.default_port(), |port| port.value())
-}
-
-/// Where a URI leads: its address, or those of its host.
-async fn locate(uri: &Uri) -> Result<(Vec<SocketAddr>, Transport), Unreachable> {
-    let transport = match uri.transport() {
-        None | Some(SipTransport::Udp | SipTransport::Tcp) if uri.scheme == Some(Scheme::Sips) => {
-            Transport::Tls
-        }
-        None | Some(SipTransport::Udp) => Transport::Udp,
-        Some(SipTransport::Tcp) => Transport::Tcp,
-        Some(SipTransport::Tls) => Transport::Tls,
-        Some(other) => {
-            return Err(Unreachable {
-                status: 416,
-                reason: format!("the operator's transport {other} is none of udp, tcp and tls"),
-            });
-        }
-    };
-    let port = port_of(uri, transport);
-    let host = match &uri.host_with_port.host {
-        Host::IpAddr(ip) => return Ok((vec![SocketAddr::new(*ip, port)], transport)),
-        Host::Domain(name) => name.to_string(),
-    };
-    let found = timeout(LOOKUP_TIME, tokio::net::lookup_host((host.as_str(), port))).await;
-    let addresses: Vec<_> = found
-        .ok()
-        .and_then(Result::ok)
-        .into_iter()
-        .flatten()
-        .take(MAX_ADDRESSES)
-        .collect();
-    if addresses.is_empty() {
-        return Err(Unreachable {
-            status: 503,
-            reason: format!("the operator's host {host} cannot be looked up"),
-        });
-    }
-    Ok((addresses, transport))
 }
 
 /// The address of this machine from which a `sip:` URI is reached.
@@ -413,9 +370,10 @@ async fn locate(uri: &Uri) -> Result<(Vec<SocketAddr>, Transport), Unreachable> 
 /// What is wrong with the URI or its host.
 pub async fn local_address_towards(uri: &str) -> Result<IpAddr, String> {
     let uri = sip_uri(uri).ok_or("it is no sip: URI")?;
-    let (addresses, _) = locate(&uri)
+    let flows = Names::new(&[])
+        .locate(&uri)
         .await
         .map_err(|unreachable| unreachable.reason)?;
-    let peer = addresses.first().ok_or("it leads nowhere")?;
-    Ok(local_address_for(peer.ip()))
+    let peer = flows.first().ok_or("it leads nowhere")?;
+    Ok(local_address_for(peer.source.ip()))
 }

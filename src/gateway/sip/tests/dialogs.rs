@@ -7,22 +7,24 @@ use crate::sip::digest::{Algorithm, Guard, Secret, Verdict};
 const PASSWORD: &str = "open sesame";
 
 /// A bare phone that is in a call.
-struct Talk {
-    phone: Phone,
+pub(super) struct Talk {
+    pub phone: Phone,
     gateway: SocketAddr,
     /// As the lines of its requests have them.
-    own: String,
+    pub own: String,
     other: String,
     call_id: String,
     target: String,
-    number: u32,
+    pub number: u32,
+    /// The tag of its responses to what begins a dialog.
+    pub tag: &'static str,
     /// The port that its Contact names.
     at: u16,
 }
 
 impl Talk {
     /// The operator's phone, after it has got its INVITE.
-    fn invited(phone: Phone) -> (Self, String) {
+    pub fn invited(phone: Phone) -> (Self, String) {
         let (invite, gateway) = phone.receive("INVITE");
         let talk = Self {
             own: format!("{};tag=phone", value(&invite, "To")),
@@ -30,6 +32,7 @@ impl Talk {
             call_id: value(&invite, "Call-ID").to_owned(),
             target: contact(&invite).to_owned(),
             number: 0,
+            tag: "phone",
             at: phone.port(),
             phone,
             gateway,
@@ -38,7 +41,7 @@ impl Talk {
     }
 
     /// The caller's phone, before it has called.
-    fn calling(gateway: u16) -> Self {
+    pub fn calling(gateway: u16) -> Self {
         let phone = Phone::new();
         Self {
             own: "<sip:13800138000@127.0.0.1>;tag=citizen".to_owned(),
@@ -46,13 +49,14 @@ impl Talk {
             call_id: format!("bare-{}", phone.port()),
             target: format!("sip:12345@127.0.0.1:{gateway}"),
             number: 0,
+            tag: "phone",
             at: phone.port(),
             gateway: ([127, 0, 0, 1], gateway).into(),
             phone,
         }
     }
 
-    fn send(&self, method: &str, number: u32, extra: &str, body: &str) {
+    pub fn send(&self, method: &str, number: u32, extra: &str, body: &str) {
         let port = self.phone.port();
         let kind = if body.is_empty() {
             ""
@@ -76,19 +80,19 @@ impl Talk {
     }
 
     /// Sends a request within the dialog; the first response that begins with the status.
-    fn asks(&mut self, method: &str, extra: &str, body: &str, status: &str) -> String {
+    pub fn asks(&mut self, method: &str, extra: &str, body: &str, status: &str) -> String {
         self.number += 1;
         self.send(method, self.number, extra, body);
         self.phone.receive(&format!("SIP/2.0 {status}")).0
     }
 
     /// Answers a request.
-    fn answers(&self, request: &str, status: &str, extra: &str, body: &str) {
+    pub fn answers(&self, request: &str, status: &str, extra: &str, body: &str) {
         let to = value(request, "To");
         let to = if to.contains("tag=") {
             to.to_owned()
         } else {
-            format!("{to};tag=phone")
+            format!("{to};tag={}", self.tag)
         };
         let kind = if body.is_empty() {
             ""
@@ -110,7 +114,7 @@ impl Talk {
     }
 
     /// Calls, and waits for the answer.
-    fn is_answered(&mut self) {
+    pub fn is_answered(&mut self) {
         self.number += 1;
         self.send("INVITE", self.number, "", PHONE_SDP);
         let (answer, _) = self.phone.receive("SIP/2.0 200");
@@ -119,16 +123,16 @@ impl Talk {
     }
 
     /// Takes what a response to its INVITE says of the dialog.
-    fn is_within(&mut self, response: &str) {
+    pub fn is_within(&mut self, response: &str) {
         value(response, "To").clone_into(&mut self.other);
         contact(response).clone_into(&mut self.target);
     }
 
-    fn hangs_up(&mut self) {
+    pub fn hangs_up(&mut self) {
         self.asks("BYE", "", "", "200");
     }
 
-    fn is_hung_up_on(&self) -> String {
+    pub fn is_hung_up_on(&self) -> String {
         let (bye, _) = self.phone.receive("BYE");
         self.answers(&bye, "200 OK", "", "");
         bye
@@ -140,7 +144,7 @@ fn contact(message: &str) -> &str {
     contact.split('>').next().expect("a URI")
 }
 
-fn sdp(direction: &str) -> String {
+pub(super) fn sdp(direction: &str) -> String {
     format!("{PHONE_SDP}a={direction}\r\n")
 }
 
@@ -189,7 +193,7 @@ impl Strict {
     }
 }
 
-fn trunk(to: u16) -> Trunk {
+pub(super) fn trunk(to: u16) -> Trunk {
     Trunk {
         name: "pbx".to_owned(),
         addresses: vec!["127.0.0.1".parse().expect("a network")],
@@ -225,12 +229,18 @@ async fn a_pbx_that_wants_every_request_proved_gets_proofs_with_growing_counts()
     });
     let pbx = tokio::task::spawn_blocking(move || {
         let mut strict = Strict::new();
-        let (mut talk, invite) = Talk::invited(phone);
+        let (talk, invite) = Talk::invited(phone);
         let challenge = strict.doubts(&invite).expect("nothing is proved yet");
         talk.answers(&invite, "401 Unauthorized", &challenge, "");
         let (invite, _) = strict.demands(&talk, "INVITE");
         talk.answers(&invite, "200 OK", "", PHONE_SDP);
-        talk.phone.receive("ACK");
+        let (ack, _) = talk.phone.receive("ACK");
+        let proof = |message: &str| {
+            let mut lines = message.lines();
+            let proof = lines.find(|line| line.starts_with("Authorization: "));
+            proof.expect("proved").to_owned()
+        };
+        assert_eq!(proof(&ack), proof(&invite), "{ack}");
         // The nonce serves on, with the next count.
         let (hold, doubted) = strict.demands(&talk, "INVITE");
         assert_eq!(doubted, 0, "{hold}");
@@ -251,7 +261,6 @@ async fn a_pbx_that_wants_every_request_proved_gets_proofs_with_growing_counts()
         });
         assert!(numbers.is_sorted(), "{numbers:?}");
         talk.answers(&bye, "200 OK", "", "");
-        talk.number = 0;
     });
     caller.await.expect("the caller");
     pbx.await.expect("the pbx");

@@ -14,6 +14,8 @@ mod admission;
 mod dialogs;
 mod flows;
 mod malformed;
+mod names;
+mod races;
 #[path = "../../../../tests/peers/sipp.rs"]
 mod sipp;
 mod torture;
