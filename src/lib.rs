@@ -10,12 +10,12 @@
 //!       └─► ListenBuffer → Decoder → Ear { Resampler → VoiceActivity → Segmenter }
 //!                                                      │ utterance (partial, end-point or final)
 //! Call::transmit() → packets to the other leg, drained first
-//! Call::poll() → Sip | Recognize | Transcript | Redraft | Draft | Record | Ended | Deadline(Instant, Reason)
+//! Call::poll() → Sip | Recognize | Transcript | Redraft | Draft | Record | Erase | Ended | Deadline(Instant, Reason)
 //!   Recognize  → recognition workers, here or elsewhere → Input::Heard → Scribe → transcript
 //!   Transcript → event bus → operator's page, gRPC stream, store
 //!   Redraft    → drafting thread → Input::Drafted → Draft
 //!   Draft      → keeper → outbox → gRPC TicketIntake (the ticketing backend), webhook
-//!   Record     → recorder thread → stereo file
+//!   Record, Erase → recorder thread → stereo file
 //! ```
 //!
 //! Reading order: [`speech`] (utterances and the `Recognizer` seam) and its `segmenter`, [`rtp`], [`sip`], [`transcript`],

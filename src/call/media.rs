@@ -245,7 +245,7 @@ impl Side {
     /// Listens, or lets time pass in silence; the wait for packets begins anew.
     pub fn be_heard(&mut self, now: Instant, heard: bool) {
         self.heard = heard;
-        (self.last_packet, self.last_sign) = (now, now);
+        (self.last_packet, self.last_sign, self.excused) = (now, now, now);
         self.set_formats();
     }
 
@@ -320,7 +320,7 @@ impl Side {
     pub fn open(&mut self, now: Instant) {
         let formats = self.agreed.as_ref().map(|agreed| agreed.receives.clone());
         self.buffer = Some(ListenBuffer::new(now, formats.unwrap_or_default()));
-        (self.last_packet, self.last_sign) = (now, now);
+        (self.last_packet, self.last_sign, self.excused) = (now, now, now);
         self.set_formats();
     }
 

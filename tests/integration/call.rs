@@ -91,11 +91,28 @@ fn utterances(events: &[Event]) -> impl Iterator<Item = &Utterance> {
     })
 }
 
-pub fn text(events: &[Event], leg: Leg) -> String {
+fn text(events: &[Event], leg: Leg) -> String {
     utterances(events)
         .filter(|said| said.r#final && said.leg() == leg)
         .map(|said| said.text.as_str())
         .collect()
+}
+
+/// What was heard of the samples' caller and operator, after checking that it is what they say.
+pub fn heard_samples(events: &[Event]) -> [String; 2] {
+    let counted = text(events, Leg::Caller);
+    let rate = character_error_rate("一二三四五六七八九十", &counted)
+        .min(character_error_rate("12345678910", &counted));
+    assert!(
+        rate <= 0.3,
+        "the caller counted to ten, heard was {counted}"
+    );
+    let greeted = text(events, Leg::Operator);
+    assert!(
+        character_error_rate("你好世界", &greeted) <= 0.5,
+        "heard was {greeted}"
+    );
+    [counted, greeted]
 }
 
 pub async fn closed_ticket(hotline: &Hotline, call_id: &str) -> DraftRecord {
@@ -146,18 +163,7 @@ async fn a_call_is_bridged_transcribed_live_and_filed() {
             .windows(2)
             .all(|pair| pair[0].position < pair[1].position)
     );
-    let counted = text(&events, Leg::Caller);
-    let rate = character_error_rate("一二三四五六七八九十", &counted)
-        .min(character_error_rate("12345678910", &counted));
-    assert!(
-        rate <= 0.3,
-        "the caller counted to ten, heard was {counted}"
-    );
-    let greeted = text(&events, Leg::Operator);
-    assert!(
-        character_error_rate("你好世界", &greeted) <= 0.5,
-        "heard was {greeted}"
-    );
+    let [counted, greeted] = heard_samples(&events);
     assert!(
         utterances(&events).any(|said| !said.r#final),
         "text comes while somebody speaks"
