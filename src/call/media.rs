@@ -28,6 +28,8 @@ pub struct Side {
     local: Local,
     agreed: Option<Negotiated>,
     path: Box<Path>,
+    /// The peer takes or gives keys only in the secured profile, so far as it has shown.
+    secured: bool,
     reports: Reports,
     buffer: Option<ListenBuffer>,
     /// What this leg is heard through, if anybody recognises what is said.
@@ -79,6 +81,7 @@ impl Side {
             agreed: None,
             reports: Reports::new(now, random.random()),
             path: Box::new(Path::new(leg, forwarder, travel, random)),
+            secured: false,
             buffer: None,
             ear,
             frames: None,
@@ -126,9 +129,16 @@ impl Side {
                 Section::has_comfort_noise,
             ),
             cryptos: self.path.offer_keys(),
-            only_secured: protection == Protection::Required,
+            only_secured: protection == Protection::Required || self.secured,
         };
         sdp::offer_with(&local, &terms)
+    }
+
+    /// Offers keys in the secured profile from now on, where they were offered beside plain RTP; whether that is new.
+    pub fn insist(&mut self) -> bool {
+        let gives_way = self.path.protection() == Protection::Optional && !self.secured;
+        self.secured |= gives_way;
+        gives_way
     }
 
     /// What offer and answer settle on, if anything.
@@ -194,6 +204,7 @@ impl Side {
     /// Takes what offer and answer have settled.
     pub fn agree(&mut self, agreed: Negotiated) {
         self.path.agree(&agreed);
+        self.secured = agreed.is_secured;
         self.agreed = Some(agreed);
         self.set_formats();
     }
@@ -238,6 +249,7 @@ impl Side {
     /// Another party comes in the place of this leg's; what was agreed on is not its.
     pub fn begin_anew(&mut self) {
         self.path.forget_keys();
+        self.secured = false;
         self.wish = Direction::SendRecv;
         self.local.direction = Direction::SendRecv;
     }

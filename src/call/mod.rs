@@ -266,28 +266,33 @@ impl Call {
         }
         match call.read_offer() {
             Ok(offer) => {
-                let mut codecs = offer.as_ref().map(Description::codecs).unwrap_or_default();
-                codecs.retain(|codec| call.setup.codecs.contains(codec));
-                for codec in &call.setup.codecs {
-                    if !codecs.contains(codec) {
-                        codecs.push(*codec);
-                    }
-                }
-                let like = offer.as_ref().and_then(Description::audio);
-                let text = call.sides[1].offer(Direction::SendRecv, &codecs, like);
                 call.offer = offer;
-                let invite = SipCommand::Invite {
-                    party: Party::OPERATOR,
-                    target: Target::new(&call.setup.operator),
-                    caller_number: call.setup.incoming.caller_number.clone(),
-                    offer: text,
-                };
-                call.outputs.push_back(Output::Sip(invite));
+                call.invite_operator();
                 call.begin_announcement();
             }
             Err(error) => call.refuse(now, error.status(), &error.to_string()),
         }
         call
+    }
+
+    /// Invites the operator's phone to what the caller can.
+    fn invite_operator(&mut self) {
+        let offer = self.offer.as_ref();
+        let mut codecs = offer.map(Description::codecs).unwrap_or_default();
+        codecs.retain(|codec| self.setup.codecs.contains(codec));
+        for codec in &self.setup.codecs {
+            if !codecs.contains(codec) {
+                codecs.push(*codec);
+            }
+        }
+        let like = offer.and_then(Description::audio);
+        let offer = self.sides[1].offer(Direction::SendRecv, &codecs, like);
+        self.tell(SipCommand::Invite {
+            party: Party::OPERATOR,
+            target: Target::new(&self.setup.operator),
+            caller_number: self.setup.incoming.caller_number.clone(),
+            offer,
+        });
     }
 
     /// The caller's offer, if there is one and it can be served.

@@ -78,6 +78,12 @@ impl Call {
                     self.answer(now, &description);
                 }
             }
+            // Phones that demand keys demand the secured profile too, and take none beside plain RTP.
+            SipEvent::Rejected {
+                party: Party::OPERATOR,
+                status: 488,
+                ..
+            } if self.sides[1].insist() => self.invite_operator(),
             SipEvent::Rejected {
                 party: Party::OPERATOR,
                 status,

@@ -205,6 +205,8 @@ pub struct Negotiated {
     pub max_ptime: Option<u8>,
     /// Under what the peer encrypts; `None` for plain RTP.
     pub crypto: Option<Crypto>,
+    /// Whether the peer's description is of the secured profile: a peer may take no other from us then.
+    pub is_secured: bool,
     /// The stream's label (RFC 4574).
     pub label: Option<String>,
 }
@@ -311,6 +313,7 @@ pub fn negotiate_section(
         ptime_is_wish: audio.ptime.is_some(),
         max_ptime: audio.max_ptime,
         crypto,
+        is_secured: audio.is_secured(),
         label: audio.label.clone(),
     })
 }

@@ -25,7 +25,7 @@ impl World {
     }
 
     /// What has been offered to a party since the last change.
-    fn offered_to(&self, party: Party) -> Option<&str> {
+    pub(super) fn offered_to(&self, party: Party) -> Option<&str> {
         self.commands
             .iter()
             .rev()

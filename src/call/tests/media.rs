@@ -39,10 +39,14 @@ fn voice(sequence: u16, payload_type: u8, ticks: u32, payload: &[u8]) -> Vec<u8>
 impl World {
     /// What the operator's phone was offered.
     fn invited(&self) -> Description {
-        let offer = self.commands.iter().find_map(|command| match command {
-            SipCommand::Invite { offer, .. } => Some(offer),
-            _ => None,
-        });
+        let offer = self
+            .commands
+            .iter()
+            .rev()
+            .find_map(|command| match command {
+                SipCommand::Invite { offer, .. } => Some(offer),
+                _ => None,
+            });
         Description::parse(offer.expect("invited")).expect("a description")
     }
 
@@ -271,6 +275,38 @@ fn keys_are_offered_to_the_operators_phone_as_the_policy_says() {
     assert_eq!(world.rejected(), Some(488));
     let required = [travel(Protection::Required), Travel::default()];
     let world = World::travelling(Some(described(CALLER, "8")), required);
+    assert_eq!(world.rejected(), Some(488));
+}
+
+#[test]
+fn a_phone_that_demands_keys_is_offered_them_in_the_secured_profile_ever_after() {
+    let travel = [Travel::default(), travel(Protection::Optional)];
+    let refusal = || SipEvent::Rejected {
+        party: Party::OPERATOR,
+        status: 488,
+        reason: String::new(),
+    };
+    let mut world = World::travelling(Some(described(CALLER, "8")), travel);
+    assert_eq!(world.invited().sections()[0].protocol, "RTP/AVP");
+    world.sip(refusal());
+    assert_eq!(world.rejected(), None);
+    let offered = world.invited();
+    assert_eq!(offered.sections()[0].protocol, "RTP/SAVP");
+    let tag = offered.sections()[0].cryptos.last().expect("keys").tag;
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
+        answer: secured(OPERATOR, "8", &KEY.replacen('1', &tag.to_string(), 1)),
+    });
+    world.sip(SipEvent::Offered {
+        party: Party::CALLER,
+        offer: Some(described(CALLER, "8") + "a=sendonly\r\n"),
+    });
+    let held = world.offered_to(Party::OPERATOR).expect("an offer");
+    assert!(held.contains("RTP/SAVP"), "{held}");
+    // Who refuses that too has other reasons.
+    let mut world = World::travelling(Some(described(CALLER, "8")), travel);
+    world.sip(refusal());
+    world.sip(refusal());
     assert_eq!(world.rejected(), Some(488));
 }
 

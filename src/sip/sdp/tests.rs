@@ -56,6 +56,7 @@ fn an_offer_is_read_back_as_it_was_written() {
             ptime_is_wish: true,
             max_ptime: None,
             crypto: None,
+            is_secured: false,
             label: None,
         }
     );

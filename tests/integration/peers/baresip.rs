@@ -295,7 +295,8 @@ fn phones_without_a_common_codec_hear_each_other() {
 #[test]
 fn encrypted_phones_hear_each_other() {
     all_talk(&[
-        ([PCMA, PCMA], ";mediaenc=srtp"),
+        ([PCMA, PCMA], ";mediaenc=srtp-mand"),
+        ([G722, G722], ";mediaenc=srtp"),
         ([OPUS, OPUS], ";mediaenc=srtp"),
     ]);
 }
