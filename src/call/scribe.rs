@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::audio::MediaTime;
 use crate::private::Private;
-use crate::speech::finish::{Finish, Spoken};
+use crate::speech::finish::{ChangeKind, Finish, Spoken};
 use crate::speech::passage::{joined, told, without_overlap};
 use crate::speech::segmenter::{Event, RATE, Segment};
 use crate::speech::{CallId, Hypothesis, Leg, Outcome, Pass, Prompt, Utterance, UtteranceKey};
@@ -37,6 +37,9 @@ const LONG_PASSAGE: Duration = Duration::from_secs(3);
 
 /// Less than this behind a passage says nothing yet.
 const LEAST_REST: Duration = Duration::from_millis(600);
+
+/// Names that the decoder is told to expect.
+const NAMES_TOLD: usize = 4;
 
 /// What the scribe wants done.
 #[derive(Debug)]
@@ -133,6 +136,8 @@ pub struct Scribe {
     open: BTreeMap<u32, Open>,
     hearing: BTreeMap<Leg, Hearing>,
     transcript: Transcript,
+    /// Words of the lists that were misheard in this call, the newest last.
+    names: Vec<Private<String>>,
     notes: VecDeque<Note>,
 }
 
@@ -147,6 +152,7 @@ impl Scribe {
             open: BTreeMap::new(),
             hearing: BTreeMap::new(),
             transcript: Transcript::default(),
+            names: Vec::new(),
             notes: VecDeque::new(),
         }
     }
@@ -306,9 +312,6 @@ impl Scribe {
             return;
         };
         open.passes += 1;
-        let before = open.before.and_then(|before| self.transcript.line(before));
-        let nothing = Private::default();
-        let before = before.map_or(&nothing, |line| &line.text);
         let utterance = Utterance {
             key: UtteranceKey {
                 call: self.call.clone(),
@@ -322,7 +325,7 @@ impl Scribe {
             voice,
             end: open.end,
             prompt: Prompt {
-                hints: self.finish.hints(open.leg, before),
+                hints: self.finish.hints(open.leg, &self.names),
                 said,
             },
         };
@@ -391,6 +394,7 @@ impl Scribe {
             return;
         };
         if line.revision > old.revision {
+            self.expect_names(&line);
             line.marks = self.finish.marks(&line.text);
             self.transcript.apply(line.clone());
             self.tell(TranscriptEvent::Line(line));
@@ -452,8 +456,30 @@ impl Scribe {
             changes: written.changes,
             marks,
         };
+        self.expect_names(&line);
         self.transcript.apply(line.clone());
         self.tell(TranscriptEvent::Line(line));
+    }
+
+    /// What was misheard once will be misheard again: the decoder is told the words that a line was put right with.
+    fn expect_names(&mut self, line: &Line) {
+        let letters: Vec<char> = line.text.reveal().chars().collect();
+        let hotwords = line
+            .changes
+            .iter()
+            .filter(|change| change.kind == ChangeKind::Hotword && change.to - change.from > 1);
+        for change in hotwords {
+            let (from, to) = (change.from as usize, change.to as usize);
+            let standing = || Private::new(letters[from..to].iter().collect::<String>());
+            // What an operator took back is not expected any more.
+            let name = change.undone.clone().unwrap_or_else(standing);
+            self.names.retain(|known| *known != name);
+            if change.undone.is_none() {
+                self.names.push(name);
+            }
+        }
+        let surplus = self.names.len().saturating_sub(NAMES_TOLD);
+        self.names.drain(..surplus);
     }
 
     /// Ends an utterance that has no final text: the last tentative words stand, and the hole is said.

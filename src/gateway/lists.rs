@@ -13,7 +13,7 @@ use crate::text::pen::Pen;
 use crate::text::vocabulary::{ListError, Vocabulary};
 
 /// The example's lists, compiled in.
-const EMBEDDED: [(&str, &str); 6] = [
+const EMBEDDED: [(&str, &str); 7] = [
     (
         "places.txt",
         include_str!("../../deploy/examples/yantai/hotwords/places.txt"),
@@ -37,6 +37,10 @@ const EMBEDDED: [(&str, &str); 6] = [
     (
         "sensitive.txt",
         include_str!("../../deploy/examples/yantai/hotwords/sensitive.txt"),
+    ),
+    (
+        "prompts.txt",
+        include_str!("../../deploy/examples/yantai/hotwords/prompts.txt"),
     ),
 ];
 /// A list larger than this is a mistake.

@@ -84,10 +84,10 @@ pub trait Finish: Send + Sync {
         Vec::new()
     }
 
-    /// Words that the decoder should expect from this leg, as it would read them in a text before; few, because each
-    /// pass pays for every token. `before` is what the leg said last.
-    fn hints(&self, leg: Leg, before: &Private<String>) -> Private<String> {
-        let _ = (leg, before);
+    /// What the decoder should expect from this leg, as it would read it in a text before; short, because each pass pays
+    /// for every token. `names` are the words of the lists that were misheard in this call before.
+    fn hints(&self, leg: Leg, names: &[Private<String>]) -> Private<String> {
+        let _ = (leg, names);
         Private::default()
     }
 }

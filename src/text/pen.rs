@@ -9,6 +9,7 @@ use super::numerals::is_numeral;
 use super::vocabulary::Vocabulary;
 use super::{punctuation, script};
 use crate::private::Private;
+use crate::speech::Leg;
 use crate::speech::finish::{Change, ChangeKind, Finish, Mark, Spoken, Written};
 
 /// Writes lines with the lists as they now are; clones share the lists, so that all calls see new ones at once.
@@ -122,6 +123,19 @@ impl Finish for Pen {
         // A full stop that was put at the end stands for nothing.
         source.resize(text.len(), (heard.len(), heard.len()));
         Written::instead_of(spoken, &text, &source, changes)
+    }
+
+    fn hints(&self, leg: Leg, names: &[Private<String>]) -> Private<String> {
+        if !self.corrects {
+            return Private::default();
+        }
+        let mut hints = String::new();
+        for name in names {
+            hints.push_str(name.reveal());
+            hints.push('。');
+        }
+        hints.push_str(self.lists().prompt(leg));
+        hints.into()
     }
 
     fn marks(&self, text: &Private<String>) -> Vec<Mark> {

@@ -4,6 +4,7 @@
 //! directives: `% list NAME` (what the words are, shown beside a correction) and `% slot …` behind it: `surname` (they
 //! are looked up only where a surname stands), `sensitive` (they are marked, not corrected) or `harmless` (they are not
 //! marked although they contain a sensitive word). `% weight 20` makes words of a list likelier than others.
+//! `% prompt caller TEXT` and `% prompt operator TEXT` say how that side typically speaks; the recogniser reads it before.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -11,9 +12,12 @@ use std::sync::Arc;
 
 use super::pinyin::{self, Syllable};
 use super::sensitive::Sensitive;
+use crate::speech::Leg;
 
 /// The longest word: what is longer is a sentence, and no recogniser mishears all of one in a way that sounds alike.
 pub const LONGEST: usize = 12;
+/// The longest prompt: each recognition pays for every character.
+const LONGEST_PROMPT: usize = 60;
 /// The most words of all lists together; the search for them stays fast far beyond it, their memory does not.
 const MOST_TERMS: usize = 100_000;
 /// Syllables further apart than this are not taken for one another, whatever the rest of the word.
@@ -70,6 +74,7 @@ pub struct Vocabulary {
     surnames: Vec<String>,
     compound: HashSet<String>,
     sensitive: Sensitive,
+    prompts: HashMap<Leg, String>,
 }
 
 /// What the words of a list are for.
@@ -96,6 +101,7 @@ impl Vocabulary {
         lists: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, ListError> {
         let (mut terms, mut surnames, mut sensitive) = (Vec::new(), Vec::new(), Vec::new());
+        let mut prompts = HashMap::new();
         for (file, text) in lists {
             let mut list: Arc<str> = file.into();
             let (mut slot, mut weight) = (Slot::Anywhere, 1);
@@ -127,9 +133,28 @@ impl Vocabulary {
                                     fault(format!("`{written}` is no weight; write 1 to 100"))
                                 })?;
                         }
+                        ["prompt", side @ ("caller" | "operator"), ref text @ ..] => {
+                            let leg = if side == "caller" {
+                                Leg::Caller
+                            } else {
+                                Leg::Operator
+                            };
+                            let text = text.concat();
+                            if text.chars().count() > LONGEST_PROMPT {
+                                return Err(fault(format!(
+                                    "the {side}'s prompt is longer than {LONGEST_PROMPT} characters; keep what is said most"
+                                )));
+                            }
+                            if prompts.insert(leg, text).is_some() {
+                                return Err(fault(format!(
+                                    "the {side} has a prompt already; keep one of the two"
+                                )));
+                            }
+                        }
                         _ => {
                             return Err(fault(format!(
-                                "`{row}` is no directive; write `% list NAME`, or `% slot` with surname, sensitive or harmless"
+                                "`{row}` is no directive; write `% list NAME`, `% slot` with surname, sensitive or harmless, \
+                                 `% weight NUMBER`, or `% prompt` with caller or operator and a text"
                             )));
                         }
                     }
@@ -173,7 +198,10 @@ impl Vocabulary {
                 }
             }
         }
-        Ok(Self::build(terms, surnames, sensitive))
+        Ok(Self {
+            prompts,
+            ..Self::build(terms, surnames, sensitive)
+        })
     }
 
     fn build(
@@ -229,6 +257,7 @@ impl Vocabulary {
             surnames,
             compound,
             sensitive: Sensitive::new(sensitive),
+            prompts: HashMap::new(),
         }
     }
 
@@ -256,6 +285,12 @@ impl Vocabulary {
         self.by_text
             .get(letters)
             .map(|at| &self.terms[*at as usize])
+    }
+
+    /// What a side typically says, for the recogniser to read before; empty where no list has one.
+    #[must_use]
+    pub fn prompt(&self, leg: Leg) -> &str {
+        self.prompts.get(&leg).map_or("", String::as_str)
     }
 
     /// The words that are marked.
@@ -383,6 +418,8 @@ mod tests {
             ("我", 1, "two or more"),
             ("退款，退货", 1, "`，`"),
             ("一二三四五六七八九十一二三", 1, "longer"),
+            ("% prompt caller 你好\n% prompt caller 您好", 2, "already"),
+            ("% prompt mono 你好", 1, "caller or operator"),
         ] {
             let fault = Vocabulary::parse([("w.txt", text)]).err().expect(text);
             assert_eq!(fault.line, line);

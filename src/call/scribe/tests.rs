@@ -315,3 +315,43 @@ fn a_change_that_an_operator_takes_back_is_a_new_version_of_the_line_and_nothing
         [line(0, "在芝罘区二十三号。", true)]
     );
 }
+
+#[test]
+fn the_decoder_is_told_how_the_side_speaks_and_what_was_misheard_before_until_somebody_takes_it_back()
+ {
+    let lists = Vocabulary::parse([(
+        "words",
+        "% list 行政区划\n芝罘区 莱山区\n% prompt caller 我要投诉。\n% prompt operator 请问您贵姓？",
+    )]);
+    let mut desk = Desk::new();
+    let pen = Pen::new(lists.expect("a list"), true);
+    desk.scribe = Scribe::new(CallId::new("c1"), Arc::new(pen));
+    let say = |desk: &mut Desk, leg, number, text: &str| {
+        desk.began(leg, number, 0);
+        desk.due(leg, number, Pass::Final, 900);
+        let mut hints = None;
+        while let Some(note) = desk.scribe.note() {
+            if let Note::Recognize(utterance, _) = note {
+                hints = Some((utterance.key, utterance.prompt.hints.into_inner()));
+            }
+        }
+        let (key, hints) = hints.expect("a pass");
+        desk.heard(&key, text);
+        hints
+    };
+    assert_eq!(say(&mut desk, Leg::Caller, 0, "我在支湖区"), "我要投诉。");
+    assert_eq!(
+        say(&mut desk, Leg::Operator, 0, "来三区"),
+        "芝罘区。请问您贵姓？"
+    );
+    assert_eq!(
+        say(&mut desk, Leg::Caller, 1, "好的"),
+        "芝罘区。莱山区。我要投诉。"
+    );
+    desk.scribe.revise(Revision {
+        line: 0,
+        change: 0,
+        undone: true,
+    });
+    assert_eq!(say(&mut desk, Leg::Caller, 2, "对"), "莱山区。我要投诉。");
+}
