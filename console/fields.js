@@ -51,7 +51,7 @@ function suggesting(value, known) {
 
 const parts = (text) => text.split(/[、,，;；\s]+/).filter(Boolean);
 
-/** An amount as people write it: 3,200  三位分节, 1.2万, 860元. Nothing when it is none. */
+/** An amount as people write it (3,200, 1.2万, 860元) in yuan; nothing when it is none. */
 export function amountOf(text) {
   const plain = text.trim().replace(/[,，\s￥¥]/g, "").replace(/元整?$|块钱?$/, "");
   const [, number, unit] = plain.match(/^(\d+(?:\.\d+)?)([万千百]?)$/) ?? [];
@@ -77,7 +77,8 @@ export function editorOf(name, value) {
       if (!groups.has(first)) groups.set(first, Object.assign(make("optgroup"), { label: first }));
       groups.get(first).append(option(`${first}/${second}`, second, `${first}/${second}` === now));
     }
-    const box = select([...(now ? [] : [option("", "请选择", true)]), ...groups.values()]);
+    const known = choices.categories.some((levels) => levels.join("/") === now);
+    const box = select([...(known ? [] : [option(now, now || "请选择", true)]), ...groups.values()]);
     return { box, extra: [], read: () => (box.value ? { value: box.value.split("/") } : { wrong: "请选择一项" }) };
   }
   if (name === "category" || name === "departments" || name === "evidence_held") {

@@ -28,7 +28,7 @@ export class Ticket {
   }
 
   /** Whether the operator is writing: the page must not go to another call now. */
-  get busy() { return this.editors.size > 0; }
+  get busy() { return this.editors.size > 0 && this.page.isLive(); }
 
   /** A new revision of the draft. */
   take(message) {
@@ -52,6 +52,7 @@ export class Ticket {
   /** The call is over: what stands has been handed on. */
   end() {
     for (const name of this.cards.keys()) this.showField(name);
+    this.place();
     this.showMissing();
     this.showUndo();
   }
@@ -193,7 +194,8 @@ export class Ticket {
     const { value, wrong } = editor.read();
     editor.wrong.textContent = wrong ?? "";
     if (wrong) { editor.box.focus(); return; }
-    if (!same(value, this.fields[name]?.value)) {
+    // Nothing written into a field that is not known is no edit.
+    if (!same(value, this.fields[name]?.value ?? "")) {
       editor.saving = true;
       const done = await this.write(name, value);
       editor.saving = false;

@@ -115,6 +115,7 @@ pub fn heard_samples(events: &[Event]) -> [String; 2] {
     [counted, greeted]
 }
 
+/// The ticket of a call that is over, as it arrived at the reference backend.
 pub async fn closed_ticket(hotline: &Hotline, call_id: &str) -> DraftRecord {
     let mut book = TicketBookClient::new(hotline.channel().await);
     for _ in 0..500 {

@@ -18,10 +18,10 @@ use xinqiao::grpc::proto::recognition::v1::recognition_service_server::{
 use xinqiao::grpc::proto::recognition::v1::{
     GetLoadRequest, GetLoadResponse, Load, RecognizeRequest, RecognizeResponse,
 };
-use xinqiao::grpc::proto::ticket::v1::ticket_book_client::TicketBookClient;
-use xinqiao::grpc::proto::ticket::v1::{DraftRecord, Field, FieldName, GetDraftRequest, field};
+use xinqiao::grpc::proto::ticket::v1::{Field, FieldName, field};
 
-use crate::product::{Hotline, request, said};
+use crate::call::closed_ticket;
+use crate::product::{Hotline, request, said, stereo, tone};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 /// What a line may take to the page as a draft; measured where nothing else needs the machine.
@@ -72,22 +72,11 @@ const IDLE: Load = Load {
 /// A caller who makes so many utterances, with pauses between; the operator is silent.
 fn utterances(folder: &Path, count: usize) -> PathBuf {
     let path = folder.join("call.wav");
-    let spec = hound::WavSpec {
-        channels: 2,
-        sample_rate: 8_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(&path, spec).expect("writable");
-    for at in 0..(count * 2_000 + 500) * 8 {
+    let frames = (0..(count * 2_000 + 500) * 8).map(|at| {
         let loud = at >= 4_000 && (at - 4_000) % 16_000 < 5_600;
-        let tone = (8_000.0 * (at as f32 * 440.0 * std::f32::consts::TAU / 8_000.0).sin()) as i16;
-        writer
-            .write_sample(if loud { tone } else { 0 })
-            .expect("writable");
-        writer.write_sample(0_i16).expect("writable");
-    }
-    writer.finalize().expect("writable");
+        [if loud { tone(at) } else { 0 }, 0]
+    });
+    stereo(&path, frames);
     path
 }
 
@@ -171,23 +160,6 @@ async fn listen(console: SocketAddr, query: &str) -> tokio::sync::mpsc::Receiver
         }
     });
     heard
-}
-
-async fn closed_ticket(hotline: &Hotline, call: &str) -> DraftRecord {
-    let mut book = TicketBookClient::new(hotline.channel().await);
-    let begun = Instant::now();
-    loop {
-        let request = GetDraftRequest {
-            call_id: call.to_owned(),
-        };
-        let found = book.get_draft(request).await.ok();
-        let found = found.and_then(|answer| answer.into_inner().record);
-        if let Some(record) = found.filter(|record| record.closed) {
-            return record;
-        }
-        assert!(begun.elapsed() < PATIENCE, "the ticket does not arrive");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 fn text(field: &Field) -> &str {

@@ -278,6 +278,26 @@ impl Hotline {
     }
 }
 
+/// A sample of a tone at 8 kHz.
+pub fn tone(at: usize) -> i16 {
+    (8_000.0 * (at as f32 * 440.0 * std::f32::consts::TAU / 8_000.0).sin()) as i16
+}
+
+/// Writes a stereo WAV of 8 kHz, the caller left and the operator right.
+pub fn stereo(path: &Path, frames: impl Iterator<Item = [i16; 2]>) {
+    let spec = hound::WavSpec {
+        channels: 2,
+        sample_rate: 8_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(path, spec).expect("writable");
+    for sample in frames.flatten() {
+        writer.write_sample(sample).expect("writable");
+    }
+    writer.finalize().expect("writable");
+}
+
 /// One request over HTTP/1.1, and the answer's status and body.
 pub async fn request(
     server: SocketAddr,

@@ -10,29 +10,18 @@ use xinqiao::grpc::proto::transcript::v1::event::Body;
 use xinqiao::grpc::proto::transcript::v1::transcript_service_client::TranscriptServiceClient;
 use xinqiao::grpc::proto::transcript::v1::{PauseRecordingRequest, RecordingKind, WatchRequest};
 
-use crate::product::{Hotline, request, request_raw, said, xinqiao};
+use crate::product::{Hotline, request, request_raw, said, stereo, tone, xinqiao};
 
 /// Tones as a stereo WAV of 8 kHz: from when until when each channel sounds, in milliseconds.
 fn tones(folder: &Path, name: &str, length: usize, left: [usize; 2], right: [usize; 2]) -> PathBuf {
     let path = folder.join(name);
-    let spec = hound::WavSpec {
-        channels: 2,
-        sample_rate: 8_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(&path, spec).expect("writable");
-    for at in 0..length * 8 {
-        for [from, to] in [left, right] {
-            let tone =
-                (8_000.0 * (at as f32 * 440.0 * std::f32::consts::TAU / 8_000.0).sin()) as i16;
+    let frames = (0..length * 8).map(|at| {
+        [left, right].map(|[from, to]| {
             let sounds = (from * 8..to * 8).contains(&at);
-            writer
-                .write_sample(if sounds { tone } else { 0 })
-                .expect("writable");
-        }
-    }
-    writer.finalize().expect("writable");
+            if sounds { tone(at) } else { 0 }
+        })
+    });
+    stereo(&path, frames);
     path
 }
 
