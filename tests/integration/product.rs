@@ -253,17 +253,18 @@ impl Hotline {
 
     /// Places a call that says the left channel of `wav`.
     pub async fn call(&self, wav: &Path) -> Output {
-        self.call_from(wav, "13912345678").await
+        self.call_with(wav, &["--from", "13912345678"]).await
     }
 
-    /// The same from this number.
-    pub async fn call_from(&self, wav: &Path, number: &str) -> Output {
+    /// The same with these arguments.
+    pub async fn call_with(&self, wav: &Path, more: &[&str]) -> Output {
         // Whoever watches is connected by then.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let to = format!("sip:12345@{}", self.sip);
         tokio::process::Command::new(env!("CARGO_BIN_EXE_xinqiao"))
-            .args(["call", "--to", &to, "--from", number, "--wav"])
+            .args(["call", "--to", &to, "--wav"])
             .arg(wav)
+            .args(more)
             .output()
             .await
             .expect("the binary starts")
