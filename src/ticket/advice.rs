@@ -24,6 +24,8 @@ pub enum Advice {
 /// What the operator wrote, and what the draft said at that time.
 #[derive(Clone, Debug, PartialEq)]
 struct Edit {
+    /// Counts the call's edits.
+    number: u64,
     value: FieldValue,
     before: Before,
 }
@@ -43,6 +45,8 @@ pub struct Advised {
     resembles: Vec<Resemblance>,
     read: BTreeMap<FieldName, Field>,
     edits: BTreeMap<FieldName, Edit>,
+    /// How often the operator has written.
+    written: u64,
 }
 
 impl Advised {
@@ -52,8 +56,13 @@ impl Advised {
             Advice::Resembles(found) => self.resembles = found,
             Advice::Read(fields) => self.read = fields,
             Advice::Edited(name, Some(value)) => {
-                let before = Before::Unread;
-                self.edits.insert(name, Edit { value, before });
+                self.written += 1;
+                let edit = Edit {
+                    number: self.written,
+                    value,
+                    before: Before::Unread,
+                };
+                self.edits.insert(name, edit);
             }
             Advice::Edited(name, None) => {
                 self.edits.remove(&name);
@@ -68,7 +77,7 @@ impl Advised {
                 && let Some(known) = amended
                     .edits
                     .get(name)
-                    .filter(|known| known.value == edit.value)
+                    .filter(|known| known.number == edit.number)
             {
                 edit.before.clone_from(&known.before);
             }
@@ -179,6 +188,43 @@ mod tests {
             amended(&mut advised, "北大街9号"),
             (value("北大街9号"), None)
         );
+    }
+
+    #[test]
+    fn what_was_kept_while_a_draft_was_under_way_is_kept_against_all_that_it_shows() {
+        let said = Field {
+            evidence: vec![Evidence {
+                utterance: 1,
+                start: 0,
+                end: 2,
+            }],
+            ..field("北大街9号", 0.9)
+        };
+        let draft = || TicketDraft {
+            fields: [(FieldName::Address, said.clone())].into(),
+            ..TicketDraft::default()
+        };
+        let write = || {
+            Advice::Edited(
+                FieldName::Address,
+                Some(FieldValue::Text("南大街1号".into())),
+            )
+        };
+        let mut advised = Advised::default();
+        advised.take(write());
+        let mut copy = advised.clone();
+        copy.amend(&mut TicketDraft::default());
+        advised.recall(&copy);
+        let mut copy = advised.clone();
+        let mut shown = draft();
+        copy.amend(&mut shown);
+        assert_eq!(shown.edited[&FieldName::Address], Some(said.clone()));
+        // The operator keeps theirs before the copy comes back.
+        advised.take(write());
+        advised.recall(&copy);
+        let mut shown = draft();
+        advised.amend(&mut shown);
+        assert_eq!(shown.edited[&FieldName::Address], None);
     }
 
     #[test]
