@@ -11,9 +11,6 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 WAV ?= $(firstword $(wildcard ../shared/audio/d01*.wav))
 DEMO = ./target/release/xinqiao demo $(if $(WAV),--wav $(WAV))
 
-# The newest Python that can make an environment: PyPI's vcon wants 3.12; with an older one its check is left out.
-NEWEST_PYTHON = $(shell for python in python3.14 python3.13 python3.12 python3; do $$python -c 'import venv, ensurepip' 2>/dev/null && { echo $$python; break; }; done)
-
 .PHONY: run demo build model test test-chaos test-peers fuzz lint deny bench bench-recognition bench-asr bench-bridge bench-latency bench-micro bench-media needs test-needs bench-needs
 
 # Starts everything, places one call through it, and stays up until Ctrl-C.
@@ -93,10 +90,11 @@ test-peers: needs target/peers/ready
 	PEERS_PYTHON=$(CURDIR)/target/peers/bin/python cargo test --test integration foreign
 	PEERS_PYTHON=$(CURDIR)/target/peers/bin/python cargo test --lib vcon
 
+# With the newest Python: PyPI's vcon wants 3.12, and with an older one its check is left out.
 target/peers/ready: tests/peers/requirements.txt
 	python3 -c 'import venv, ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }
 	rm -rf target/peers
-	$(NEWEST_PYTHON) -m venv target/peers
+	for python in python3.14 python3.13 python3.12 python3; do $$python -m venv target/peers 2>/dev/null && break; done
 	target/peers/bin/pip install -q -r $<
 	touch $@
 
