@@ -280,8 +280,8 @@ async fn the_draft_follows_every_final_line_at_once_and_another_callers_matter_i
             (page.call, shown)
         };
         async move {
-            let (watched, output) =
-                tokio::join!(watched, hotline.call_with(wav, &["--from", number]));
+            let from = ["--from", number];
+            let (watched, output) = tokio::join!(watched, hotline.call_with(wav, &from));
             assert!(output.status.success(), "{}", self::said(&output));
             watched
         }
