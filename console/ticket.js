@@ -15,6 +15,16 @@ const LIMITS = [["accept", "受理"], ["reply", "答复"], ["finish", "办结"]]
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 const span = ({ hours, working_days }) => (hours === undefined ? `${working_days} 个工作日` : `${hours} 小时`);
 
+/** Who or what took words for a sign of a department. */
+const BASES = { phrase: "关键词", classifier: "分类模型", operator: "话务员" };
+
+/** …；依据：关键词 2 处、分类模型 1 处 */
+function bases(because) {
+  const counts = Object.entries(BASES).map(([basis, label]) => [label, because.filter((why) => why.basis === basis).length]);
+  const said = counts.filter(([, count]) => count).map(([label, count]) => `${label} ${count} 处`).join("、");
+  return said && `；依据：${said}`;
+}
+
 export class Ticket {
   /** `page` shows lines and other calls: goTo(name, place), mark(names), open(call), changed(), isLive(). */
   constructor(call, page) {
@@ -129,12 +139,18 @@ export class Ticket {
     }
     if (name === "departments" && this.likely.length > 1) {
       const now = this.fields.departments?.value?.[0];
-      const chips = this.likely.filter(({ department }) => department !== now).map(({ department, confidence }) => {
-        const chip = button("chip", `${department} ${percent(confidence)}`, () => this.lead(department), `改由${department}承办`);
+      const chips = this.likely.filter(({ department }) => department !== now).map(({ department, confidence, because = [] }) => {
+        const chip = button("chip", `${department} ${percent(confidence)}`, () => this.lead(department), `改由${department}承办${bases(because)}`);
         chip.disabled = !live;
         return chip;
       });
       if (chips.length) notes.push(make("div", "likely", make("span", "", "或"), ...chips));
+    }
+    // What speaks for the lead department, and by whose judgement.
+    const lead = name === "departments" && !edited && this.likely.find(({ department }) => department === this.fields.departments?.value?.[0]);
+    if (lead && lead.because?.length) {
+      const words = lead.because.map(({ basis, evidence }) => button("words", BASES[basis], () => this.page.goTo(name, evidence), `看${BASES[basis]}依据的原话`));
+      notes.push(make("div", "likely", make("span", "", "依据"), ...words));
     }
     return notes;
   }

@@ -11,7 +11,7 @@ use crate::store::{CallRecord, unix_ms};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::limits::{Limits, Span};
 use crate::ticket::resemble::{Likeness, Resemblance};
-use crate::ticket::{Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
+use crate::ticket::{Basis, Because, Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
 use crate::transcript::{AlarmKind, LegMedia, Line, RecordingMark, TranscriptEvent};
 
 /// An event as the stream carries it.
@@ -261,6 +261,11 @@ pub fn draft(draft: &TicketDraft, lines: &[Line]) -> ticket::Draft {
             .map(|likely| ticket::LikelyDepartment {
                 department: likely.department.clone(),
                 confidence: likely.confidence,
+                because: likely
+                    .because
+                    .iter()
+                    .map(|why| because(*why, lines))
+                    .collect(),
             })
             .collect(),
         limits: draft.limits.map(|limits| ticket::TimeLimits {
@@ -328,6 +333,18 @@ fn field(name: FieldName, field: &Field, lines: &[Line]) -> ticket::Field {
             .collect(),
         edited: false,
         contradicted_by: None,
+    }
+}
+
+fn because(because: Because, lines: &[Line]) -> ticket::Because {
+    let basis = match because.basis {
+        Basis::Phrase => ticket::Basis::Phrase,
+        Basis::Classifier => ticket::Basis::Classifier,
+        Basis::Operator => ticket::Basis::Operator,
+    };
+    ticket::Because {
+        basis: basis.into(),
+        evidence: Some(evidence(because.evidence, lines)),
     }
 }
 
@@ -434,6 +451,7 @@ pub fn draft_back(draft: &ticket::Draft) -> TicketDraft {
             .map(|likely| Likely {
                 department: likely.department.clone(),
                 confidence: likely.confidence,
+                because: likely.because.iter().filter_map(because_back).collect(),
             })
             .collect(),
         edited: edited.collect(),
@@ -459,16 +477,32 @@ pub fn value_back(field: &ticket::Field) -> Option<FieldValue> {
     })
 }
 
-fn field_back(field: &ticket::Field) -> Option<Field> {
-    let evidence = field.evidence.iter().map(|evidence| Evidence {
+fn evidence_back(evidence: &ticket::Evidence) -> Evidence {
+    Evidence {
         utterance: evidence.utterance,
         start: evidence.start_char,
         end: evidence.end_char,
-    });
+    }
+}
+
+fn because_back(because: &ticket::Because) -> Option<Because> {
+    let basis = match because.basis() {
+        ticket::Basis::Phrase => Basis::Phrase,
+        ticket::Basis::Classifier => Basis::Classifier,
+        ticket::Basis::Operator => Basis::Operator,
+        ticket::Basis::Unspecified => return None,
+    };
+    Some(Because {
+        basis,
+        evidence: evidence_back(because.evidence.as_ref()?),
+    })
+}
+
+fn field_back(field: &ticket::Field) -> Option<Field> {
     Some(Field {
         value: value_back(field)?,
         confidence: field.confidence,
-        evidence: evidence.collect(),
+        evidence: field.evidence.iter().map(evidence_back).collect(),
     })
 }
 

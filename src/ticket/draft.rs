@@ -105,6 +105,30 @@ pub struct Likely {
     pub department: String,
     /// 0.0 to 1.0; together no more than 1.0.
     pub confidence: f32,
+    /// What speaks for it, the strongest first, at most four.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<Because>,
+}
+
+/// Who or what took words for a sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// A phrase of the taxonomy.
+    Phrase,
+    /// The trained classifier.
+    Classifier,
+    /// The operator, who named the department.
+    Operator,
+}
+
+/// Words that speak for something, and by whose judgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Because {
+    /// By whose.
+    pub basis: Basis,
+    /// Which words.
+    pub evidence: Evidence,
 }
 
 /// The longest text that an operator may put into a field, in characters.

@@ -137,16 +137,15 @@ impl Drafter {
     ) -> TicketDraft {
         let talk = talk.follow(transcript, &self.taxonomy.repair);
         let (mut draft, weights) = self.filled(talk, transcript, facts);
-        let lead = match draft.fields.get(&FieldName::Departments) {
-            Some(Field {
-                value: FieldValue::List(names),
-                confidence,
-                ..
-            }) => names.first().map(|name| (name.as_str(), *confidence)),
-            _ => None,
-        };
+        let lead = draft
+            .fields
+            .get(&FieldName::Departments)
+            .and_then(|field| match &field.value {
+                FieldValue::List(names) => Some((names.first()?.as_str(), field)),
+                _ => None,
+            });
         if let Some(weights) = weights {
-            draft.likely = matter::likely(&weights, &self.taxonomy, lead);
+            draft.likely = matter::likely(talk, &weights, &self.taxonomy, lead);
         }
         advised.amend(&mut draft);
         self.settle(&mut draft, talk);

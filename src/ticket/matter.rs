@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use super::said::{self, Said, Words, is_stop, words};
-use super::taxonomy::{REQUESTS, Taxonomy};
-use super::{Evidence, Field, FieldValue, Likely};
+use super::taxonomy::{Category, REQUESTS, Taxonomy};
+use super::{Basis, Because, Evidence, Field, FieldValue, Likely};
 use crate::private::Private;
 
 /// A choice with the words that it rests on.
@@ -18,7 +18,7 @@ pub(super) struct Choice {
 /// How much was said of each category.
 pub(super) struct Weights {
     scores: Vec<f32>,
-    places: Vec<Vec<(i32, Evidence)>>,
+    places: Vec<Vec<(i32, Because)>>,
 }
 
 /// The least that must be said before a category is chosen.
@@ -32,22 +32,73 @@ impl Weights {
         for index in meaning {
             if self.scores[*index] > 0.0 || meaning.len() == 1 {
                 self.scores[*index] += HINT * likely;
-                self.places[*index].extend(because.iter().map(|place| (2, *place)));
+                self.places[*index].extend(because.iter().map(|place| {
+                    let because = Because {
+                        basis: Basis::Classifier,
+                        evidence: *place,
+                    };
+                    (2, because)
+                }));
             }
         }
     }
 }
 
-/// The departments likeliest to lead; `lead` is the one that the draft names.
+/// How many reasons are given for a department.
+const MOST_REASONS: usize = 4;
+
+/// The departments likeliest to lead, each with what speaks for it; `lead` is the one that the draft names.
 pub(super) fn likely(
+    talk: &[Said],
     weights: &Weights,
     taxonomy: &Taxonomy,
-    lead: Option<(&str, f32)>,
+    lead: Option<(&str, &Field)>,
 ) -> Vec<Likely> {
     let mut shares: Vec<(&str, f32)> = Vec::new();
     let mut add = |name, share: f32| match shares.iter_mut().find(|known| known.0 == name) {
         Some(known) => known.1 += share,
         None => shares.push((name, share)),
+    };
+    let by_operator = |place: &Evidence| {
+        talk.iter()
+            .any(|said| said.id == place.utterance && !said.by_caller())
+    };
+    let because = |name: &str| {
+        let announced = lead
+            .filter(|(lead, _)| *lead == name)
+            .into_iter()
+            .flat_map(|(_, field)| &field.evidence)
+            .filter(|place| by_operator(place))
+            .map(|place| {
+                (
+                    i32::MAX,
+                    Because {
+                        basis: Basis::Operator,
+                        evidence: *place,
+                    },
+                )
+            });
+        let handles = |category: &Category| {
+            let joint = category.joint.iter().map(|joint| &joint.department);
+            let mut names = category.departments.iter().chain(joint);
+            names.any(|known| known.get_ref() == name)
+        };
+        let read = (taxonomy.categories.iter().zip(&weights.places))
+            .filter(|(category, _)| handles(category))
+            .flat_map(|(_, places)| places.iter().copied());
+        let mut reasons: Vec<(i32, Because)> = announced.chain(read).collect();
+        reasons.sort_by_key(|(weight, _)| -i64::from(*weight));
+        let mut known: Vec<Because> = Vec::new();
+        for (_, reason) in reasons {
+            // One of each judgement at least, so that the classifier's part is seen.
+            let room = known.len() < MOST_REASONS - 1
+                || known.len() < MOST_REASONS
+                    && !known.iter().any(|known| known.basis == reason.basis);
+            if room && !known.contains(&reason) {
+                known.push(reason);
+            }
+        }
+        known
     };
     for (category, score) in taxonomy.categories.iter().zip(&weights.scores) {
         if *score <= 0.0 {
@@ -64,17 +115,19 @@ pub(super) fn likely(
     if shares.is_empty() && lead.is_none() {
         return Vec::new();
     }
-    let (first, sure) = lead.unwrap_or(("", 0.0));
+    let (first, sure) = lead.map_or(("", 0.0), |(name, field)| (name, field.confidence));
     shares.retain(|(name, _)| *name != first);
     let rest: f32 = shares.iter().map(|(_, share)| share).sum();
     shares.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
     let others = shares.into_iter().map(|(name, share)| Likely {
         department: name.to_owned(),
         confidence: (1.0 - sure) * share / rest,
+        because: because(name),
     });
-    lead.map(|(name, confidence)| Likely {
+    lead.map(|(name, field)| Likely {
         department: name.to_owned(),
-        confidence,
+        confidence: field.confidence,
+        because: because(name),
     })
     .into_iter()
     .chain(others)
@@ -85,7 +138,7 @@ pub(super) fn likely(
 /// How much is said of each category, with the places.
 pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
     let mut scores = vec![0.0_f32; taxonomy.categories.len()];
-    let mut places: Vec<Vec<(i32, Evidence)>> = vec![Vec::new(); scores.len()];
+    let mut places: Vec<Vec<(i32, Because)>> = vec![Vec::new(); scores.len()];
     let mut seen: Vec<(usize, String)> = Vec::new();
     let mut callers = 0;
     for said in talk {
@@ -120,7 +173,11 @@ pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
             seen.push(word);
             scores[*index] += share * weight as f32 * again;
             if said.by_caller() {
-                places[*index].push((weight, said.evidence(&range)));
+                let because = Because {
+                    basis: Basis::Phrase,
+                    evidence: said.evidence(&range),
+                };
+                places[*index].push((weight, because));
             }
         }
     }
@@ -150,7 +207,7 @@ pub(super) fn category(weights: &Weights) -> Option<Choice> {
         evidence: evidence
             .into_iter()
             .take(4)
-            .map(|(_, place)| place)
+            .map(|(_, because)| because.evidence)
             .collect(),
     })
 }
@@ -316,17 +373,38 @@ pub(super) fn departments(
     })
 }
 
-/// Whether a word of danger is only feared, denied, or long over.
+/// Whether a word of danger is only feared, denied, or over.
 fn feared(said: &Said, at: usize, end: usize) -> bool {
     static FEARED: Words = LazyLock::new(|| {
         words(
-            "怕 担心 万一 容易 可能 会不会 以免 避免 防止 如果 要是 没有 没 不会 别 差点 险些 幸亏 \
+            "怕 担心 万一 容易 可能 会不会 以免 避免 防止 如果 要是 没有 没 不会 不是 别 差点 险些 幸亏 \
          去年 前年 以前 一旦",
         )
     });
     let clause = said.clause(at);
     let before = said.slice(at.saturating_sub(7).max(clause.start)..at);
-    FEARED.iter().any(|word| before.contains(word))
+    // 被困的人已经救出来了: it was so, and is over.
+    let after = said.slice(end..said.chars.len());
+    let over = ["已经", "都", "刚才", "后来", "现在"]
+        .iter()
+        .any(|when| after.contains(when))
+        && [
+            "救出来",
+            "放出来",
+            "自己出来",
+            "扑灭",
+            "灭了",
+            "没事了",
+            "醒过来",
+            "找到了",
+            "来电了",
+            "来水了",
+            "修好了",
+        ]
+        .iter()
+        .any(|end| after.contains(end))
+        && !after.contains('没');
+    over || FEARED.iter().any(|word| before.contains(word))
         || said.starts_at(end, "怎么办")
         || said.starts_at(end, "隐患")
         || said.starts_at(end, "的隐患")
@@ -490,7 +568,24 @@ mod tests {
             Some("特急")
         );
         assert_eq!(level("电线都露着，我怕哪天着火。").as_deref(), Some("一般"));
-        assert_eq!(level("没有人受伤，就是车刮了。").as_deref(), Some("一般"));
+        for calm in [
+            "没有人受伤，就是车刮了。",
+            "电梯停了，里面没有人被困。",
+            "没人困在里面，就是门打不开。",
+            "不会爆炸吧，我就是担心。",
+            "刚才被困的人已经救出来了。",
+        ] {
+            assert_eq!(level(calm).as_deref(), Some("一般"), "{calm}");
+        }
+        for grave in [
+            "有人被困在里面。",
+            "我男朋友掐脖子，往死里打我。",
+            "他说想不开，站在楼顶上。",
+            "屋里都是煤气味，没人管。",
+            "被困的人还没救出来。",
+        ] {
+            assert_eq!(level(grave).as_deref(), Some("特急"), "{grave}");
+        }
         assert_eq!(
             level("井盖没了，一个老太太摔伤了。").as_deref(),
             Some("紧急")

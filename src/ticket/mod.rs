@@ -33,7 +33,9 @@ mod tests;
 mod when;
 mod wording;
 
-pub use draft::{CallFacts, Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
+pub use draft::{
+    Basis, Because, CallFacts, Evidence, Field, FieldName, FieldValue, Likely, TicketDraft,
+};
 pub use drafter::{Drafter, ForeignClassifier};
 pub use limits::URGENCIES;
 pub use said::Talk;

@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::hearing::{self, alike};
 use super::numbers::{self, digit};
 use super::said::{self, Said, Words, is_stop, words};
 use super::taxonomy::Taxonomy;
-use super::{Evidence, Field, FieldValue, hearing};
+use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
 use crate::text::pinyin::same_sound;
 
@@ -327,7 +328,12 @@ fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool, landmarks: bool) -> 
                     text: taxonomy.districts[*district].clone(),
                     range: range.start..stop,
                 })
-            } else if opens && let Some(part) = foreign(said, at, &clause) {
+            } else if opens
+                && let Some(part) = foreign(said, at, &clause)
+                && !districts
+                    .iter()
+                    .any(|(range, _)| range.start < part.range.end && at < range.end)
+            {
                 Some(part)
             } else if joined && let Some(part) = numbered(said, at, narrow) {
                 Some(part)
@@ -415,6 +421,9 @@ fn foreign(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
     /// What ends in 区 or 县 and is no district.
     const NONE: &str = "小社园校城市景片厂地辖住宅业活务病街库林郊特战院学哪本该全各整外灾牧老片";
     let end = (at + 2..clause.end.min(at + 4)).find(|last| "区县".contains(said.chars[*last]))? + 1;
+    // 再历下区: 在, misheard.
+    let at =
+        at + usize::from(end - at > 3 && said.chars[at] != '在' && alike(said.chars[at], '在'));
     let name = &said.chars[at..end - 1];
     let before = name[name.len() - 1];
     let bad = NONE.contains(before)

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use xinqiao::grpc::convert;
 use xinqiao::grpc::proto::ticket::v1::ticket_book_client::TicketBookClient;
-use xinqiao::grpc::proto::ticket::v1::{DraftRecord, FieldName, GetDraftRequest, field};
+use xinqiao::grpc::proto::ticket::v1::{Basis, DraftRecord, FieldName, GetDraftRequest, field};
 use xinqiao::grpc::proto::transcript::v1::event::Body;
 use xinqiao::grpc::proto::transcript::v1::transcript_service_client::TranscriptServiceClient;
 use xinqiao::grpc::proto::transcript::v1::{Event, GetRequest, Leg, Utterance, WatchRequest};
 
-use crate::product::{Hotline, character_error_rate, models, said, shared};
+use xinqiao::ticket::eval;
+
+use crate::product::{Hotline, character_error_rate, models, said, shared, xinqiao};
 
 /// One call at a time: recognition should not have to compete with that of other tests.
 pub static ALONE: Mutex<()> = Mutex::const_new(());
@@ -217,7 +220,9 @@ async fn a_complaint_about_a_prepaid_card_becomes_a_ticket() {
         return;
     };
     let _alone = ALONE.lock().await;
-    let hotline = Hotline::open(&wav, &[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let classifier = format!("ticketing.classifier={}", trained(folder.path()).display());
+    let hotline = Hotline::open(&wav, &[&classifier]);
     let events = played(&hotline, &wav).await;
     let spoken: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(json).expect("readable")).expect("JSON");
@@ -246,6 +251,55 @@ async fn a_complaint_about_a_prepaid_card_becomes_a_ticket() {
         "{:?}",
         ticket_text(&ticket, FieldName::Demand)
     );
+    let draft = ticket.draft.as_ref().expect("a draft");
+    if let Some(calls) = shared("calls/calls.jsonl") {
+        let calls = std::fs::read_to_string(calls).expect("readable");
+        let line = calls
+            .lines()
+            .find(|line| line.contains("d01-prepaid-bakery"))
+            .expect("the dialogue of the recording");
+        let mut call: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        call["gold"]["contact_phone"] = "13912345678".into();
+        let (_, gold) = eval::judged(&call.to_string())
+            .next()
+            .expect("a gold")
+            .expect("of the right shape");
+        let mut report = eval::Report::default();
+        report.judge("d01", &convert::draft_back(draft), &gold.of_another_day());
+        eprintln!("{report}");
+        for miss in &report.misses {
+            eprintln!("{} {} ← {}", miss.field, miss.expected, miss.drafted);
+        }
+        assert!(report.total() >= 0.75, "{report}");
+    }
+    // The classifier read along, and says so.
+    let likely = &draft.likely_departments;
+    assert!((1..=3).contains(&likely.len()), "{} likely", likely.len());
+    let mut reasons = likely.iter().flat_map(|likely| &likely.because);
+    assert!(reasons.any(|because| because.basis() == Basis::Classifier));
+}
+
+/// A classifier, trained by the command from a few labelled texts about what this hotline is called for.
+fn trained(folder: &Path) -> PathBuf {
+    let texts = [
+        ("预付式消费", "店关门了，我办的卡里还有钱没有用完，要求退款"),
+        ("预付式消费", "充了卡，老板跑了，电话打不通，卡里的余额不退"),
+        ("电梯故障", "小区的电梯坏了，物业不来维修"),
+        ("电梯故障", "电梯把人关在里面，按钮没有反应"),
+        ("噪声污染", "工地半夜施工，吵得睡不着"),
+        ("噪声污染", "楼下音响声音太大，影响休息"),
+    ];
+    let rows = (0..60).map(|at| {
+        let (label, text) = texts[at % texts.len()];
+        format!("{label},{text}\n")
+    });
+    let csv = folder.join("texts.csv");
+    let model = folder.join("texts.model");
+    std::fs::write(&csv, format!("label,text\n{}", rows.collect::<String>())).expect("writable");
+    let path = |path: &Path| path.to_str().expect("a plain path").to_owned();
+    let output = xinqiao(&["taxonomy", "train", &path(&csv), "--out", &path(&model)]);
+    assert!(output.status.success(), "{}", said(&output));
+    model
 }
 
 #[tokio::test(flavor = "multi_thread")]
