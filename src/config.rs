@@ -522,6 +522,16 @@ mod tests {
                 ["trunk.addresses", "192.0.2.0/99", "e.g."],
             ),
             (
+                "uri = \"sip:192.0.2.9\"",
+                "offers_late = true",
+                ["trunk.offers_late", "true", "uri"],
+            ),
+            (
+                "[[trunk]]",
+                "[sip]\nnameservers = [\"dns\"]\n[[trunk]]",
+                ["sip.nameservers", "dns", "192.0.2.53"],
+            ),
+            (
                 "name = \"1001\"",
                 "name = \"1002\"",
                 ["route.to", "1001", "trunk:pbx/6000"],

@@ -540,6 +540,8 @@ pub(super) fn remedy(key: &str) -> Option<&'static str> {
         "sip.tls_certificate" | "sip.tls_key" => {
             "name the files of certificate chain and key, e.g. tls_certificate = \"/etc/xinqiao/sip.pem\""
         }
+        "sip.nameservers" => "write e.g. nameservers = [\"192.0.2.53\"]",
+        "trunk.offers_late" => "set the trunk's uri, or leave offers_late out",
         "trunk.addresses" => "write e.g. addresses = [\"192.0.2.0/24\"]",
         "route.called" => "write e.g. called = \"12345\" and to = [\"1001\"]",
         "route.to" => "write e.g. to = [\"1001\", \"trunk:pbx/6000\", \"sip:queue@192.0.2.20\"]",

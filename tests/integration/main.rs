@@ -6,6 +6,7 @@ mod call;
 mod chaos;
 mod delivery;
 mod desk;
+mod drain;
 mod foreign;
 mod layering;
 mod models;

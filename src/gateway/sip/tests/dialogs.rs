@@ -1,10 +1,9 @@
 //! What happens within dialogs, with bare phones whose every message is written here.
 
 use super::flows::{Bridge, PHONE_SDP, Phone, leaves_nothing, value};
+use super::trunks::PASSWORD;
 use super::*;
 use crate::sip::digest::{Algorithm, Guard, Secret, Verdict};
-
-const PASSWORD: &str = "open sesame";
 
 /// A bare phone that is in a call.
 pub(super) struct Talk {
@@ -139,6 +138,24 @@ impl Talk {
     }
 }
 
+/// A call between two bare phones; `config` is told the port of the operator's.
+pub(super) async fn between(
+    config: impl FnOnce(u16) -> SipConfig,
+    caller: impl FnOnce(Talk) + Send + 'static,
+    operator: impl FnOnce(Phone) + Send + 'static,
+) -> Vec<String> {
+    let phone = Phone::new();
+    let port = phone.port();
+    let bridge = Bridge::start(config(port), format!("sip:op@127.0.0.1:{port}")).await;
+    let gateway = bridge.port();
+    let caller = tokio::task::spawn_blocking(move || caller(Talk::calling(gateway)));
+    let operator = tokio::task::spawn_blocking(move || operator(phone));
+    caller.await.expect("the caller");
+    operator.await.expect("the operator");
+    leaves_nothing(&bridge.edge).await;
+    locked(&bridge.reasons).clone()
+}
+
 fn contact(message: &str) -> &str {
     let contact = value(message, "Contact").trim_start_matches('<');
     contact.split('>').next().expect("a URI")
@@ -193,41 +210,28 @@ impl Strict {
     }
 }
 
-pub(super) fn trunk(to: u16) -> Trunk {
+fn trunk(to: u16) -> Trunk {
     Trunk {
-        name: "pbx".to_owned(),
         addresses: vec!["127.0.0.1".parse().expect("a network")],
-        peer: None,
-        uri: Some(format!("sip:127.0.0.1:{to}")),
-        login: Some(("hotline".to_owned(), PASSWORD.to_owned())),
-        register: None,
-        options: None,
-        outbound_proxy: None,
-        trusted: true,
-        offers_late: false,
+        ..trunks::trunk("pbx", ([127, 0, 0, 1], to).into())
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pbx_that_wants_every_request_proved_gets_proofs_with_growing_counts() {
-    let phone = Phone::new();
-    let port = phone.port();
-    let guarded = SipConfig {
+    let guarded = |port| SipConfig {
         trunks: vec![trunk(port)],
         ..config()
     };
-    let bridge = Bridge::start(guarded, format!("sip:op@127.0.0.1:{port}")).await;
-    let gateway = bridge.port();
-    let caller = tokio::task::spawn_blocking(move || {
-        let mut caller = Talk::calling(gateway);
+    let caller = move |mut caller: Talk| {
         caller.is_answered();
         caller.asks("INVITE", "", &sdp("sendonly"), "200");
         caller.send("ACK", caller.number, "", "");
         // Hold is passed on meanwhile.
         std::thread::sleep(Duration::from_millis(300));
         caller.hangs_up();
-    });
-    let pbx = tokio::task::spawn_blocking(move || {
+    };
+    let operator = move |phone: Phone| {
         let mut strict = Strict::new();
         let (talk, invite) = Talk::invited(phone);
         let challenge = strict.doubts(&invite).expect("nothing is proved yet");
@@ -261,25 +265,18 @@ async fn a_pbx_that_wants_every_request_proved_gets_proofs_with_growing_counts()
         });
         assert!(numbers.is_sorted(), "{numbers:?}");
         talk.answers(&bye, "200 OK", "", "");
-    });
-    caller.await.expect("the caller");
-    pbx.await.expect("the pbx");
-    leaves_nothing(&bridge.edge).await;
-    let reasons = locked(&bridge.reasons).clone();
+    };
+    let reasons = between(guarded, caller, operator).await;
     assert_eq!(reasons, ["caller hung up"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trunk_that_called_may_want_our_bye_proved_and_one_that_takes_no_proof_loses_no_call() {
-    let phone = Phone::new();
-    let port = phone.port();
-    let guarded = SipConfig {
+    let guarded = |_| SipConfig {
         trunks: vec![trunk(9)],
         ..config()
     };
-    let bridge = Bridge::start(guarded, format!("sip:op@127.0.0.1:{port}")).await;
-    let gateway = bridge.port();
-    let operator = tokio::task::spawn_blocking(move || {
+    let operator = move |phone: Phone| {
         let (mut talk, invite) = Talk::invited(phone);
         talk.answers(&invite, "200 OK", "", PHONE_SDP);
         talk.phone.receive("ACK");
@@ -287,10 +284,9 @@ async fn a_trunk_that_called_may_want_our_bye_proved_and_one_that_takes_no_proof
         talk.send("ACK", talk.number, "", "");
         std::thread::sleep(Duration::from_millis(300));
         talk.hangs_up();
-    });
-    let caller = tokio::task::spawn_blocking(move || {
+    };
+    let caller = move |mut caller: Talk| {
         let mut strict = Strict::new();
-        let mut caller = Talk::calling(gateway);
         caller.is_answered();
         // It wants a password that it then does not take: the offer is lost, and the call goes on.
         let (hold, _) = caller.phone.receive("INVITE");
@@ -312,21 +308,14 @@ async fn a_trunk_that_called_may_want_our_bye_proved_and_one_that_takes_no_proof
         let (bye, doubted) = strict.demands(&caller, "BYE");
         assert_eq!(doubted, 1, "another nonce and another algorithm");
         caller.answers(&bye, "200 OK", "", "");
-    });
-    operator.await.expect("the operator");
-    caller.await.expect("the caller");
-    leaves_nothing(&bridge.edge).await;
-    let reasons = locked(&bridge.reasons).clone();
+    };
+    let reasons = between(guarded, caller, operator).await;
     assert_eq!(reasons, ["operator hung up"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_within_a_dialog_goes_to_the_target_that_was_named_last() {
-    let phone = Phone::new();
-    let bridge = Bridge::start(config(), format!("sip:op@127.0.0.1:{}", phone.port())).await;
-    let gateway = bridge.port();
-    let caller = tokio::task::spawn_blocking(move || {
-        let mut caller = Talk::calling(gateway);
+    let caller = move |mut caller: Talk| {
         caller.is_answered();
         // A caller who moves: its UPDATE and its re-INVITE name another place.
         let moved = Phone::new();
@@ -336,8 +325,8 @@ async fn what_comes_within_a_dialog_goes_to_the_target_that_was_named_last() {
         caller.send("ACK", caller.number, "", "");
         caller.phone = moved;
         caller.is_hung_up_on();
-    });
-    let operator = tokio::task::spawn_blocking(move || {
+    };
+    let operator = move |phone: Phone| {
         let (mut talk, invite) = Talk::invited(phone);
         talk.answers(&invite, "200 OK", "", PHONE_SDP);
         talk.phone.receive("ACK");
@@ -351,25 +340,18 @@ async fn what_comes_within_a_dialog_goes_to_the_target_that_was_named_last() {
         let info = talk.asks("INFO", "", "", "200");
         assert!(info.contains("CSeq: 1 INFO"), "{info}");
         talk.hangs_up();
-    });
-    operator.await.expect("the operator");
-    caller.await.expect("the caller");
-    leaves_nothing(&bridge.edge).await;
-    let reasons = locked(&bridge.reasons).clone();
+    };
+    let reasons = between(|_| config(), caller, operator).await;
     assert_eq!(reasons, ["operator hung up"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_rings_may_change_its_early_media_once_its_answer_is_acknowledged() {
-    let phone = Phone::new();
-    let bridge = Bridge::start(config(), format!("sip:op@127.0.0.1:{}", phone.port())).await;
-    let gateway = bridge.port();
-    let caller = tokio::task::spawn_blocking(move || {
-        let mut caller = Talk::calling(gateway);
+    let caller = move |mut caller: Talk| {
         caller.is_answered();
         caller.hangs_up();
-    });
-    let operator = tokio::task::spawn_blocking(move || {
+    };
+    let operator = move |phone: Phone| {
         let (mut talk, invite) = Talk::invited(phone);
         talk.answers(&invite, "180 Ringing", "", "");
         // A sign of life needs nothing; an offer has to wait for the answer to ours.
@@ -395,30 +377,23 @@ async fn a_phone_that_rings_may_change_its_early_media_once_its_answer_is_acknow
         talk.answers(&invite, "200 OK", "", "");
         talk.phone.receive("ACK");
         talk.is_hung_up_on();
-    });
-    caller.await.expect("the caller");
-    operator.await.expect("the operator");
-    leaves_nothing(&bridge.edge).await;
-    let reasons = locked(&bridge.reasons).clone();
+    };
+    let reasons = between(|_| config(), caller, operator).await;
     assert_eq!(reasons, ["caller hung up"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_may_change_its_early_media_before_the_answer() {
-    let phone = Phone::new();
-    let bridge = Bridge::start(config(), format!("sip:op@127.0.0.1:{}", phone.port())).await;
-    let gateway = bridge.port();
     let (rings, rung) = std::sync::mpsc::channel::<()>();
-    let operator = tokio::task::spawn_blocking(move || {
+    let operator = move |phone: Phone| {
         let (talk, invite) = Talk::invited(phone);
         talk.answers(&invite, "183 Session Progress", "", PHONE_SDP);
         let _ = rung.recv_timeout(Duration::from_secs(5));
         talk.answers(&invite, "200 OK", "", PHONE_SDP);
         talk.phone.receive("ACK");
         talk.is_hung_up_on();
-    });
-    let caller = tokio::task::spawn_blocking(move || {
-        let mut caller = Talk::calling(gateway);
+    };
+    let caller = move |mut caller: Talk| {
         caller.number += 1;
         let invite = caller.number;
         caller.send("INVITE", invite, "Supported: 100rel\r\n", PHONE_SDP);
@@ -436,35 +411,29 @@ async fn a_caller_may_change_its_early_media_before_the_answer() {
         assert!(value(&answer, "CSeq").ends_with("INVITE"), "{answer}");
         caller.send("ACK", invite, "", "");
         caller.hangs_up();
-    });
-    caller.await.expect("the caller");
-    operator.await.expect("the operator");
-    leaves_nothing(&bridge.edge).await;
+    };
+    let reasons = between(|_| config(), caller, operator).await;
+    assert_eq!(reasons, ["caller hung up"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trunk_that_wants_to_offer_is_invited_without_an_offer_and_answered_in_the_ack() {
-    let phone = Phone::new();
-    let port = phone.port();
-    let late = SipConfig {
+    let late = |port| SipConfig {
         trunks: vec![Trunk {
             offers_late: true,
             ..trunk(port)
         }],
         ..config()
     };
-    let bridge = Bridge::start(late, format!("sip:op@127.0.0.1:{port}")).await;
-    let gateway = bridge.port();
-    let caller = tokio::task::spawn_blocking(move || {
-        let mut caller = Talk::calling(gateway);
+    let caller = move |mut caller: Talk| {
         caller.is_answered();
         caller.hangs_up();
         // Of the second call nothing comes.
-        let mut caller = Talk::calling(gateway);
+        let mut caller = Talk::calling(caller.gateway.port());
         caller.asks("INVITE", "", PHONE_SDP, "488");
         caller.send("ACK", caller.number, "", "");
-    });
-    let pbx = tokio::task::spawn_blocking(move || {
+    };
+    let operator = move |phone: Phone| {
         let (talk, invite) = Talk::invited(phone);
         assert!(invite.ends_with("\r\n\r\n"), "{invite}");
         assert!(!invite.contains("application/sdp"), "{invite}");
@@ -487,12 +456,7 @@ async fn a_trunk_that_wants_to_offer_is_invited_without_an_offer_and_answered_in
         talk.answers(&invite, "200 OK", "", &foreign);
         talk.phone.receive("ACK");
         talk.is_hung_up_on();
-    });
-    pbx.await.expect("the pbx");
-    caller.await.expect("the caller");
-    leaves_nothing(&bridge.edge).await;
-    assert_eq!(
-        locked(&bridge.reasons).first().map(String::as_str),
-        Some("caller hung up")
-    );
+    };
+    let reasons = between(late, caller, operator).await;
+    assert_eq!(reasons.first().map(String::as_str), Some("caller hung up"));
 }

@@ -1,27 +1,9 @@
 //! Races and losses on the wire, with bare phones.
 
-use super::dialogs::{Talk, sdp};
-use super::flows::{Bridge, PHONE_SDP, Phone, leaves_nothing, value};
+use super::dialogs::{Talk, between, sdp};
+use super::flows::{PHONE_SDP, Phone, value};
 use super::*;
 use crate::sip::session::Terms;
-
-/// A call between two bare phones.
-async fn between(
-    config: SipConfig,
-    caller: impl FnOnce(Talk) + Send + 'static,
-    operator: impl FnOnce(Phone) + Send + 'static,
-) -> Vec<String> {
-    let phone = Phone::new();
-    let to = format!("sip:op@127.0.0.1:{}", phone.port());
-    let bridge = Bridge::start(config, to).await;
-    let gateway = bridge.port();
-    let caller = tokio::task::spawn_blocking(move || caller(Talk::calling(gateway)));
-    let operator = tokio::task::spawn_blocking(move || operator(phone));
-    caller.await.expect("the caller");
-    operator.await.expect("the operator");
-    leaves_nothing(&bridge.edge).await;
-    locked(&bridge.reasons).clone()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_offers_while_our_own_offer_is_open_is_told_to_wait_on_either_side() {
@@ -61,7 +43,7 @@ async fn who_offers_while_our_own_offer_is_open_is_told_to_wait_on_either_side()
         assert!(answer.contains("a=recvonly"), "{answer}");
         talk.is_hung_up_on();
     };
-    let reasons = between(config(), caller, operator).await;
+    let reasons = between(|_| config(), caller, operator).await;
     assert_eq!(reasons, ["caller hung up"]);
 }
 
@@ -92,7 +74,7 @@ async fn a_phone_that_wants_longer_sessions_is_asked_again_with_what_it_wants() 
         talk.phone.receive("ACK");
         talk.is_hung_up_on();
     };
-    let reasons = between(timed, caller, operator).await;
+    let reasons = between(|_| timed, caller, operator).await;
     assert_eq!(reasons, ["caller hung up"]);
 }
 
@@ -122,7 +104,7 @@ async fn early_media_are_repeated_while_their_prack_is_lost_and_the_answer_waits
         talk.phone.receive("ACK");
         talk.is_hung_up_on();
     };
-    let reasons = between(config(), caller, operator).await;
+    let reasons = between(|_| config(), caller, operator).await;
     assert_eq!(reasons, ["caller hung up"]);
     let never = |mut caller: Talk| {
         caller.number += 1;
@@ -139,7 +121,7 @@ async fn early_media_are_repeated_while_their_prack_is_lost_and_the_answer_waits
         talk.answers(&invite, "487 Request Terminated", "", "");
         talk.phone.receive("ACK");
     };
-    let reasons = between(config(), never, cancelled).await;
+    let reasons = between(|_| config(), never, cancelled).await;
     assert_eq!(reasons, ["caller lost before the answer (no PRACK)"]);
 }
 
@@ -181,6 +163,6 @@ async fn of_two_phones_with_early_media_the_one_that_answers_is_talked_to() {
             );
         }
     };
-    let reasons = between(config(), caller, operator).await;
+    let reasons = between(|_| config(), caller, operator).await;
     assert_eq!(reasons, ["caller hung up"]);
 }

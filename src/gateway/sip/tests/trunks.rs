@@ -6,9 +6,9 @@ use super::malformed::{Peer, SDP, with_length};
 use super::*;
 use crate::sip::digest::{Algorithm, Guard, Secret, Verdict};
 
-const PASSWORD: &str = "battery staple";
+pub(super) const PASSWORD: &str = "battery staple";
 
-fn trunk(name: &str, to: SocketAddr) -> Trunk {
+pub(super) fn trunk(name: &str, to: SocketAddr) -> Trunk {
     Trunk {
         name: name.to_owned(),
         addresses: Vec::new(),
