@@ -11,6 +11,7 @@ mod foreign;
 mod layering;
 mod models;
 mod nothing;
+mod overload;
 mod peers;
 mod product;
 mod recognizers;
