@@ -155,7 +155,7 @@ impl Repair {
                 let (is, would_be) = (said.chars[at], word[at - range.start]);
                 (firm[at] == 0 || firm[at] < length && length > 2)
                     && !FIRM.contains(is)
-                    && (length > 3 || !FUNCTION.contains(would_be))
+                    && (length > 3 || !FUNCTION.contains(would_be) && would_be != '几')
             });
             if near && free {
                 found.push((length, rightly, range, hit.pattern().as_usize()));
@@ -290,8 +290,13 @@ mod tests {
         assert_eq!(mended("两千三白。"), "两千三百。");
         assert_eq!(mended("舞号楼山单元"), "五号楼三单元");
         assert_eq!(mended("南大街一百二十八好，"), "南大街一百二十八号，");
-        for text in ["九百一十路。", "三百五前，", "我是三号楼。", "几号楼？"]
-        {
+        for text in [
+            "九百一十路。",
+            "延吉路",
+            "三百五前，",
+            "我是三号楼。",
+            "几号楼？",
+        ] {
             assert_eq!(mended(text), text);
         }
     }
