@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::hearing::{self, alike};
+use super::hearing::{self, alike, sounds_at};
 use super::numbers::{self, digit};
 use super::said::{self, Said, Words, is_stop, words};
 use super::taxonomy::Taxonomy;
@@ -275,7 +275,7 @@ fn unmarked(
 
 /// The parts of an address in `said`, left to right; each run of connected parts is one address.
 fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool, landmarks: bool) -> Vec<Vec<Part>> {
-    let districts: Vec<(Range<usize>, usize)> = taxonomy
+    let mut districts: Vec<(Range<usize>, usize)> = taxonomy
         .place_words
         .longest(&said.text)
         .filter(|(_, word)| word.is_district)
@@ -286,6 +286,25 @@ fn addresses(said: &Said, taxonomy: &Taxonomy, asked: bool, landmarks: bool) -> 
             )
         })
         .collect();
+    // 来上去永春大街: where a place was asked for, or more of an address follows, a district is known by its sound.
+    for (index, name) in taxonomy.districts.iter().enumerate() {
+        let long = name.chars().count();
+        for at in 0..=said.chars.len().saturating_sub(long) {
+            let stop = at + long;
+            let opens = at == 0 || grammar(said.chars[at - 1]);
+            let clause = said.clause(at);
+            let road = stop <= clause.end
+                && said
+                    .slice(stop..clause.end.min(stop + 8))
+                    .contains(['路', '街', '道']);
+            let free = !districts
+                .iter()
+                .any(|(range, _)| range.start < stop && at < range.end);
+            if long > 2 && opens && free && (asked || road) && sounds_at(&said.chars, at, name) {
+                districts.push((at..stop, index));
+            }
+        }
+    }
     let towns: Vec<Range<usize>> = taxonomy
         .place_words
         .longest(&said.text)
@@ -771,6 +790,15 @@ mod tests {
         ] {
             assert_eq!(district(lines), None, "{lines}");
         }
+    }
+
+    #[test]
+    fn a_district_is_known_by_its_sound_where_a_place_is_told() {
+        assert_eq!(
+            address("o:您是住在？\n来上去迎春大街观海花园。").as_deref(),
+            Some("莱山区迎春大街观海花园")
+        );
+        assert_eq!(district("我来上去看看。"), None);
     }
 
     #[test]
