@@ -42,7 +42,7 @@ async fn too_many_calls_at_once_lose_tentative_lines_first_and_then_show_honest_
         let (mut ended, mut tentative) = (0, 0);
         let (mut spoken, mut gaps) = (BTreeMap::<_, BTreeSet<_>>::new(), BTreeSet::new());
         while ended < CALLS {
-            let next = tokio::time::timeout(Duration::from_secs(120), events.message());
+            let next = tokio::time::timeout(Duration::from_mins(2), events.message());
             let next = next.await.expect("in time").expect("the stream goes on");
             let event = next.and_then(|next| next.event).expect("an event");
             let call = event.call_id;
