@@ -20,9 +20,9 @@ fn pen() -> Pen {
     )
 }
 
-fn written(pen: &Pen, text: &str, is_final: bool) -> (String, Vec<(String, String)>) {
-    let said: Private<String> = text.into();
-    let words: Vec<Word> = (0..text.chars().count() as u32)
+/// A word of a tenth of a second for each character.
+fn letter_by_letter(text: &str) -> Vec<Word> {
+    (0..text.chars().count() as u32)
         .map(|at| Word {
             from: at,
             to: at + 1,
@@ -30,7 +30,12 @@ fn written(pen: &Pen, text: &str, is_final: bool) -> (String, Vec<(String, Strin
             end: MediaTime::from_millis(u64::from(at) * 100 + 100),
             confidence: 0.9,
         })
-        .collect();
+        .collect()
+}
+
+fn written(pen: &Pen, text: &str, is_final: bool) -> (String, Vec<(String, String)>) {
+    let said: Private<String> = text.into();
+    let words = letter_by_letter(text);
     let written = pen.finish(Spoken {
         leg: Leg::Caller,
         text: &said,
@@ -93,15 +98,7 @@ fn lists_are_renewed_for_all_who_share_them() {
 #[test]
 fn words_keep_the_times_of_what_was_said() {
     let said: Private<String> = "充了两千块".into();
-    let words: Vec<Word> = (0..5)
-        .map(|at| Word {
-            from: at,
-            to: at + 1,
-            start: MediaTime::from_millis(u64::from(at) * 100),
-            end: MediaTime::from_millis(u64::from(at) * 100 + 100),
-            confidence: 0.9,
-        })
-        .collect();
+    let words = letter_by_letter("充了两千块");
     let written = pen().finish(Spoken {
         leg: Leg::Caller,
         text: &said,
