@@ -149,7 +149,7 @@ export class Ticket {
     // What speaks for the lead department, and by whose judgement.
     const lead = name === "departments" && !edited && this.likely.find(({ department }) => department === this.fields.departments?.value?.[0]);
     if (lead && lead.because?.length) {
-      const words = lead.because.map(({ basis, evidence }) => button("words", BASES[basis], () => this.page.goTo(name, evidence), `看${BASES[basis]}依据的原话`));
+      const words = lead.because.map(({ basis, evidence }) => button("chip", BASES[basis], () => this.page.goTo(name, evidence), `看${BASES[basis]}依据的原话`));
       notes.push(make("div", "likely", make("span", "", "依据"), ...words));
     }
     return notes;
