@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LAST_ATTEMPTS: u32 = 3;
 
 /// A draft and whether it closes its call.
-type Held = (Submission, bool);
+type Held = (Submission, EntryKind);
 
 /// The drafts that are not on disk yet.
 #[derive(Default)]
@@ -40,8 +40,13 @@ impl Keeper {
 
     /// Takes a draft; never waits.
     pub fn hold(&self, submission: Submission, closes: bool) {
+        let kind = if closes {
+            EntryKind::Close
+        } else {
+            EntryKind::Upsert
+        };
         self.lock()
-            .insert(submission.key.call.clone(), (submission, closes));
+            .insert(submission.key.call.clone(), (submission, kind));
         self.fresh.notify_one();
     }
 
@@ -60,15 +65,7 @@ impl Keeper {
                 }
                 continue;
             }
-            let mut drafts = Vec::with_capacity(batch.len());
-            for (submission, closes) in batch.values() {
-                let kind = if *closes {
-                    EntryKind::Close
-                } else {
-                    EntryKind::Upsert
-                };
-                drafts.push((submission, kind));
-            }
+            let drafts: Vec<_> = batch.values().map(|held| (&held.0, held.1)).collect();
             if let Err(error) = outbox.keep_all(&drafts).await {
                 error!(drafts = batch.len(), %error, "drafts wait in memory");
                 for (call, held) in batch {

@@ -81,12 +81,7 @@ impl Store {
     /// [`StoreError`] when the file cannot be written; nothing of the batch is saved then.
     pub async fn append(&self, events: &[Arc<Event>]) -> Result<(), StoreError> {
         const DOING: &str = "saving transcript events";
-        let mut transaction = self
-            .db
-            .write
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .doing(DOING)?;
+        let mut transaction = self.db.begin().await.doing(DOING)?;
         for event in events {
             let Payload::Transcript(transcript) = &event.payload else {
                 continue;

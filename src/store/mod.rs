@@ -239,12 +239,7 @@ impl Store {
     /// [`StoreError`] when the file cannot be written.
     pub async fn begin_run(&self) -> Result<u64, StoreError> {
         const DOING: &str = "reserving event positions";
-        let mut transaction = self
-            .db
-            .write
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .doing(DOING)?;
+        let mut transaction = self.db.begin().await.doing(DOING)?;
         let last_run: Option<i64> = sqlx::query_scalar("SELECT max(first_position) FROM runs")
             .fetch_one(&mut *transaction)
             .await

@@ -218,12 +218,7 @@ impl Outbox {
         drafts: &[(&Submission, EntryKind)],
     ) -> Result<Vec<Put>, StoreError> {
         const DOING: &str = "writing drafts into the outbox";
-        let mut transaction = self
-            .db
-            .write
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .doing(DOING)?;
+        let mut transaction = self.db.begin().await.doing(DOING)?;
         let mut put = Vec::new();
         for (submission, kind) in drafts {
             put.push(self.write(&mut transaction, submission, *kind).await?);
@@ -291,12 +286,7 @@ impl Outbox {
     /// [`StoreError`] when the file cannot be written.
     pub async fn close_abandoned(&self) -> Result<usize, StoreError> {
         const DOING: &str = "closing the drafts of broken calls";
-        let mut transaction = self
-            .db
-            .write
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .doing(DOING)?;
+        let mut transaction = self.db.begin().await.doing(DOING)?;
         let calls: Vec<String> =
             sqlx::query_scalar("UPDATE drafts SET closed = 1 WHERE closed = 0 RETURNING call_id")
                 .fetch_all(&mut *transaction)
@@ -466,12 +456,7 @@ impl Outbox {
         receipt: &Receipt,
     ) -> Result<(), StoreError> {
         const DOING: &str = "taking a delivered draft out of the outbox";
-        let mut transaction = self
-            .db
-            .write
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .doing(DOING)?;
+        let mut transaction = self.db.begin().await.doing(DOING)?;
         if !receipt.ticket.is_empty() {
             sqlx::query("UPDATE drafts SET ticket_id = ? WHERE call_id = ?")
                 .bind(&receipt.ticket)

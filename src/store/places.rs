@@ -24,12 +24,7 @@ impl Store {
     /// [`StoreError`] when the file cannot be written; the old ones are kept then.
     pub async fn keep_places(&self, extension: &str, places: &[Place]) -> Result<(), StoreError> {
         const DOING: &str = "keeping where an extension is registered";
-        let mut transaction = self
-            .db
-            .write
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .doing(DOING)?;
+        let mut transaction = self.db.begin().await.doing(DOING)?;
         sqlx::query("DELETE FROM places WHERE extension = ?")
             .bind(extension)
             .execute(&mut *transaction)

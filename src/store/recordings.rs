@@ -32,12 +32,7 @@ impl Store {
     /// [`StoreError`] when the file cannot be written.
     pub async fn note_recordings(&self, notices: &[Notice]) -> Result<(), StoreError> {
         const DOING: &str = "saving what is recorded";
-        let mut transaction = self
-            .db
-            .write
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .doing(DOING)?;
+        let mut transaction = self.db.begin().await.doing(DOING)?;
         for notice in notices {
             sqlx::query(
                 "INSERT INTO recordings (call_id, file, state, duration_us, lost_us) VALUES (?, ?, ?, ?, ?)
@@ -88,12 +83,7 @@ impl Store {
     /// [`StoreError`] when the file cannot be written.
     pub async fn forget_recordings(&self, calls: &[String]) -> Result<(), StoreError> {
         const DOING: &str = "forgetting old recordings";
-        let mut transaction = self
-            .db
-            .write
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .doing(DOING)?;
+        let mut transaction = self.db.begin().await.doing(DOING)?;
         for call in calls {
             sqlx::query("DELETE FROM recordings WHERE call_id = ?")
                 .bind(call)

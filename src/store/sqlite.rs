@@ -10,7 +10,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
 
 /// How long a statement waits for another process (say, the command line beside the server) to release the file.
 const BUSY: Duration = Duration::from_secs(5);
@@ -36,6 +36,14 @@ pub struct Database {
 }
 
 impl Database {
+    /// Begins a transaction that writes: it has the file's lock from the start, so that nothing in it finds the file busy.
+    ///
+    /// # Errors
+    /// When the lock cannot be had.
+    pub async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.write.begin_with("BEGIN IMMEDIATE").await
+    }
+
     /// Waits for running statements and closes the file.
     pub async fn close(&self) {
         self.read.close().await;

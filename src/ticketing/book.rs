@@ -119,7 +119,7 @@ impl Book {
         close: bool,
     ) -> Result<Taken, BookError> {
         let revision = key.revision as i64;
-        let mut transaction = self.db.write.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.db.begin().await?;
         let held: Option<(i64, i64, bool)> =
             sqlx::query_as("SELECT number, revision, closed FROM tickets WHERE call_id = ?")
                 .bind(&key.call_id)
