@@ -16,6 +16,9 @@ const LONGEST: usize = 3;
 /// A run of one to three letters, packed into one number.
 pub(super) type Gram = u64;
 
+/// Stands for what all texts have in common; no run of letters is packed into 0.
+pub(super) const BASE: Gram = 0;
+
 impl Letters {
     /// Half width, lower case, numbers as one mark, nothing between the letters.
     pub fn of(text: &str) -> Self {

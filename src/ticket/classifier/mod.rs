@@ -13,7 +13,7 @@ pub mod train;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use grams::{Gram, Letters};
+use grams::{BASE, Gram, Letters};
 
 /// A gram's number, which is its row in the table of weights, and how often it stands in a text.
 type Counts = Vec<(u32, f32)>;
@@ -44,6 +44,8 @@ impl Vocabulary {
     }
 
     /// The text as numbers and shares, of length 1 altogether; empty when nothing in it is known.
+    ///
+    /// Every text shares the base, which carries how common each label is. Models of before have none.
     fn vector(&self, letters: &Letters) -> Counts {
         let mut counts: Counts = letters
             .grams()
@@ -68,9 +70,16 @@ impl Vocabulary {
             .map(|(_, share)| share * share)
             .sum::<f32>()
             .sqrt();
-        for (_, share) in &mut counts {
-            *share /= length.max(f32::MIN_POSITIVE);
+        if length == 0.0 {
+            return counts;
         }
+        let base = self.index.get(&BASE).copied();
+        let base = base.map(|row| (row, self.scales[row as usize]));
+        let stretch = length * base.map_or(1.0, |(_, share)| share.hypot(1.0));
+        for (_, share) in &mut counts {
+            *share /= stretch;
+        }
+        counts.extend(base.map(|(row, share)| (row, share / share.hypot(1.0))));
         counts
     }
 }
@@ -215,7 +224,7 @@ fn spelled(gram: Gram) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::train::train;
-    use super::{Classifier, samples::Sample};
+    use super::{BASE, Classifier, Letters, Vocabulary, samples::Sample};
 
     /// Two kinds of complaint, told apart by their words.
     pub(in crate::ticket) fn small() -> Classifier {
@@ -269,5 +278,30 @@ pub(super) mod tests {
     fn a_text_without_any_known_word_gets_no_guess() {
         assert_eq!(small().judge("，。", 3), None);
         assert_eq!(small().rank("zzz"), None);
+    }
+
+    #[test]
+    fn every_text_shares_the_base_and_a_model_of_before_answers_without_it() {
+        let model = small();
+        let letters = Letters::of("电梯又坏了");
+        let base = model.vocabulary.index[&BASE];
+        let vector = model.vocabulary.vector(&letters);
+        let length: f32 = vector.iter().map(|(_, share)| share * share).sum();
+        assert!((length - 1.0).abs() < 1e-4, "{length}");
+        assert!(vector.iter().any(|(row, _)| *row == base));
+
+        let known = &model.vocabulary;
+        assert_eq!(base, 0, "grams rise, and the base is the least");
+        let before = Classifier {
+            vocabulary: Vocabulary::new(known.grams[1..].to_vec(), known.scales[1..].to_vec()),
+            weights: model.weights[model.labels.len()..].to_vec(),
+            ..model
+        };
+        let before = Classifier::from_bytes(&before.to_bytes()).expect("sound");
+        let vector = before.vocabulary.vector(&letters);
+        let length: f32 = vector.iter().map(|(_, share)| share * share).sum();
+        assert!((length - 1.0).abs() < 1e-4, "{length}");
+        let ranked = before.rank("电梯又坏了").expect("known");
+        assert_eq!(before.labels()[ranked[0].0], "电梯");
     }
 }

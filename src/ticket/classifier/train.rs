@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::grams::{Gram, Letters};
+use super::grams::{self, BASE, Gram, Letters};
 use super::samples::Sample;
 use super::{Classifier, Counts, Vocabulary, softmax};
 use crate::ticket::noise::{Dice, spoiled};
@@ -15,9 +15,13 @@ use crate::ticket::noise::{Dice, spoiled};
 /// A gram that stands in fewer texts says nothing about other texts.
 const FEWEST_TEXTS: u32 = 3;
 /// How dear a mistake is to the learner, compared with large weights.
-const COST: f32 = 6.0;
+const COST: f32 = 2.0;
 /// What a spoiled or shortened copy counts, compared with the text itself.
-const COPY_SHARE: f32 = 0.25;
+const COPY_SHARE: f32 = 0.1;
+/// What three letters count, compared with one or two: they stand in few texts and repeat what their parts say.
+const LONG_SHARE: f32 = 0.7;
+/// What the base counts, compared with everything that a text says.
+const BASE_SHARE: f32 = 0.3;
 /// Passes over all texts.
 const PASSES: usize = 20;
 /// Labels at most: each costs a weight for every gram.
@@ -131,6 +135,7 @@ fn vocabulary(texts: &[Letters], truths: &[usize], labels: usize) -> Vocabulary 
         .into_iter()
         .filter(|(_, (count, _))| *count >= FEWEST_TEXTS)
         .map(|(gram, (count, _))| (gram, count))
+        .chain([(BASE, texts.len() as u32)])
         .collect();
     known.sort_unstable();
     let grams = known.iter().map(|(gram, _)| *gram).collect();
@@ -144,7 +149,11 @@ fn vocabulary(texts: &[Letters], truths: &[usize], labels: usize) -> Vocabulary 
             by_label[row as usize * labels + truth] += 1.0;
         }
     }
-    for (row, (_, count)) in known.iter().enumerate() {
+    for (row, (gram, count)) in known.iter().enumerate() {
+        if *gram == BASE {
+            vocabulary.scales[row] = BASE_SHARE;
+            continue;
+        }
         let rates: Vec<f32> = by_label[row * labels..(row + 1) * labels]
             .iter()
             .zip(&texts_of)
@@ -158,7 +167,12 @@ fn vocabulary(texts: &[Letters], truths: &[usize], labels: usize) -> Vocabulary 
             .sum();
         let telling = (1.0 - entropy / (labels as f32).ln()).max(0.0).sqrt() + 0.1;
         let rare = ((1.0 + texts.len() as f32) / (1.0 + *count as f32)).ln() + 1.0;
-        vocabulary.scales[row] = rare * telling;
+        let share = if grams::length(*gram) > 2 {
+            LONG_SHARE
+        } else {
+            1.0
+        };
+        vocabulary.scales[row] = rare * telling * share;
     }
     vocabulary
 }
