@@ -14,7 +14,7 @@ use super::pinyin;
 use super::vocabulary::{LONGEST, Likeness, Vocabulary};
 
 /// The frequencies of some 350,000 words (jieba's dictionary, MIT).
-static DICTIONARY: LazyLock<Jieba> = LazyLock::new(Jieba::new);
+pub(super) static DICTIONARY: LazyLock<Jieba> = LazyLock::new(Jieba::new);
 
 /// Words of all texts that the dictionary's frequencies were counted in.
 const ALL_WORDS: f32 = 60_101_967.0;

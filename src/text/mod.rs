@@ -13,4 +13,5 @@ pub mod punctuation;
 pub mod score;
 pub mod script;
 pub mod sensitive;
+pub mod spelling;
 pub mod vocabulary;

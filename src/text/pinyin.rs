@@ -6,6 +6,7 @@
 
 use std::sync::LazyLock;
 
+use encoding_rs::GB18030;
 use pinyin::{ToPinyin, ToPinyinMulti};
 
 /// One reading of a character: initial, final and tone.
@@ -308,6 +309,42 @@ pub fn same_sound(one: char, other: char) -> bool {
         .any(|a| readings(other).iter().any(|b| a.kind() == b.kind()))
 }
 
+/// The 3,755 characters of the national standard's first level.
+fn common() -> impl Iterator<Item = char> {
+    (0xB0..=0xD7_u8).flat_map(|row| {
+        (0xA1..=0xFE_u8).filter_map(move |cell| {
+            GB18030
+                .decode_without_bom_handling_and_without_replacement(&[row, cell])
+                .and_then(|text| text.chars().next())
+                .filter(|letter| !('\u{E000}'..='\u{F8FF}').contains(letter))
+        })
+    })
+}
+
+/// The common characters of each kind of syllable: what a recogniser writes when it mishears.
+static WRITTEN: LazyLock<Vec<Vec<char>>> = LazyLock::new(|| {
+    let mut written = vec![Vec::new(); Syllable::KINDS];
+    for letter in common() {
+        if let Some(reading) = readings(letter).first() {
+            written[reading.kind()].push(letter);
+        }
+    }
+    written
+});
+
+/// The common characters that are usually read as this kind of syllable.
+#[must_use]
+pub fn written(kind: usize) -> &'static [char] {
+    &WRITTEN[kind]
+}
+
+/// The common characters that sound like `letter`, whatever their tones; empty for what is no Chinese character.
+#[must_use]
+pub fn homophones(letter: char) -> &'static [char] {
+    let usual = readings(letter).first();
+    usual.map_or(&[], |reading| written(reading.kind()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,5 +412,12 @@ mod tests {
                 assert_eq!(distance(one, other), distance(other, one));
             }
         }
+    }
+
+    #[test]
+    fn the_common_characters_are_those_of_the_standard() {
+        let letters: Vec<char> = common().collect();
+        assert_eq!(letters.len(), 3755);
+        assert!(letters.contains(&'啊') && letters.contains(&'座') && !letters.contains(&'罘'));
     }
 }

@@ -56,18 +56,21 @@ pub(super) fn sounds_at(letters: &[char], at: usize, word: &str) -> bool {
 
 /// Where one of `words` sounds first in `said`. Single characters sound like too many others and do not count.
 pub(super) fn heard(said: &Said, words: &[&str]) -> Option<Range<usize>> {
-    let sounds: Vec<char> = said.chars.iter().copied().map(sound).collect();
+    let of = || said.chars.iter().copied().map(sound).collect();
+    let sounds: &Vec<char> = said.found.sounds.get_or_init(of);
     words
         .iter()
         .filter_map(|word| {
-            let wanted: Vec<char> = word.chars().map(sound).collect();
-            if wanted.len() < 2 {
-                return None;
-            }
-            let at = sounds
-                .windows(wanted.len())
-                .position(|part| part == wanted)?;
-            Some(at..at + wanted.len())
+            let mut letters = word.chars();
+            let first = sound(letters.next()?);
+            let rest = letters.as_str();
+            let long = 1 + rest.chars().count();
+            let at = (0..(sounds.len() + 1).saturating_sub(long)).find(|at| {
+                sounds[*at] == first
+                    && (sounds[at + 1..].iter().zip(rest.chars()))
+                        .all(|(heard, letter)| *heard == sound(letter))
+            })?;
+            (long > 1).then_some(at..at + long)
         })
         .min_by_key(|range| (range.start, usize::MAX - range.end))
 }

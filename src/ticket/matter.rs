@@ -19,10 +19,14 @@ pub(super) struct Choice {
 pub(super) struct Weights {
     scores: Vec<f32>,
     places: Vec<Vec<(i32, Because)>>,
+    /// Which categories give way to one of which a strong phrase was said: (which, to which).
+    yield_to: Vec<(usize, usize)>,
 }
 
 /// The least that must be said before a category is chosen.
 const ENOUGH: f32 = 1.5;
+/// The weight of a phrase that settles the category.
+const STRONG: i32 = 3;
 /// What a classifier that is quite sure adds to a category.
 const HINT: f32 = 4.0;
 
@@ -171,7 +175,13 @@ pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
             let word = (*index, said.text[bytes].to_owned());
             let again = if seen.contains(&word) { 0.2 } else { 1.0 };
             seen.push(word);
-            scores[*index] += share * weight as f32 * again;
+            // 咨询一下公积金的事: what the call is about, in so many words.
+            let topic = if said.by_caller() && names_topic(said, &range) {
+                2.0
+            } else {
+                1.0
+            };
+            scores[*index] += share * weight as f32 * again * topic;
             if said.by_caller() {
                 let because = Because {
                     basis: Basis::Phrase,
@@ -181,22 +191,57 @@ pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
             }
         }
     }
-    Weights { scores, places }
+    let yield_to = (taxonomy.categories.iter().enumerate())
+        .filter(|(index, _)| places[*index].iter().any(|(weight, _)| *weight >= STRONG))
+        .flat_map(|(index, category)| {
+            category
+                .over
+                .iter()
+                .map(move |over| (over.get_ref(), index))
+        })
+        .filter_map(|(over, index)| {
+            let gives = |category: &Category| category.name.get_ref()[1] == *over;
+            Some((taxonomy.categories.iter().position(gives)?, index))
+        })
+        .collect();
+    Weights {
+        scores,
+        places,
+        yield_to,
+    }
+}
+
+/// Whether a caller says in so many words that the call is about what stands at `range`.
+fn names_topic(said: &Said, range: &std::ops::Range<usize>) -> bool {
+    let before = said.slice(said.clause(range.start).start..range.start);
+    let opens = [
+        "咨询", "反映", "投诉", "举报", "问", "打听", "了解", "说说", "关于",
+    ]
+    .iter()
+    .any(|word| before.contains(word));
+    let closes = ["的事", "的问题", "这个事", "这事", "的情况", "问题"]
+        .iter()
+        .any(|word| said.starts_at(range.end, word));
+    opens && closes
 }
 
 /// The category of which most is said, and its evidence.
 pub(super) fn category(weights: &Weights) -> Option<Choice> {
-    let Weights { scores, places } = weights;
-    let index =
-        (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]).then(b.cmp(a)))?;
-    let top = scores[index];
+    let Weights {
+        scores,
+        places,
+        yield_to,
+    } = weights;
+    let most = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]).then(b.cmp(a)))?;
+    let top = scores[most];
     if top < ENOUGH {
         return None;
     }
+    let index = (yield_to.iter().find(|(gives, _)| *gives == most)).map_or(most, |(_, to)| *to);
     let second = scores
         .iter()
         .enumerate()
-        .filter(|(other, _)| *other != index)
+        .filter(|(other, _)| *other != index && *other != most)
         .map(|(_, score)| *score)
         .fold(0.0, f32::max);
     let mut evidence = places[index].clone();
@@ -250,8 +295,9 @@ pub(super) fn request(
             .iter()
             .position(|kind| *kind == taxonomy.categories[index].usual.get_ref())
     });
-    // Whoever is in danger asks for help, whatever words they use.
-    scores[1] += if danger { 4.0 } else { 0.0 };
+    // Whoever is in danger asks for help, whatever words they use; whoever praises tells how it ended.
+    let praises = scores[5] > scores[1..5].iter().fold(0.0, |most, score| score.max(most));
+    scores[1] += if danger && !praises { 4.0 } else { 0.0 };
     match usual {
         // 我想问问 also opens a complaint.
         Some(usual) if usual != 0 => {
@@ -377,12 +423,39 @@ pub(super) fn departments(
 fn feared(said: &Said, at: usize, end: usize) -> bool {
     static FEARED: Words = LazyLock::new(|| {
         words(
-            "怕 担心 万一 容易 可能 会不会 以免 避免 防止 如果 要是 没有 没 不会 不是 别 差点 险些 幸亏 \
+            "怕 担心 万一 容易 可能 会不会 以免 避免 防止 如果 要是 没有 不会 不是 别 差点 险些 幸亏 \
          去年 前年 以前 一旦",
         )
     });
     let clause = said.clause(at);
     let before = said.slice(at.saturating_sub(7).max(clause.start)..at);
+    // 没人被困, but not 没电困在里面.
+    let near = said.slice(at.saturating_sub(3).max(clause.start)..at);
+    let lacking = near.contains('没')
+        && !["没电", "没水", "没气"]
+            .iter()
+            .any(|word| near.contains(word));
+    // 上次我被困在里面, 煤气漏过一回: a story, unless it goes on (从上次停水到现在) or has begun again.
+    let whole = said.slice(clause.start..at);
+    let once = [
+        "上次",
+        "上回",
+        "那次",
+        "那回",
+        "有一次",
+        "有一回",
+        "曾经",
+        "当年",
+        "之前",
+        "头几年",
+    ]
+    .iter()
+    .any(|word| whole.contains(word))
+        || said.starts_at(end, "过");
+    let lasts = ["从", "又", "还", "一直", "现在", "这次", "这回"]
+        .iter()
+        .any(|word| whole.contains(word))
+        || said.slice(end..clause.end).contains("到现在");
     // 被困的人已经救出来了: it was so, and is over.
     let after = said.slice(end..said.chars.len());
     let over = ["已经", "都", "刚才", "后来", "现在"]
@@ -404,7 +477,9 @@ fn feared(said: &Said, at: usize, end: usize) -> bool {
         .iter()
         .any(|end| after.contains(end))
         && !after.contains('没');
-    over || FEARED.iter().any(|word| before.contains(word))
+    over || lacking
+        || once && !lasts
+        || FEARED.iter().any(|word| before.contains(word))
         || said.starts_at(end, "怎么办")
         || said.starts_at(end, "隐患")
         || said.starts_at(end, "的隐患")
@@ -574,6 +649,9 @@ mod tests {
             "没人困在里面，就是门打不开。",
             "不会爆炸吧，我就是担心。",
             "刚才被困的人已经救出来了。",
+            "上次我被困在电梯里半个钟头，这次又坏了。",
+            "上回我家煤气漏过，我想问怎么检修。",
+            "我们家之前着过火，我想咨询保险的事。",
         ] {
             assert_eq!(level(calm).as_deref(), Some("一般"), "{calm}");
         }
@@ -583,6 +661,13 @@ mod tests {
             "他说想不开，站在楼顶上。",
             "屋里都是煤气味，没人管。",
             "被困的人还没救出来。",
+            "电梯没电困在里面了。",
+            "上次着火刚修好，现在又着火了。",
+            "屋里有股煤气的味，呛得慌。",
+            "我真是活不下去了。",
+            "他站在桥上要往下跳。",
+            "电梯里有人，门打不开。",
+            "我老公又拿刀了，快来人。",
         ] {
             assert_eq!(level(grave).as_deref(), Some("特急"), "{grave}");
         }

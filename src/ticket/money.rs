@@ -42,7 +42,10 @@ const STAKE: [(&str, i32); 32] = [
 ];
 
 /// Words for what was paid, and for the sum of several sums.
-const PAID: [(&str, i32); 18] = [
+const PAID: [(&str, i32); 21] = [
+    ("花", 2),
+    ("要了我", 3),
+    ("转给", 2),
     ("一共", 2),
     ("总共", 2),
     ("加起来", 3),
@@ -64,7 +67,11 @@ const PAID: [(&str, i32); 18] = [
 ];
 
 /// Words that make a sum beside the point: a rate, an offer of the other side, a fee by the way.
-const ASIDE: [(&str, i32); 20] = [
+const ASIDE: [(&str, i32); 24] = [
+    ("平时", -4),
+    ("平常", -4),
+    ("再交", -4),
+    ("补交", -3),
     ("每", -4),
     ("一个月", -2),
     ("一节", -3),
@@ -140,7 +147,17 @@ const PAID_IN: [&str; 14] = [
 /// The sums in one utterance: value, place, and whether money is named.
 fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, bool)> {
     let mut found = Vec::new();
+    // 电话一三一七六三五，零九二五: read out one by one, in pieces, digits are no sum.
+    let read_out = |range: &std::ops::Range<usize>| {
+        said.chars[range.clone()]
+            .iter()
+            .all(|letter| numbers::digit(*letter).is_some() && !letter.is_ascii())
+    };
+    let dictated = said.has(&["电话", "号码", "手机号"]);
     for number in numbers::all(&said.chars) {
+        if dictated && number.range.len() > 2 && read_out(&number.range) {
+            continue;
+        }
         let mut range = number.range.clone();
         let before = said.before(range.start, 3);
         if number.vague
@@ -160,7 +177,7 @@ fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, boo
             next += 1;
         }
         let mut value = number.value;
-        let named = ["元", "块", "万元", "万块", "人民币"]
+        let named = ["元", "块", "万元", "万块", "人民币", "钱"]
             .into_iter()
             .find(|word| said.starts_at(next, word));
         if named.is_some() {
@@ -223,10 +240,16 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
         if !said.by_caller() && !confirmed {
             continue;
         }
+        // 再交多少: what the other side wants on top is not what was lost.
+        let asked_more = asked.is_some_and(|asked| asked.has(&["再交", "再收", "补多少", "补交"]));
         let asked_rest = asked.is_some_and(|asked| weight(&asked.text, &STAKE) > 4);
         let mut paid = 0.0_f64;
+        let mut behind = 0;
         for (value, range, named) in sums(said, money_asked) {
             let clause = said.clause(range.start);
+            // 平时八十块钱的路要了我一百六: what is said before one sum is not said of the next.
+            let own = clause.start.max(behind);
+            behind = range.end;
             let before = said.slice(clause.start..range.start);
             let pays = PAID_IN.iter().any(|word| before.contains(word));
             let near = said.slice(clause.start..(range.end + 4).min(clause.end));
@@ -240,13 +263,16 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
             } else {
                 0
             };
-            score += weight(&near, &STAKE) + weight(&near, &PAID) + weight(&near, &ASIDE);
+            score += weight(&near, &STAKE)
+                + weight(&near, &PAID)
+                + weight(&said.slice(own..(range.end + 4).min(clause.end)), &ASIDE);
             if let Some(asked) = asked {
                 // Asked for what is left, callers first tell what they paid.
                 let answers = !(asked_rest && pays);
                 score += i32::from(answers) * (weight(&asked.text, &STAKE) / 2)
                     + i32::from(money_asked) * 2;
             }
+            score -= 4 * i32::from(asked_more);
             // What is left of what was paid is what the matter is about.
             if value < paid && tells_rest(&before) {
                 score += (7 - weight(&near, &STAKE)).max(0);
@@ -256,7 +282,7 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
             }
             // 四百七: only money goes without its last unit.
             let elided = !named && (100.0..1_000.0).contains(&value) && ends_short(said, &range);
-            score += i32::from(elided && expects_money);
+            score += 2 * i32::from(elided && expects_money);
             // 不是八百，是八百六: the second is meant.
             if before.contains("不是") || before.ends_with("不到") && !named {
                 score -= 8;

@@ -4,9 +4,7 @@
 
 use std::sync::LazyLock;
 
-use encoding_rs::GB18030;
-
-use crate::text::pinyin::{Syllable, readings};
+use crate::text::pinyin::{Syllable, readings, written};
 
 /// Numbers that look drawn by lot and are the same for the same seed.
 #[derive(Clone, Debug)]
@@ -37,21 +35,10 @@ impl Dice {
     }
 }
 
-/// The common characters of each kind of syllable: what a recogniser writes when it mishears.
-static ALIKE: LazyLock<Vec<Vec<char>>> = LazyLock::new(|| {
-    let mut alike = vec![Vec::new(); Syllable::KINDS];
-    for letter in common() {
-        if let Some(reading) = readings(letter).first() {
-            alike[reading.kind()].push(letter);
-        }
-    }
-    alike
-});
-
 /// Kinds of syllables that whole regions take for each other.
 static NEAR: LazyLock<Vec<Vec<usize>>> = LazyLock::new(|| {
     let spoken: Vec<usize> = (0..Syllable::KINDS)
-        .filter(|kind| !ALIKE[*kind].is_empty())
+        .filter(|kind| !written(*kind).is_empty())
         .collect();
     (0..Syllable::KINDS)
         .map(|kind| {
@@ -63,18 +50,6 @@ static NEAR: LazyLock<Vec<Vec<usize>>> = LazyLock::new(|| {
         })
         .collect()
 });
-
-/// The 3,755 characters of the national standard's first level.
-fn common() -> impl Iterator<Item = char> {
-    (0xB0..=0xD7_u8).flat_map(|row| {
-        (0xA1..=0xFE_u8).filter_map(move |cell| {
-            GB18030
-                .decode_without_bom_handling_and_without_replacement(&[row, cell])
-                .and_then(|text| text.chars().next())
-                .filter(|letter| !('\u{E000}'..='\u{F8FF}').contains(letter))
-        })
-    })
-}
 
 /// What `letter` may be misheard as; `None` when it is lost.
 fn misheard(letter: char, dice: &mut Dice) -> Option<char> {
@@ -88,7 +63,7 @@ fn misheard(letter: char, dice: &mut Dice) -> Option<char> {
     } else {
         kind
     };
-    let others: Vec<char> = ALIKE[kind]
+    let others: Vec<char> = written(kind)
         .iter()
         .copied()
         .filter(|other| *other != letter)
@@ -111,15 +86,8 @@ pub fn spoiled(text: &str, share: f64, dice: &mut Dice) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dice, common, spoiled};
+    use super::{Dice, spoiled};
     use crate::text::pinyin;
-
-    #[test]
-    fn the_common_characters_are_those_of_the_standard() {
-        let letters: Vec<char> = common().collect();
-        assert_eq!(letters.len(), 3755);
-        assert!(letters.contains(&'啊') && letters.contains(&'座') && !letters.contains(&'罘'));
-    }
 
     #[test]
     fn as_many_letters_are_wrong_as_were_asked_for_and_most_sound_alike() {

@@ -3,15 +3,18 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::hearing::{self, alike};
 use super::said::{self, Said, Words, is_stop, words};
-use super::{Evidence, Field, FieldValue, hearing};
+use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
-use crate::text::pinyin::same_sound;
+use crate::text::pinyin::{self, same_sound};
 
-const SURNAMES: &str = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任\
-    姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂\
-    丛焦向柳邢路岳齐沿梅莫庄辛管祝左涂谷祁时舒耿牟卜路詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强丘\
-    迟初矫宫由衣战滕宿栾原修綦慕逄相仲矫亓房连车晋刁盖臧邸桑冷鞠蓝巩宗籍楚门冉简冀鄢晏佟麻苍滑冼佘宓付肖闫代候党鹿仇卞步商娄慈遇沙蔺茹谌佘匡亢阚隗郗蒲骆符励冼闻濮苟阴晁蔚茅饶雍仝狄谈屠胥庾寇殳蒯竺权芮练兰莘麦阙卓涂姬冀荀鞏师逯漆巫粟虞茹晋闾阚";
+const SURNAMES: &str = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖\
+    邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂丛焦向柳邢路\
+    岳齐沿梅莫庄辛管祝左涂谷祁时舒耿牟卜詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强丘迟初矫宫由\
+    衣战滕宿栾原修綦慕逄相仲亓房连车晋刁盖臧邸桑冷鞠蓝巩宗籍楚门冉简冀鄢晏佟麻苍滑冼佘宓付肖闫代候党鹿仇卞步商娄慈遇沙蔺茹谌匡亢阚隗郗蒲\
+    骆符励闻濮苟阴晁蔚茅饶雍仝狄谈屠胥庾寇殳蒯竺权芮练莘麦阙卓姬荀鞏师逯漆巫粟虞闾窦戚尚柴郎华吉喻古荆云穆乐伊惠荣储米封伏池索邬岑褚郁贝\
+    瞿敖艾富缪印宣居奚越昌湛计裘贲杭诸钮嵇糜乌巴牧班仰秋厉戎祖束幸郜怀鄂劳扶璩寿燕郏浦容东沃隆融訾丰巢扈苑";
 const COMPOUND: [&str; 10] = [
     "欧阳", "司马", "上官", "诸葛", "东方", "皇甫", "尉迟", "公孙", "慕容", "司徒",
 ];
@@ -47,9 +50,43 @@ pub(super) static NAME_ASKED: Words = LazyLock::new(|| {
     )
 });
 
-/// Whether an operator asks for the caller's name, however it was heard.
+/// Whether an operator asks for the caller's name, however it was heard: 您贵姓, 您跪兴; 您贵，…, 吝姓？, where a
+/// character was lost.
 fn asks_name(asked: &Said) -> bool {
     hearing::has(asked, &NAME_ASKED)
+        || asked.clauses().into_iter().any(|clause| {
+            let words = &asked.chars[clause.clone()];
+            let short = (1..=4).contains(&words.len());
+            let heard = |letter: char| words.last().is_some_and(|last| alike(*last, letter));
+            short && (heard('贵') && words.first() == Some(&'您') || heard('姓') && words.len() > 1)
+        })
+}
+
+/// The surname that a character was most likely meant to be: what sounds nearest, and of equals what more people bear.
+fn meant(letter: char) -> Option<char> {
+    /// How much rarer a name may be that sounds a syllable nearer, as a power of e.
+    const NEARER: f32 = 5.0;
+    const FARTHEST: f32 = 0.35;
+    let cost = |(rank, name): (usize, char)| {
+        let apart = pinyin::distance(letter, name).filter(|apart| *apart < FARTHEST)?;
+        Some(((rank as f32 + 1.0).ln() + NEARER * apart, name))
+    };
+    let names = SURNAMES.chars().enumerate().filter_map(cost);
+    names
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// A rare surname that nobody explained was rather a common one that sounds the same: 阳 is 杨.
+fn commoner(heard: char) -> Option<char> {
+    /// From here on, names are rare; up to there, common.
+    const RARE: usize = 150;
+    const COMMON: usize = 30;
+    let rank = rank(&heard.to_string());
+    let common = || SURNAMES.chars().take(COMMON);
+    (rank > RARE)
+        .then(|| common().find(|name| pinyin::distance(heard, *name).is_some_and(|far| far < 0.05)))
+        .flatten()
 }
 
 /// Words about the other side: who they call by name is not the caller.
@@ -96,8 +133,9 @@ fn full_at(said: &Said, at: usize) -> Option<Range<usize>> {
     (1..=2).contains(&given).then(|| at..at + surname + given)
 }
 
-/// Whether the surname is explained (曹操的曹, 弓长张) and, if so, as which character.
-fn explained(said: &Said, from: usize) -> Option<char> {
+/// Whether the surname is explained (曹操的曹, 弓长张) and, if so, as which character; `heard` is the surname itself, and
+/// a word for it that says it again needs no list (首都的都).
+fn explained(said: &Said, from: usize, heard: Option<char>) -> Option<char> {
     let rest = said.slice(from..said.chars.len());
     if let Some((_, name)) = SPELLED.iter().find(|(spelling, _)| rest.contains(spelling)) {
         return Some(*name);
@@ -110,7 +148,8 @@ fn explained(said: &Said, from: usize) -> Option<char> {
             let (of, name) = (pair[0], pair[1]);
             let clause = said.clause(from + index);
             let known = said.chars[clause.start..from + index].contains(&name);
-            (of == '的' && known && SURNAMES.contains(name)).then_some(name)
+            let surname = SURNAMES.contains(name) || heard == Some(name);
+            (of == '的' && known && surname).then_some(name)
         });
     // 曲折曲, 孟子得孟: 的 was lost or misheard.
     plain.or_else(|| {
@@ -120,13 +159,19 @@ fn explained(said: &Said, from: usize) -> Option<char> {
             .find_map(|clause| {
                 let words = &said.chars[clause.start.max(from)..clause.end];
                 let (name, before) = words.split_last()?;
-                let known = before.len() > 1 && before[0] == *name && SURNAMES.contains(*name);
-                known.then_some(*name)
+                let again = before.len() > 1 && before[0] == *name;
+                // 谁朝得隋: the word before 的 was misheard, the name was not.
+                let closes = (3..=4).contains(&before.len())
+                    && before[before.len() - 1] != '的'
+                    && alike(before[before.len() - 1], '的')
+                    || before.len() == 3 && before[2] == '的';
+                let known = again || closes && heard.is_none_or(|heard| alike(heard, *name));
+                (known && SURNAMES.contains(*name)).then_some(*name)
             })
     })
 }
 
-fn name_in(said: &Said, asked: bool) -> Option<Found> {
+fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
     let about_others = |at: usize| {
         let clause = said.clause(at);
         let before = said.slice(clause.start..at);
@@ -144,16 +189,33 @@ fn name_in(said: &Said, asked: bool) -> Option<Found> {
         .collect();
     for range in marks {
         let own = said.before(range.start, 2);
-        let opens = range.start == 0 || is_stop(said.chars[range.start - 1]) || asked;
-        if !(own.ends_with('我') || own.ends_with("免贵") || opens && asked)
+        let Some(&letter) = said.chars.get(range.end) else {
+            continue;
+        };
+        // 姓曲，: nothing else begins so, whatever the question was taken for.
+        let bare = range.start == 0
+            && !elsewhere
+            && surname_at(said, range.end)
+                .and_then(|long| said.chars.get(range.end + long))
+                .is_none_or(|next| is_stop(*next));
+        if !(own.ends_with('我') || own.ends_with("免贵") || asked || bare)
             || about_others(range.start)
         {
             continue;
         }
-        let Some(&letter) = said.chars.get(range.end) else {
+        if letter.is_ascii() || "名什啥氏不".contains(letter) {
             continue;
-        };
-        if is_stop(letter) || letter.is_ascii() || "名什啥氏不".contains(letter) {
+        }
+        // 姓，谁朝得隋: the name was lost, its explanation was not.
+        if is_stop(letter) {
+            if let Some(name) = explained(said, range.end, None).filter(|_| asked) {
+                found = Some(Found {
+                    surname: name.to_string(),
+                    full: None,
+                    evidence: said.whole().into_iter().collect(),
+                    sure: 0.6,
+                });
+            }
             continue;
         }
         // 行，没问题: what only sounds like 姓 stands right before a name.
@@ -167,11 +229,15 @@ fn name_in(said: &Said, asked: bool) -> Option<Found> {
         let length = surname_at(said, range.end).unwrap_or(1);
         let place = range.end..range.end + length;
         let heard = said.slice(place.clone());
-        let (surname, sure) = match explained(said, place.end) {
+        let (surname, sure) = match explained(said, place.end, Some(letter)) {
             Some(name) if length == 1 => (name.to_string(), 0.95),
-            _ if surname_at(said, range.end).is_some() => (heard, 0.93),
-            // The surnames stand in the order of how many bear them.
-            _ => match SURNAMES.chars().find(|name| same_sound(*name, letter)) {
+            _ if surname_at(said, range.end).is_some() => match commoner(letter) {
+                Some(name) => (name.to_string(), 0.6),
+                None => (heard, 0.93),
+            },
+            // 姓热，叫热依汗: whatever the surname, it is said twice.
+            _ if said.text.contains(&format!("叫{heard}")) => (heard, 0.5),
+            _ => match meant(letter) {
                 Some(name) => (name.to_string(), 0.55),
                 None => (heard, 0.5),
             },
@@ -271,7 +337,7 @@ fn name_in(said: &Said, asked: bool) -> Option<Found> {
     // 曹操的曹, without the 姓 before it.
     if found.is_none()
         && asked
-        && let Some(name) = explained(said, 0)
+        && let Some(name) = explained(said, 0, None)
         && let Some(range) = said.find(&name.to_string())
     {
         found = Some(Found {
@@ -344,6 +410,20 @@ fn addressed_in(said: &Said) -> Option<Range<usize>> {
         })
 }
 
+/// The surname before a form of address: 钮女士, 好的留先生.
+fn echoed(said: &Said, at: usize) -> Option<String> {
+    let letter = said.chars[at];
+    if SURNAMES.contains(letter) {
+        return Some(letter.to_string());
+    }
+    let opens = at == 0 || is_stop(said.chars[at - 1]) || "的好，".contains(said.chars[at - 1]);
+    let free = !is_stop(letter) && !"您位这那的了".contains(letter);
+    (opens && free)
+        .then(|| meant(letter))
+        .flatten()
+        .map(String::from)
+}
+
 /// 女的, 我是男的, as a clause of its own that was misheard: whether a woman, and where.
 fn sex_by_sound(said: &Said) -> Option<(bool, Range<usize>)> {
     said.clauses().into_iter().find_map(|clause| {
@@ -366,13 +446,13 @@ fn sex_by_sound(said: &Said) -> Option<(bool, Range<usize>)> {
 fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
     static SELF_WOMAN: Words = LazyLock::new(|| {
         words(
-            "我是女的 女的 是女士 我是女 我女的 ，女 我老公 我丈夫 我对象他 我怀孕 我怀着 我坐月子 \
-         本人女 我婆婆 孩子妈妈 孩子妈 孩子他妈 孩子她妈 坐月子",
+            "我是女的 女的 是女士 我是女 我女的 ，女 是女， 是女。 我老公 我丈夫 我对象他 我怀孕 我怀着 我坐月子 \
+         本人女 我婆婆 孩子妈妈 孩子妈 孩子他妈 孩子她妈",
         )
     });
     static SELF_MAN: Words = LazyLock::new(|| {
         words(
-            "我是男的 男的 我是男 ，男 我老婆 我媳妇 我妻子 我爱人她 本人男 孩子爸爸 孩子爸 孩子他爸 孩子她爸",
+            "我是男的 男的 我是男 ，男 是男， 是男。 我老婆 我媳妇 我妻子 我爱人她 本人男 孩子爸爸 孩子爸 孩子他爸 孩子她爸",
         )
     });
     let mut addressed = None;
@@ -391,8 +471,7 @@ fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
                     .is_none_or(|letter| is_stop(*letter) || "的士性，".contains(*letter))
                     || said.slice(range.clone()).starts_with(['我', '孩', '坐'])
             };
-            if !own && !said.has(&["孩子妈", "孩子爸", "孩子他", "孩子她", "坐月子"])
-            {
+            if !own && !said.has(&["孩子妈", "孩子爸", "孩子他", "孩子她"]) {
                 continue;
             }
             if let Some(range) = said.first(&SELF_WOMAN).filter(ends) {
@@ -445,7 +524,12 @@ pub(super) fn find(talk: &[Said], usual: &str) -> Option<Field> {
                         "医生", "司机", "老师",
                     ])
             });
-            if let Some(found) = name_in(said, asked) {
+            // 姓？ is too short for a question that lasts, but what follows it at once answers it.
+            let asked = asked
+                || index > 0 && !talk[index - 1].by_caller() && talk[index - 1].text == "姓？";
+            // Who is asked about here bears a name too: the officer, the shopkeeper.
+            let elsewhere = said::question(talk, index).is_some_and(|asked| asked.has(&OTHERS));
+            if let Some(found) = name_in(said, asked, elsewhere) {
                 // 姓石 first and 叫石海涛 later, or the other way round: the fuller name stays.
                 let fuller = name.as_ref().is_some_and(|known| {
                     known.full.is_some() && found.full.is_none() && known.surname == found.surname
@@ -461,10 +545,9 @@ pub(super) fn find(talk: &[Said], usual: &str) -> Option<Field> {
             && range.start > 0
             && !said::reply(talk, index)
                 .is_some_and(|answer| answer.denies() && answer.text.contains('姓'))
-            && surname_at(said, range.start - 1).is_some()
+            && let place = (range.start - 1..range.start)
+            && let Some(echo) = echoed(said, place.start)
         {
-            let place = range.start - 1..range.start;
-            let echo = said.slice(place.clone());
             // Of two spellings of one sound the commoner name was meant, unless it was explained (弓长张).
             let commoner = name.as_ref().is_some_and(|name| {
                 let sounds = hearing::sounds_at(&said.chars, place.start, &name.surname);
@@ -544,6 +627,33 @@ mod tests {
         assert_eq!(
             name("o:您贵姓？\n我姓章，立早章。\no:张先生，请讲。").as_deref(),
             Some("章先生")
+        );
+    }
+
+    #[test]
+    fn a_name_is_found_where_a_character_of_it_or_of_the_question_was_lost() {
+        assert_eq!(
+            name("o:您贵，电话是本机吗？\n姓隋，虽朝的隋，本机。").as_deref(),
+            Some("隋先生")
+        );
+        assert_eq!(
+            name("o:您贵姓？\n姓，谁朝得隋，本机。").as_deref(),
+            Some("隋先生")
+        );
+        assert_eq!(name("o:吝姓？\n绵姓王。").as_deref(), Some("王先生"));
+        assert_eq!(
+            name("o:您的电话是本机吗？\n姓曲，曲则得趋，本机。").as_deref(),
+            Some("曲先生")
+        );
+        assert_eq!(name("o:您知道民警的姓名吗？\n姓邹，不知道叫什么。"), None);
+        assert_eq!(name("o:您贵姓？\n我姓阳。").as_deref(), Some("杨先生"));
+        assert_eq!(
+            name("o:您贵姓？\n我姓阳，太阳的阳。").as_deref(),
+            Some("阳先生")
+        );
+        assert_eq!(
+            name("o:您贵姓？\n姓都，首都的都，女的。").as_deref(),
+            Some("都女士")
         );
     }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::hearing;
 use super::numbers::{digit, homophone};
 use super::said::{self, Said, Words, is_stop, words};
 use super::{Evidence, Field, FieldValue};
@@ -203,6 +204,21 @@ fn is_other(said: &Said, at: usize, asked: Option<&Said>) -> bool {
         }) && !CONTACT.iter().any(|word| before.contains(word))
 }
 
+/// Whether the operator asks for a yes to the caller's own number, and whether that is heard clearly: 联系电话就是您住鸵
+/// 鸾号码吗 is a question to agree to, whatever stands between.
+fn asks_own(asked: &Said) -> Option<bool> {
+    let own = ["本机", "这个号", "来电", "这个电话", "现在这个", "打过来"];
+    let yes_or_no = asked.has(&["吗", "是不是", "对吧", "吧", "？"]);
+    let misheard = asked.has(&["电话就是", "号码就是", "电话是您", "号码是您"])
+        && asked.has(&["吗", "吧"])
+        && !asked.has(&["多少", "哪", "什么"])
+        && runs(asked, true).iter().all(|run| run.digits.len() < 3);
+    if asked.has(&own) && yes_or_no {
+        return Some(true);
+    }
+    misheard.then_some(false)
+}
+
 /// Replaces part of `held` by a correction: at the place that the citizen names, else where it fits best.
 fn correct(held: &mut Vec<Heard>, new: &[Heard], said: &Said, at: usize) {
     let before = said.before(at, 10);
@@ -285,6 +301,14 @@ fn fused(left: &str, right: &str) -> String {
     whole
 }
 
+/// Whether `heard` is `number` with one digit or two lost.
+fn is_part(heard: &str, number: &str) -> bool {
+    heard.len() + 2 >= number.len()
+        && heard.len() < number.len()
+        && heard.len() > 7
+        && shared(heard, number) == heard.len()
+}
+
 fn joined(held: &[Heard]) -> String {
     held.iter().map(|(digit, _)| *digit).collect()
 }
@@ -309,7 +333,7 @@ fn evidence(held: &[Heard]) -> Vec<Evidence> {
 pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) -> Option<Field> {
     let mut held: Vec<Heard> = Vec::new();
     let mut done: Option<(String, Vec<Evidence>, f32)> = None;
-    let mut own: Option<Vec<Evidence>> = None;
+    let mut own: Option<(Vec<Evidence>, f32)> = None;
     let mut refused_own = false;
     let mut guessed = false;
     for (index, said) in talk.iter().enumerate() {
@@ -374,9 +398,21 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
         }
         let asked = said::question(talk, index);
         let asks_contact = asked.is_some_and(|asked| {
-            asked.has(&CONTACT) || runs(asked, false).iter().any(|run| run.digits.len() >= 3)
+            hearing::has(asked, &CONTACT)
+                || runs(asked, false).iter().any(|run| run.digits.len() >= 3)
         });
-        if let Some(range) = said.first(&OWN)
+        // 就这个毫马: known by its sound, in a short answer to the question for the number.
+        let heard_own = || {
+            let long: Vec<&str> = OWN
+                .iter()
+                .copied()
+                .filter(|word| word.chars().count() > 2)
+                .collect();
+            let short = asks_contact && said.chars.len() < 14;
+            hearing::heard(said, &long).filter(|_| short)
+        };
+        let said_own = said.first(&OWN);
+        if let Some(range) = said_own.clone().or_else(heard_own)
             && (asks_contact || said.has(&["电话", "号码", "本机", "联系"]))
         {
             let denied = said::negated(said, range.start)
@@ -385,19 +421,20 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
             if denied {
                 refused_own = true;
             } else if runs(said, true).iter().all(|run| run.digits.len() < 7) {
-                own = Some(vec![said.evidence(&range)]);
+                let sure = if said_own.is_some() { 0.97 } else { 0.78 };
+                own = Some((vec![said.evidence(&range)], sure));
                 done = None;
                 held.clear();
             }
         } else if asks_contact
-            && asked.is_some_and(|asked| {
-                asked.has(&["本机", "这个号", "来电", "这个电话", "现在这个", "打过来"])
-                    && asked.has(&["吗", "是不是", "对吧", "吧", "？"])
-            })
+            && let Some(clear) = asked.and_then(asks_own)
             && runs(said, true).iter().all(|run| run.digits.len() < 7)
         {
-            if said.affirms() {
-                own = said.whole().map(|whole| vec![whole]);
+            let agrees = said.affirms();
+            // 本地就行: the answer was misheard, but is no refusal.
+            if agrees || !said.denies() && said.has(&["就行", "就可以", "没问题"]) {
+                let sure = if clear && agrees { 0.97 } else { 0.78 };
+                own = said.whole().map(|whole| (vec![whole], sure));
                 done = None;
                 held.clear();
             } else if said.denies() {
@@ -533,7 +570,12 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
     }
     let own_number = caller_number.map(str::to_owned);
     match (own, own_number) {
-        (Some(places), Some(number)) if held.is_empty() => text(number, 0.97, places),
+        (Some((places, sure)), Some(number)) if held.is_empty() => text(number, sure, places),
+        // The caller read out their own number, and a digit or two were lost.
+        (_, Some(number)) if is_part(&joined(&held), &number) => {
+            let places = evidence(&held);
+            text(number, 0.75, places)
+        }
         // Something was dictated that is no number: the caller's own can be reached, but is not what was meant.
         (_, Some(number)) if !held.is_empty() => text(number, 0.3, Vec::new()),
         (_, Some(number)) if refused_own => text(number, 0.2, Vec::new()),
@@ -555,6 +597,22 @@ mod tests {
 
     fn sure(lines: &str) -> f32 {
         find(&talk(lines), Some(OWN), "0535").map_or(0.0, |field| field.confidence)
+    }
+
+    #[test]
+    fn the_callers_own_number_is_known_by_sound_or_with_a_digit_lost_but_never_surely() {
+        // OWN is 13900001111.
+        let heard = "o:联系电话就是您这个来电号码吗？\n堆，旧这个毫马。";
+        assert_eq!(phone(heard).as_deref(), Some(OWN));
+        assert!((0.71..0.8).contains(&sure(heard)), "{}", sure(heard));
+        let agreed = "o:联系电话就是您住鸵鸾号码吗？\n对，就个喝泡拿。";
+        assert_eq!(phone(agreed).as_deref(), Some(OWN));
+        assert!((0.71..0.8).contains(&sure(agreed)), "{}", sure(agreed));
+        let lost = "o:您的电话？\n一三九零零零零一一一。";
+        assert_eq!(phone(lost).as_deref(), Some(OWN));
+        assert!((0.71..0.8).contains(&sure(lost)), "{}", sure(lost));
+        // Nine digits of another number are nobody's.
+        assert!(sure("o:您的电话？\n一三八六六二二一一。") < 0.5);
     }
 
     #[test]

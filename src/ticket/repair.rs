@@ -9,10 +9,11 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 
-use super::hearing::{alike, sound};
+use super::hearing::{alike, sound, sounds_at};
 use super::numbers;
 use super::said::{Said, Words, is_stop, words};
 use crate::text::pinyin::{readings, same_sound};
+use crate::text::spelling;
 
 /// Words of everyday speech that the rules look for, or that are often taken for others.
 static SPOKEN: Words = LazyLock::new(|| {
@@ -104,7 +105,10 @@ impl Repair {
             known.push(range);
         }
         self.by_sound(&said, &firm, &mut fixed);
-        numerals(&said, &firm, &mut fixed);
+        // Twice: what one digit was misheard as is plain once its neighbour is put right.
+        for _ in 0..2 {
+            numerals(&said, &firm, &mut fixed);
+        }
         let mut missing: Vec<(usize, char)> = Vec::new();
         for found in self.shortened.find_iter(&said.text) {
             let range = said.char_at(found.start())..said.char_at(found.end());
@@ -157,7 +161,9 @@ impl Repair {
                     && !FIRM.contains(is)
                     && (length > 3 || !FUNCTION.contains(would_be) && would_be != '几')
             });
-            if near && free {
+            // 高陵 is a town, though 高龄 is on the list.
+            let well_formed = length == 2 && spelling::is_word(&said.chars[range.clone()]);
+            if near && free && !well_formed {
                 found.push((length, rightly, range, hit.pattern().as_usize()));
             }
         }
@@ -179,7 +185,9 @@ impl Repair {
 
 /// Digits and units misheard inside a number: 八白六, 三千溜, 巴百元, 舞号楼.
 fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
-    const DIGITS: [char; 10] = ['一', '二', '三', '四', '五', '六', '七', '八', '九', '零'];
+    const DIGITS: [char; 11] = [
+        '一', '二', '三', '四', '五', '六', '七', '八', '九', '零', '两',
+    ];
     const UNITS: [char; 4] = ['百', '千', '万', '十'];
     // 两万吧, 我把十个, 三百二十路: what is said between and behind numbers is no number.
     const PARTICLES: &str = "吧把罢了就起其而儿路";
@@ -187,33 +195,51 @@ fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
     const FOLLOWERS: &str = "钱前是时事后晚完";
     let is_digit = |letter: char| numbers::digit(letter).is_some();
     let is_unit = |letter: char| UNITS.contains(&letter);
-    let at_or_stop = |at: usize| said.chars.get(at).copied().unwrap_or('。');
     let counts_house = |at: usize| {
         ["号楼", "单元", "栋", "幢"]
             .iter()
-            .any(|mark| said.starts_at(at, mark))
+            .any(|mark| sounds_at(&said.chars, at, mark))
     };
+    // 氏八万六, 市七路公交车: the ten before a digit.
+    let is_great = |letter: char| letter == '万';
+    let counts_line = |at: usize| said.starts_at(at, "路公") || said.starts_at(at, "路车");
     for (at, &letter) in said.chars.iter().enumerate() {
         let is_known = is_digit(letter) || is_unit(letter) || fixed.contains_key(&at);
         if firm[at] > 0 || is_known || is_stop(letter) || letter == '几' {
             continue;
         }
-        let before = |back: usize| match at.checked_sub(back) {
-            Some(at) => *fixed.get(&at).unwrap_or(&said.chars[at]),
+        let heard = |at: usize| match said.chars.get(at) {
+            Some(letter) => *fixed.get(&at).unwrap_or(letter),
             None => '。',
         };
+        let before = |back: usize| at.checked_sub(back).map_or('。', heard);
         let (before, earlier) = (before(1), before(2));
-        let after = at_or_stop(at + 1);
-        let as_one_of = |known: &[char]| {
+        let after = heard(at + 1);
+        let one_of = |letter: char, known: &[char]| {
             known
                 .iter()
                 .copied()
                 .find(|known| same_sound(letter, *known))
         };
+        let as_one_of = |known: &[char]| one_of(letter, known);
         let like = |known: &[char]| as_one_of(known).filter(|_| !PARTICLES.contains(letter));
         let ends = "块元多号".contains(after) || is_stop(after);
-        let number = if is_unit(before) && (is_unit(after) || ends) {
-            like(&DIGITS)
+        // 一百二死八号: between two digits behind a unit stands the next smaller one.
+        let digit_next =
+            is_digit(after) || heard(at + 2) == '号' && one_of(after, &DIGITS).is_some();
+        let tens = is_digit(before) && is_unit(earlier) && digit_next && alike(letter, '十');
+        // 七百而。 and 二十吧号 end in a digit: what joins sentences or ends them has no place there.
+        let closes = matches!((letter, after), ('而', '，' | '。') | ('吧', '号'));
+        let number = if tens {
+            Some('十')
+        } else if is_unit(before) && (is_unit(after) || ends) {
+            like(&DIGITS).or_else(|| as_one_of(&DIGITS).filter(|_| closes))
+        } else if alike(letter, '十')
+            && is_digit(after)
+            && !FUNCTION.contains(letter)
+            && (counts_line(at + 2) || is_great(heard(at + 2)))
+        {
+            Some('十')
         } else if is_digit(before) && (is_digit(after) || "块元多".contains(after)) {
             like(&UNITS)
         } else if is_digit(before) && is_unit(earlier) && is_stop(after) {
@@ -221,7 +247,9 @@ fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
         } else if is_unit(after)
             && !is_digit(before)
             && !FUNCTION.contains(letter)
-            && (is_digit(at_or_stop(at + 2)) || "块元多".contains(at_or_stop(at + 2)))
+            && (is_digit(heard(at + 2))
+                || "块元多".contains(heard(at + 2))
+                || is_stop(heard(at + 2)) && same_sound(letter, '两'))
         {
             like(&DIGITS)
         } else if counts_house(at + 1) && !is_digit(before) && !FUNCTION.contains(letter) {
@@ -290,6 +318,14 @@ mod tests {
         assert_eq!(mended("两千三白。"), "两千三百。");
         assert_eq!(mended("舞号楼山单元"), "五号楼三单元");
         assert_eq!(mended("南大街一百二十八好，"), "南大街一百二十八号，");
+        assert_eq!(mended("一百二死八号，"), "一百二十八号，");
+        assert_eq!(mended("一百二师吧号，"), "一百二十八号，");
+        assert_eq!(mended("加起来氏八万六。"), "加起来十八万六。");
+        assert_eq!(mended("剩坝百流十快钱"), "剩八百六十块钱");
+        assert_eq!(mended("交了五千而，"), "交了五千二，");
+        assert_eq!(mended("充了亮千，"), "充了两千，");
+        assert_eq!(mended("市七路公交车"), "十七路公交车");
+        assert_eq!(mended("是八万六，五千，而且"), "是八万六，五千，而且");
         for text in [
             "九百一十路。",
             "延吉路",

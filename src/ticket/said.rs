@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use super::Evidence;
 use super::repair::Repair;
@@ -59,6 +59,19 @@ pub(super) struct Said {
     bytes: Vec<u32>,
     /// Each plain character's index in the utterance as recognised.
     origin: Vec<u32>,
+    /// What takes long to find and never changes: it is looked for once, however often the call is drafted.
+    pub found: Found,
+}
+
+/// What the rules have found in an utterance by itself, whatever stands around it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    /// Which ending of a place stands where, by the ending.
+    pub place_ends: OnceLock<Vec<(usize, usize)>>,
+    /// The names of organisations.
+    pub organisations: OnceLock<Vec<Range<usize>>>,
+    /// Each character's sound.
+    pub sounds: OnceLock<Vec<char>>,
 }
 
 impl Said {
@@ -77,6 +90,7 @@ impl Said {
             text: String::with_capacity(text.len()),
             bytes: Vec::with_capacity(raw.len()),
             origin: Vec::with_capacity(raw.len()),
+            found: Found::default(),
         };
         for (index, &letter) in raw.iter().enumerate() {
             let before = said.chars.last().copied().unwrap_or('，');
@@ -115,6 +129,7 @@ impl Said {
             text: String::with_capacity(self.text.len() + 3 * missing.len()),
             bytes: Vec::with_capacity(self.chars.len() + missing.len()),
             origin: Vec::with_capacity(self.chars.len() + missing.len()),
+            found: Found::default(),
             ..*self
         };
         let mut put = |letter: char, origin: u32| {
@@ -168,8 +183,17 @@ impl Said {
 
     /// The first occurrence of `word`, as a range of characters.
     pub fn find(&self, word: &str) -> Option<Range<usize>> {
-        let byte = self.text.find(word)?;
-        Some(self.char_at(byte)..self.char_at(byte + word.len()))
+        self.find_from(0, word)
+    }
+
+    /// The first occurrence of `word` from `start` on. For words of a few characters in a sentence nothing is faster.
+    fn find_from(&self, start: usize, word: &str) -> Option<Range<usize>> {
+        let mut letters = word.chars();
+        let first = letters.next()?;
+        let rest = letters.as_str();
+        let found = (start..self.chars.len())
+            .find(|at| self.chars[*at] == first && self.starts_at(at + 1, rest))?;
+        Some(found..found + 1 + rest.chars().count())
     }
 
     /// Every occurrence of any of `words`, grouped by word.
@@ -178,15 +202,18 @@ impl Said {
         words: &'w [&str],
     ) -> impl Iterator<Item = (Range<usize>, &'w str)> {
         words.iter().flat_map(move |word| {
-            self.text
-                .match_indices(word)
-                .map(|(byte, _)| (self.char_at(byte)..self.char_at(byte + word.len()), *word))
+            let mut start = 0;
+            std::iter::from_fn(move || {
+                let found = self.find_from(start, word)?;
+                start = found.end;
+                Some((found, *word))
+            })
         })
     }
 
     /// Whether any of `words` is said.
     pub fn has(&self, words: &[&str]) -> bool {
-        words.iter().any(|word| self.text.contains(word))
+        words.iter().any(|word| self.find(word).is_some())
     }
 
     /// The first (leftmost) of `words` that is said.
@@ -299,7 +326,13 @@ pub(super) fn question(talk: &[Said], index: usize) -> Option<&Said> {
         .iter()
         .rev()
         .filter(|said| !said.by_caller())
-        .find(|said| said.chars.len() > 3)
+        .find(|said| {
+            // 贵姓？ asks, 对吧？ only makes sure.
+            let short = said.chars.len() == 3
+                && said.chars[2] == '？'
+                && !"对是好行嗯啊".contains(said.chars[0]);
+            said.chars.len() > 3 || short
+        })
 }
 
 /// What the citizen said next after utterance `index`, unless the operator went on first.

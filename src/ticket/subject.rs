@@ -3,21 +3,36 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::hearing::{self, alike};
+use super::hearing::{self, alike, sounds_at};
 use super::numbers::digit;
 use super::said::{self, Said, Words, words};
 use super::taxonomy::Category;
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
+use crate::text::spelling;
 
 /// How an operator asks for the other side's name.
 pub(super) static ASKED: Words = LazyLock::new(|| {
     words(
         "叫什么 哪家 哪个公司 什么公司 哪个平台 哪个工地 工地叫 店名 名称 商家 哪个学校 什么学校 \
      哪个医院 哪个物业 什么店 哪个店 哪个单位 什么单位 单位是 哪个机构 哪个驾校 哪个银行 供热公司 \
-     物业公司 几路 哪路 谁 什么工地 哪个景区 哪个幼儿园 公司名 全称 机构 哪一家",
+     物业公司 几路 哪路 谁 什么工地 哪个景区 哪个幼儿园 公司名 全称 机构 哪一家 在哪里买 在哪买 哪儿买 运营商 \
+     哪个旅行社 热力公司 哪个诊所 什么牌子 哪个商场 哪个超市",
     )
 });
+
+/// Of these, the ones after which the first thing said is the name.
+const NAME_ASKED: [&str; 9] = [
+    "叫什么",
+    "名字",
+    "全称",
+    "店名",
+    "名称",
+    "哪家",
+    "哪一家",
+    "哪个公司",
+    "什么公司",
+];
 
 /// What an organisation's name ends in.
 pub(super) static ENDINGS: Words = LazyLock::new(|| {
@@ -28,15 +43,18 @@ pub(super) static ENDINGS: Words = LazyLock::new(|| {
      培训班 健身房 健身中心 健身会所 健身 俱乐部 美容院 美容店 理发店 美发店 超市 饭店 酒店 餐厅 \
      火锅店 烧烤店 大排档 奶茶店 蛋糕店 面包房 西饼店 洗车店 洗车行 洗衣店 药店 药房 诊所 医院 \
      卫生院 幼儿园 小学 中学 学校 学院 画室 琴行 驾校 派出所 交警大队 大队 居委会 村委会 物业 \
-     供热 热力 燃气 银行 商场 商城 家具城 4s店 专卖店 旗舰店 汽修厂 修理厂 食品厂 化工厂 加工厂 \
+     供热 热力 燃气 银行 电器 家电 家居 建材 家具 装饰 装修 通讯 数码 汽贸 租车 烘焙 茶业 珠宝 海鲜城 便利店 \
+     书店 菜馆 面馆 餐馆 饭馆 美发 造型 养生馆 球馆 游泳馆 瑜伽馆 会馆 照相馆 敬老院 护理院 小吃 快餐 物流 \
+     物业服务中心 社区服务中心 商场 商城 家具城 4s店 专卖店 旗舰店 汽修厂 修理厂 食品厂 化工厂 加工厂 \
      养殖场 养老院 民宿 直播间 工厂",
     )
 });
 
 /// Names that say only what kind of thing it is.
-const PLAIN: [&str; 22] = [
-    "我们", "他们", "一家", "那个", "这个", "这家", "那家", "一个", "附近", "楼下", "有个", "旁边",
-    "小区", "网上", "快递", "旅行", "劳务", "物业", "供热", "培训", "商家", "你们",
+const PLAIN: [&str; 30] = [
+    "手机", "电话", "我家", "他家", "网络", "各个", "所有", "几家", "我们", "他们", "一家", "那个",
+    "这个", "这家", "那家", "一个", "附近", "楼下", "有个", "旁边", "小区", "网上", "快递", "旅行",
+    "劳务", "物业", "供热", "培训", "商家", "你们",
 ];
 
 /// Brands of companies that are usually named without their kind.
@@ -67,7 +85,13 @@ fn plain(name: &str) -> bool {
 }
 
 /// A name that ends in one of [`ENDINGS`]: (range, ending's length).
-fn organisations(said: &Said) -> Vec<Range<usize>> {
+fn organisations(said: &Said) -> &[Range<usize>] {
+    said.found
+        .organisations
+        .get_or_init(|| look_for_organisations(said))
+}
+
+fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for ending in ENDINGS.iter().copied() {
         for (range, _) in said.find_all(&[ending]) {
@@ -77,7 +101,14 @@ fn organisations(said: &Said) -> Vec<Range<usize>> {
                 .rev()
                 .find(|at| {
                     let letter = said.chars[*at];
-                    BEFORE.contains(letter) && (!SOFT.contains(letter) || at + 2 < range.start)
+                    // 安居客来房产中介: 房产 is no name that 来 could end before.
+                    let kind = ENDINGS.contains(&said.slice(at + 1..range.start).as_str());
+                    // 北大街得三和电器: 的, misheard.
+                    let of = "得德".contains(letter)
+                        && *at > clause.start
+                        && "路街道区市县镇里边".contains(said.chars[at - 1]);
+                    of || BEFORE.contains(letter)
+                        && (!SOFT.contains(letter) || at + 2 < range.start && !kind)
                 })
                 .map_or(clause.start, |stop| stop + 1)
                 .max(range.start.saturating_sub(8));
@@ -99,7 +130,7 @@ fn organisations(said: &Said) -> Vec<Range<usize>> {
             let name = said.slice(start..range.start);
             let landmark = [
                 "门口", "对面", "旁边", "附近", "东边", "西边", "南边", "北边", "后面", "前面",
-                "那边",
+                "那边", "楼上", "楼下", "斜对", "隔壁", "边上", "里面",
             ]
             .iter()
             .any(|word| said.starts_at(range.end, word));
@@ -169,6 +200,13 @@ static KINDS: Words = LazyLock::new(|| {
 
 /// Cuts what precedes and follows a name in speech: 劳务公司叫鲁建劳务, 圆通的, 新天地项目, 张记那个店.
 fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
+    // 科创中心的项穆: whatever stands behind 的, it is no part of a name.
+    if let Some(of) = (range.start + 3..range.end)
+        .find(|at| said.chars[*at] == '的' || said.chars[*at] == '得')
+        .filter(|of| of + 4 > range.end)
+    {
+        range.end = of;
+    }
     // 叫 and 是 may have been misheard or lost between the kind and the name.
     if let Some(kind) = KINDS.iter().find(|kind| said.starts_at(range.start, kind)) {
         let mut start = range.start + kind.chars().count();
@@ -182,7 +220,7 @@ fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
     let misheard = said
         .chars
         .get(range.start)
-        .is_some_and(|letter| "教较轿觉".contains(*letter));
+        .is_some_and(|letter| "教较轿觉搅浇侥饺绞缴剿窖".contains(*letter));
     if misheard && range.start + 3 < range.end {
         range.start += 1;
     }
@@ -191,12 +229,26 @@ fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
     }) {
         range.start += word.chars().count();
     }
+    // 那各滨海广场: 那个, misheard.
+    let pointer = said
+        .chars
+        .get(range.start)
+        .is_some_and(|letter| "那这".contains(*letter))
+        && said
+            .chars
+            .get(range.start + 1)
+            .is_some_and(|letter| alike(*letter, '个'));
+    if pointer && range.start + 5 < range.end {
+        range.start += 2;
+    }
     while let Some(word) = CLOSINGS.iter().find(|word| {
         let length = word.chars().count();
         let bar = **word == "吧"
             && range.end > range.start + 2
             && "酒网水书茶".contains(said.chars[range.end - 2]);
-        !bar && range.end >= range.start + length + 2 && said.starts_at(range.end - length, word)
+        !bar && range.end >= range.start + length + 2
+            && (said.starts_at(range.end - length, word)
+                || length > 2 && sounds_at(&said.chars, range.end - length, word))
     }) {
         range.end -= word.chars().count();
     }
@@ -230,11 +282,18 @@ pub(super) fn find(
             part.utterance == place.utterance && part.start < place.end && place.start < part.end
         })
     };
+    // 中国一动: a long one is known by its sound.
+    let long_brands: Vec<&str> = (BRANDS.iter().copied())
+        .filter(|brand| brand.chars().count() > 3)
+        .collect();
     let mut offer = |said: &Said, range: Range<usize>, score: i32| {
         if range.end <= range.start {
             return;
         }
-        let text = said.slice(range.clone());
+        let brand = long_brands.iter().find(|brand| {
+            brand.chars().count() == range.len() && sounds_at(&said.chars, range.start, brand)
+        });
+        let text = brand.map_or_else(|| said.slice(range.clone()), |brand| (*brand).to_owned());
         let count = text.chars().count();
         if plain(&text) || !(2..=18).contains(&count) || caller == Some(text.as_str()) {
             return;
@@ -273,7 +332,12 @@ pub(super) fn find(
                 || said.starts_at(range.end, "什么")
                 || said.starts_at(range.end, "我")
                 || said.starts_at(range.end, "他")
-                || said.starts_at(range.end, "人")
+                || ["价", "孩子", "家里人", "大家"]
+                    .iter()
+                    .any(|word| said.starts_at(range.end, word))
+                || ["人", "了", "来", "过", "车", "外卖", "救护车"]
+                    .iter()
+                    .any(|word| said.starts_at(range.end, word))
                 || before.ends_with(['快', '去', '能'])
             {
                 continue;
@@ -281,7 +345,9 @@ pub(super) fn find(
             let clause = said.clause(range.start);
             let end = name_end(said, range.end, clause.end);
             let name = trimmed(said, range.end..end);
-            if !verb_in(&said.slice(name.clone())) {
+            // 有个叫小刘的: somebody's nickname.
+            let nickname = name.len() == 2 && "小老阿".contains(said.chars[name.start]);
+            if !nickname && !verb_in(&said.slice(name.clone())) {
                 let person = [
                     "包工头",
                     "老板",
@@ -302,7 +368,7 @@ pub(super) fn find(
         // 让派出所去说说: who is to help is not who is complained of.
         let wishes = question
             .is_some_and(|asked| asked.has(&["诉求", "希望", "要求", "怎么解决", "怎么处理"]));
-        for range in organisations(said) {
+        for range in organisations(said).iter().cloned() {
             if wishes && !said.has(&["投诉", "举报"]) {
                 continue;
             }
@@ -313,6 +379,9 @@ pub(super) fn find(
         for (range, _) in said.find_all(&BRANDS) {
             offer(said, range, if asked { 9 } else { 5 });
         }
+        if let Some(range) = hearing::heard(said, &long_brands) {
+            offer(said, range, if asked { 9 } else { 5 });
+        }
         // 十七路公交车
         let about_bus = question.is_some_and(|asked| asked.has(&["几路", "哪路", "公交"]));
         if let Some(range) = bus_line(said, about_bus) {
@@ -320,7 +389,8 @@ pub(super) fn find(
         }
         if asked {
             // The first clause of the answer that is a name, not a yes or a place.
-            for clause in said.clauses().into_iter().take(2) {
+            let named = question.is_some_and(|asked| asked.has(&NAME_ASKED));
+            for (place, clause) in said.clauses().into_iter().take(2).enumerate() {
                 let mut clause = clause;
                 // 工地是X: the name stands behind 是.
                 if let Some(at) = (clause.start..clause.end).rev().find(|at| {
@@ -364,7 +434,9 @@ pub(super) fn find(
                     && !text.contains('了')
                     && !text.contains(['我', '姓'])
                 {
-                    offer(said, name, 7 + correction);
+                    // 小蜗牛美术，在新华书店楼上: what is said first is the answer.
+                    let first = named && place == 0 && !said.starts_at(clause.start, "在");
+                    offer(said, name, if first { 11 } else { 7 } + correction);
                     break;
                 }
             }
@@ -404,7 +476,9 @@ pub(super) fn find(
         let text = if bus {
             format!("{}公交车", found.text)
         } else {
-            found.text
+            let letters: Vec<char> = found.text.chars().collect();
+            let better = spelling::likeliest(&letters);
+            better.map_or(found.text, |better| better.into_iter().collect())
         };
         return Some(Field {
             value: FieldValue::Text(Private::new(text)),
@@ -435,9 +509,13 @@ fn bus_line(said: &Said, asked: bool) -> Option<Range<usize>> {
     super::numbers::all(&said.chars)
         .into_iter()
         .find_map(|number| {
-            let word = ["路公交车", "路公交", "路车", "路"]
+            let word = ["路公交车", "路公交", "路车", "路", "公交车", "公交"]
                 .into_iter()
-                .find(|word| said.starts_at(number.range.end, word))?;
+                .find(|word| {
+                    said.starts_at(number.range.end, word)
+                        || word.chars().count() > 2
+                            && sounds_at(&said.chars, number.range.end, word)
+                })?;
             let about_bus =
                 asked || word.chars().count() > 1 || said.has(&["公交", "末班车", "坐车"]);
             (about_bus
@@ -450,12 +528,18 @@ fn bus_line(said: &Said, asked: bool) -> Option<Range<usize>> {
 /// Writes a bus line's number in digits; every other name stays as it was said.
 fn spoken_line(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
-    match super::numbers::at(&chars, 0) {
-        Some(number) if chars.get(number.range.end) == Some(&'路') => {
-            let rest: String = chars[number.range.end..].iter().collect();
-            format!("{}{rest}", super::numbers::arabic(&number, &chars))
-        }
-        _ => text.to_owned(),
+    let Some(number) = super::numbers::at(&chars, 0) else {
+        return text.to_owned();
+    };
+    let rest: String = chars[number.range.end..].iter().collect();
+    // 十七麓公交车, 十七公交车: 路, misheard or lost.
+    let bus = rest.strip_prefix('路').or_else(|| {
+        let bus = &rest[rest.find("公交")?..];
+        (rest.chars().count() < 5).then_some(bus)
+    });
+    match bus {
+        Some(bus) => format!("{}路{bus}", super::numbers::arabic(&number, &chars)),
+        None => text.to_owned(),
     }
 }
 
@@ -504,10 +588,28 @@ mod tests {
         );
         assert_eq!(subject("我找了个装修公司，钱交了人不来。"), None);
         assert_eq!(subject("你们快叫人来。"), None);
+        assert_eq!(subject("司机还帮着叫了家里人。"), None);
         assert_eq!(
             subject("o:是几路公交车？\n九百一十路。").as_deref(),
             Some("910路公交车")
         );
+    }
+
+    #[test]
+    fn a_name_is_freed_from_what_was_misheard_around_it() {
+        for (lines, expected) in [
+            ("o:工地叫什么？\n工地是东边那各滨海广场的项穆。", "滨海广场"),
+            ("o:哪个直播间？\n一个搅玉石阁珠饱得直播间。", "玉石阁珠宝"),
+            ("十七公交车太挤。", "17路公交车"),
+            ("十七麓公交车太挤。", "17路公交车"),
+            (
+                "o:是哪家中介？\n安居客来房产中介，在泰山路。",
+                "安居客来房产中介",
+            ),
+            ("o:叫什么名字？\n小蜗牛美术，在新华书店楼上。", "小蜗牛美术"),
+        ] {
+            assert_eq!(subject(lines).as_deref(), Some(expected), "{lines}");
+        }
     }
 
     #[test]

@@ -90,6 +90,9 @@ pub(super) struct Category {
     pub issue: String,
     #[serde(default)]
     pub money: bool,
+    /// Second levels of categories that give way to it where one of its strong phrases was said.
+    #[serde(default)]
+    pub over: Vec<Spanned<String>>,
     #[serde(default)]
     pub utility: bool,
     #[serde(default)]
@@ -384,6 +387,20 @@ impl Taxonomy {
                     entry.name.span(),
                     what,
                     "name the lead department first in `departments`",
+                );
+            }
+            if let Some(unknown) = entry.over.iter().find(|over| {
+                !category
+                    .iter()
+                    .any(|known| known.name.get_ref()[1] == *over.get_ref())
+            }) {
+                let what = format!("{} is no category's second level", unknown.get_ref());
+                return fault(
+                    "categories.toml",
+                    text,
+                    unknown.span(),
+                    what,
+                    "write the second level as it stands in a `name`",
                 );
             }
             if !REQUESTS.contains(&entry.usual.get_ref().as_str()) {

@@ -1,0 +1,576 @@
+//! The parts of an address as they are said: towns, roads, houses, communities, rooms.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::district::{self, city_end, foreign};
+use crate::text::pinyin::same_sound;
+use crate::ticket::hearing::alike;
+use crate::ticket::numbers::{self, digit};
+use crate::ticket::said::{Said, Words, is_stop, words};
+use crate::ticket::subject;
+use crate::ticket::taxonomy::Taxonomy;
+
+/// The parts of an address, from the broad to the narrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    District,
+    Town,
+    Road,
+    Number,
+    Site,
+    Building,
+    Unit,
+    Room,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub kind: Kind,
+    pub text: String,
+    pub range: Range<usize>,
+}
+
+/// What stands before a place.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Near {
+    /// Another part of the address, right before it.
+    pub joined: bool,
+    /// That part is a district.
+    pub district: bool,
+    /// A school, a hospital may be the place.
+    pub landmarks: bool,
+}
+
+/// Endings of places that are put right when they are misheard.
+pub(in crate::ticket) static PLACE_ENDINGS: Words = LazyLock::new(|| {
+    ENDINGS
+        .iter()
+        .map(|(ending, _)| *ending)
+        .filter(|ending| ending.chars().count() > 1)
+        .collect()
+});
+
+/// What names end in.
+static ENDINGS: LazyLock<Vec<(&str, Kind)>> = LazyLock::new(|| {
+    let of = |kind: Kind, text| words(text).into_iter().map(move |word| (word, kind));
+    let towns = of(Kind::Town, "街道办 街道 镇 乡");
+    let roads = of(
+        Kind::Road,
+        "交叉口 交汇处 交界处 路口 大街 大道 胡同 路 街 巷",
+    );
+    let sites = of(
+        Kind::Site,
+        "居民小区 小区 家属院 花园 家园 新村 花苑 公寓 广场 大楼 花城 名都 庄园 汽车站 批发市场 步行街 华府 商城 商场 商厦 大厦 购物中心 中心 \
+         市场 工业园 产业园 园区 新城 名城 国际城 豪庭 华庭 雅居 佳苑 名苑 嘉苑 公馆 别墅 \
+         社区 丽景 水岸 山庄 名邸 公园 万达 幼儿园 小学 中学 学校 学院 大学 医院 车站 车行 城 苑 府 园 湾 庭 村 郡 里 居 墅",
+    );
+    towns.chain(roads).chain(sites).collect()
+});
+
+/// Characters that cannot stand inside a place's name, because they are grammar.
+const GRAMMAR: &str =
+    "的在是我你您他她它们那这哪有个了就叫跟和与到从离住对把被给还没不说请问吗呢吧啊呀边侧旁因为店";
+
+/// Endings of what may also be somebody complained of: a place only right behind a district or a road.
+const WEAK: [&str; 8] = [
+    "幼儿园",
+    "小学",
+    "中学",
+    "学校",
+    "学院",
+    "大学",
+    "医院",
+    "车站",
+];
+
+/// What one does on or to a road: 绕路, 修路.
+const ON_ROADS: &str = "绕修走过堵带问迷让赶铺探占拦停扫";
+
+/// What no place ends in, whatever stands before it.
+static NO_END: Words = LazyLock::new(|| {
+    words(
+        "卡里 家里 手里 屋里 心里 车里 夜里 店里 包里 群里 哪里 这里 那里 班里 院里 楼里 村里 城里 市里 \
+     区里 厂里 公里 嘴里 路里 账户里 政府 邻居 定居 我们小区 你们小区 他们小区 个小区 这小区 手车市场 车行",
+    )
+});
+
+/// Words that end like a place but are none.
+static NO_PLACE: Words = LazyLock::new(|| {
+    words(
+        "马路 公路 道路 修路 走路 一路 电路 线路 网路 大马路 在路 整条街 这条路 那条路 条路 逛街 半路 \
+     过马路 我们小区 小区 物业中心 客服中心 服务中心 检测中心 市中心 公园 农村 我们村 进城 大城 \
+     政府 市政府 区政府 家里 城里 村里 邻居 定居 手里 卡里 这里 那里 哪里 夜里 心里 屋里 里 车里 \
+     年里 商城",
+    )
+});
+
+pub(super) fn grammar(letter: char) -> bool {
+    is_stop(letter) || GRAMMAR.contains(letter)
+}
+
+/// The last character of `from..at` that a name cannot go on across. 和 joins two roads; elsewhere it is part of a
+/// name (和平路, 康和新城).
+fn last_grammar(said: &Said, from: usize, at: usize) -> Option<usize> {
+    (from..at).rev().find(|index| {
+        let joins = said.before(*index, 1).ends_with(['路', '街', '道', '巷']);
+        grammar(said.chars[*index]) && (said.chars[*index] != '和' || joins)
+    })
+}
+
+/// House, building, unit and room numbers that begin at `at`.
+fn numbered(said: &Said, at: usize, after_site: bool) -> Option<Part> {
+    let number = numbers::at(&said.chars, at)?;
+    let end = number.range.end;
+    let written = numbers::arabic(&number, &said.chars);
+    let marks = [
+        ("号楼", Kind::Building, "号楼"),
+        ("栋", Kind::Building, "栋"),
+        ("幢", Kind::Building, "幢"),
+        ("单元", Kind::Unit, "单元"),
+        ("号院", Kind::Number, "号院"),
+        ("号", Kind::Number, "号"),
+        ("室", Kind::Room, "室"),
+        ("户", Kind::Room, "户"),
+    ];
+    for (mark, kind, text) in marks {
+        if said.starts_at(end, mark) && number.value < 100_000.0 && !said.starts_at(end, "号线") {
+            let stop = end + mark.chars().count();
+            let kind = if kind == Kind::Number && after_site {
+                Kind::Building
+            } else {
+                kind
+            };
+            return Some(Part {
+                kind,
+                text: format!("{written}{text}"),
+                range: at..stop,
+            });
+        }
+    }
+    // 六楼二单元: 号 was not heard.
+    let unit = said.starts_at(end, "楼")
+        && numbers::at(&said.chars, end + 1)
+            .is_some_and(|number| said.starts_at(number.range.end, "单元"));
+    if unit {
+        return Some(Part {
+            kind: Kind::Building,
+            text: format!("{written}号楼"),
+            range: at..end + 1,
+        });
+    }
+    // Floors stay as they are spoken.
+    if said.starts_at(end, "楼") || said.starts_at(end, "层") {
+        return Some(Part {
+            kind: Kind::Room,
+            text: said.slice(at..end + 1),
+            range: at..end + 1,
+        });
+    }
+    // A room without its mark: three or four digits read one by one after a unit or building.
+    let digits = said.chars[number.range.clone()]
+        .iter()
+        .all(|letter| digit(*letter).is_some());
+    let bounded = said
+        .chars
+        .get(end)
+        .is_none_or(|letter| is_stop(*letter) || *letter == '的');
+    (after_site && digits && (3..=4).contains(&written.len()) && bounded).then_some(Part {
+        kind: Kind::Room,
+        text: written,
+        range: at..end,
+    })
+}
+
+/// Where the endings of places stand: (which, where), ending by ending.
+fn place_ends(said: &Said) -> Vec<(usize, usize)> {
+    let endings = ENDINGS.iter().enumerate();
+    endings
+        .flat_map(|(which, (ending, _))| {
+            let places = said.text.match_indices(ending);
+            places.map(move |(byte, _)| (which, said.char_at(byte)))
+        })
+        .collect()
+}
+
+/// The place whose name ends inside `from..end`, as early as possible.
+pub(super) fn named(said: &Said, from: usize, end: usize, near: Near) -> Option<Part> {
+    // Names have up to eight characters, endings up to four.
+    let end = end.min(from + 14);
+    let mut best: Option<Part> = None;
+    let ends = said.found.place_ends.get_or_init(|| place_ends(said));
+    let mut done = usize::MAX;
+    for (which, at) in ends.iter().copied() {
+        let (ending, kind) = ENDINGS[which];
+        let length = ending.chars().count();
+        if at > from && at + length <= end && which != done {
+            // 县府街 ends in 街, not in 府; 花园 in 园: the later, longer ending speaks.
+            let stop = at + length;
+            let start = last_grammar(said, from, at).map_or(from, |found| found + 1);
+            let start = start.max(at.saturating_sub(8));
+            let name = said.slice(start..at);
+            let whole = said.slice(start..stop);
+            let count = name.chars().count();
+            let weak = WEAK.contains(&ending);
+            let bad = count == 0
+                || NO_PLACE.contains(&whole.as_str())
+                || NO_END.iter().any(|word| whole.ends_with(word))
+                || weak && !(near.joined && near.landmarks && start == from)
+                // 在直播里说: 里 ends a place's name only behind another place.
+                || ending == "里" && !(near.joined && start == from)
+                || ending == "路" && ON_ROADS.contains(name.chars().last().unwrap_or('路'))
+                || length == 1
+                    && (kind == Kind::Site || ending == "路" && !(near.district && start == from))
+                    && count < 2
+                || whole.ends_with("小区") && count < 2
+                || name
+                    .chars()
+                    .all(|letter| digit(letter).is_some() || "十百".contains(letter))
+                || ending == "路" && ["车", "公交", "公车"].iter().any(|bus| said.starts_at(stop, bus));
+            if bad {
+                continue;
+            }
+            if best.as_ref().is_none_or(|best| {
+                start < best.range.start
+                    || (start == best.range.start && stop < best.range.end && kind <= best.kind)
+                    || (start <= best.range.start
+                        && at < best.range.end
+                        && stop > best.range.end
+                        && kind == best.kind
+                        && kind == Kind::Site)
+            }) {
+                best = Some(Part {
+                    kind,
+                    text: whole,
+                    range: start..stop,
+                });
+            }
+            done = which;
+        }
+    }
+    // 金色家园小区: one name may have two endings.
+    if let Some(part) = best.as_mut().filter(|part| part.kind == Kind::Site)
+        && let Some((more, _)) = ENDINGS.iter().find(|(more, kind)| {
+            *kind == Kind::Site && more.chars().count() > 1 && said.starts_at(part.range.end, more)
+        })
+    {
+        part.range.end += more.chars().count();
+        part.text.push_str(more);
+    }
+    best
+}
+
+/// A place without any ending, right behind a district or road, or alone in its clause: the rest of the clause.
+fn unmarked(
+    said: &Said,
+    at: usize,
+    clause: &Range<usize>,
+    last: Option<(Kind, usize)>,
+    joined: bool,
+) -> Option<Part> {
+    static NO_NAME: Words = LazyLock::new(|| {
+        words(
+            "吧 那 这 不 没 没有 应该 大概 不知道 不清楚 具体 对 嗯 好 就 然后 附近 旁边 门口 里面 \
+         本地 一 孩子 我 他 她 爸 妈 父母 老公 老婆 媳妇 结果 但是 所以 因为 现在 后来 已经",
+        )
+    });
+    let behind = joined && last.is_some_and(|(kind, _)| kind <= Kind::Road);
+    let mut end = (at..clause.end)
+        .find(|index| {
+            grammar(said.chars[*index])
+                || said.starts_at(*index, "门口")
+                || said.starts_at(*index, "附近")
+                || said.starts_at(*index, "对面")
+        })
+        .unwrap_or(clause.end);
+    if let Some(number) = (at + 2..end).find(|index| numbered(said, *index, true).is_some()) {
+        end = number;
+    }
+    let text = said.slice(at..end);
+    let free = behind
+        && (end == clause.end
+            || !said.chars[end..clause.end]
+                .iter()
+                .any(|letter| "我他了不没".contains(*letter)));
+    let shop = ["网点", "门店", "分店", "那家店"]
+        .iter()
+        .any(|end| text.ends_with(end))
+        || subject::BRANDS.iter().any(|brand| text.starts_with(brand));
+    let bad = shop
+        || NO_NAME.iter().any(|word| text.starts_with(word))
+        || text.chars().all(|letter| digit(letter).is_some())
+        || text.contains([
+            '区', '收', '交', '买', '办', '做', '卖', '找', '打', '去', '过', '报',
+        ]);
+    (free && !bad && (2..=10).contains(&text.chars().count())).then_some(Part {
+        kind: Kind::Site,
+        text,
+        range: at..end,
+    })
+}
+
+/// The parts of an address in `said`, left to right; each run of connected parts is one address.
+pub(super) fn addresses(
+    said: &Said,
+    taxonomy: &Taxonomy,
+    asked: bool,
+    landmarks: bool,
+) -> Vec<Vec<Part>> {
+    let districts = district::all(said, taxonomy, asked);
+    let towns: Vec<Range<usize>> = taxonomy
+        .place_words
+        .longest(&said.text)
+        .filter(|(bytes, word)| {
+            !word.is_district
+                && !said.text[bytes.clone()].ends_with(['路', '街', '道', '站', '学', '院'])
+        })
+        .map(|(bytes, _)| said.char_at(bytes.start)..said.char_at(bytes.end))
+        .collect();
+    let mut found: Vec<Vec<Part>> = Vec::new();
+    let mut current: Vec<Part> = Vec::new();
+    for clause in said.clauses() {
+        let mut at = clause.start;
+        while at < clause.end {
+            let last = current.last().map(|part| (part.kind, part.range.end));
+            let joined = last.is_some_and(|(_, end)| {
+                said.chars[end..at]
+                    .iter()
+                    .all(|letter| is_stop(*letter) || "的得德在那是边儿".contains(*letter))
+            });
+            let narrow = last.is_some_and(|(kind, _)| kind >= Kind::Site);
+            let opens = at == clause.start || grammar(said.chars[at - 1]);
+            // 高新区德海澜苑: 的, misheard.
+            let of = joined
+                && last.is_some_and(|(kind, end)| kind <= Kind::Road && end == at)
+                && "得德".contains(said.chars[at])
+                && at + 3 < clause.end;
+            // 十一号楼单元六零二: the unit's number was lost.
+            let unit = joined
+                && last.is_some_and(|(kind, _)| kind == Kind::Building)
+                && said.starts_at(at, "单元");
+            if of || unit {
+                at += if of { 1 } else { 2 };
+                if let Some(last) = current.last_mut().filter(|_| unit) {
+                    last.range.end = at;
+                }
+                continue;
+            }
+            // 桐林路，就在学校对面，一百一十六号: the house comes last.
+            if at == clause.start
+                && let Some(part) = numbered(said, at, false)
+                    .filter(|part| part.kind == Kind::Number && part.range.end == clause.end)
+                && !joined
+                && let Some(run) = std::iter::once(&mut current)
+                    .chain(found.iter_mut().rev())
+                    .find(|run| run.last().is_some_and(|last| last.kind == Kind::Road))
+            {
+                at = clause.end;
+                run.push(part);
+                continue;
+            }
+            let part = if let Some((range, district)) =
+                districts.iter().find(|(range, _)| range.start == at)
+            {
+                // 莱山迎春大街 has the district without its 区.
+                let mut stop = range.end;
+                if said.starts_at(stop, "区") {
+                    stop += 1;
+                }
+                if last.is_some_and(|(kind, end)| kind == Kind::District && end == at) {
+                    at = stop;
+                    if let Some(last) = current.last_mut() {
+                        last.range.end = stop;
+                    }
+                    continue;
+                }
+                Some(Part {
+                    kind: Kind::District,
+                    text: taxonomy.districts[*district].clone(),
+                    range: range.start..stop,
+                })
+            } else if opens
+                && let Some(part) = foreign(said, at, &clause)
+                && !districts
+                    .iter()
+                    .any(|(range, _)| range.start < part.range.end && at < range.end)
+            {
+                Some(part)
+            } else if joined && let Some(part) = numbered(said, at, narrow) {
+                Some(part)
+            } else if asked
+                && current.is_empty()
+                && let Some(part) =
+                    numbered(said, at, true).filter(|part| part.kind >= Kind::Building)
+            {
+                Some(part)
+            } else if let Some(behind) = city_end(said, at, &taxonomy.city, &districts) {
+                at = behind;
+                continue;
+            } else {
+                let next_district = districts
+                    .iter()
+                    .map(|(range, _)| range.start)
+                    .find(|start| *start > at);
+                let limit = next_district.unwrap_or(clause.end).min(clause.end);
+                let behind = joined && last.is_some_and(|(kind, _)| kind == Kind::District);
+                let near = Near {
+                    joined,
+                    district: behind,
+                    landmarks,
+                };
+                match named(said, at, limit, near) {
+                    _ if behind
+                        && asked
+                        && let Some(part) = road_in_name(said, at, &clause) =>
+                    {
+                        Some(part)
+                    }
+                    Some(part) if part.range.start == at => Some(part),
+                    _ if behind && let Some(part) = lost_end(said, at, &clause) => Some(part),
+                    _ if behind && let Some(part) = misheard_end(said, at, &clause) => Some(part),
+                    // What the operator asked for needs no ending: 高新区的蓝湾国际.
+                    _ if asked && let Some(part) = unmarked(said, at, &clause, last, joined) => {
+                        Some(part)
+                    }
+                    // A town that the gazetteer knows, said after its district.
+                    _ => towns
+                        .iter()
+                        .find(|range| {
+                            range.start == at
+                                && last.is_some_and(|(kind, _)| kind == Kind::District)
+                                && joined
+                        })
+                        .map(|range| Part {
+                            kind: Kind::Town,
+                            text: said.slice(range.clone()),
+                            range: range.clone(),
+                        }),
+                }
+            };
+            let Some(part) = part else {
+                at += 1;
+                continue;
+            };
+            at = part.range.end;
+            let follows = joined
+                && last.is_some_and(|(kind, _)| {
+                    kind < part.kind || (kind == part.kind && kind == Kind::Site)
+                });
+            let mut part = part;
+            let crossing = crossing(said, last, &mut part);
+            if !(follows || crossing.is_some() || current.is_empty()) {
+                found.push(std::mem::take(&mut current));
+            }
+            if let (Some(word), Some(last)) = (crossing, current.last_mut()) {
+                last.text.push_str(word);
+                last.text.push_str(&part.text);
+                last.range.end = part.range.end;
+            } else {
+                current.push(part);
+            }
+            // 路口, 交叉口 close a crossing.
+            let mut mouth = at + usize::from(said.starts_at(at, "的"));
+            for word in ["交叉口", "交汇处", "交界处", "路口", "交口"] {
+                if said.starts_at(mouth, word)
+                    && let Some(last) = current.last_mut().filter(|last| last.kind == Kind::Road)
+                {
+                    last.text.push_str(word);
+                    mouth += word.chars().count();
+                    last.range.end = mouth;
+                    at = mouth;
+                    break;
+                }
+            }
+        }
+    }
+    if !current.is_empty() {
+        found.push(current);
+    }
+    found
+}
+
+/// A road or village whose last character was misheard, right behind a district: 文化录那个, 枣林戮一百号.
+fn misheard_end(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
+    let ends = [('路', Kind::Road), ('街', Kind::Road), ('镇', Kind::Town)];
+    (at + 2..clause.end.min(at + 4)).find_map(|last| {
+        let letter = said.chars[last];
+        let bounded = said.chars.get(last + 1).is_none_or(|next| {
+            is_stop(*next) || "的那和跟与".contains(*next) || digit(*next).is_some()
+        });
+        let (ending, kind) = ends
+            .into_iter()
+            .find(|(ending, _)| *ending != letter && same_sound(*ending, letter))?;
+        let plain = said.chars[at..last]
+            .iter()
+            .all(|letter| !grammar(*letter) && digit(*letter).is_none());
+        (bounded && plain).then(|| Part {
+            kind,
+            text: format!("{}{ending}", said.slice(at..last)),
+            range: at..last + 1,
+        })
+    })
+}
+
+/// A road whose end was lost, right behind a district: 海市的和悦府.
+fn lost_end(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
+    let of = (at + 2..clause.end.min(at + 4)).find(|of| said.chars[*of] == '的')?;
+    let plain = said.chars[at..of]
+        .iter()
+        .all(|letter| !grammar(*letter) && digit(*letter).is_none());
+    let site = named(said, of + 1, clause.end, Near::default())
+        .is_some_and(|site| site.kind == Kind::Site && site.range.start == of + 1);
+    (plain && site).then(|| Part {
+        kind: Kind::Road,
+        text: said.slice(at..of),
+        range: at..of,
+    })
+}
+
+/// A road with its end misheard and a community behind it, which together look like one name: 幸福努金海湾小区.
+fn road_in_name(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
+    (at + 2..clause.end.min(at + 4)).find_map(|last| {
+        let letter = said.chars[last];
+        let ending = ['路', '街']
+            .into_iter()
+            .find(|ending| *ending != letter && alike(*ending, letter))?;
+        let plain = said.chars[at..=last]
+            .iter()
+            .all(|letter| !grammar(*letter) && digit(*letter).is_none());
+        let site = named(said, last + 1, clause.end, Near::default())?;
+        let whole = site.kind == Kind::Site
+            && site.range.start == last + 1
+            && site.text.chars().count() > 3;
+        (plain && whole).then(|| Part {
+            kind: Kind::Road,
+            text: format!("{}{ending}", said.slice(at..last)),
+            range: at..last + 1,
+        })
+    })
+}
+
+/// The word that joins two roads to a crossing; where it was misheard (永兴路根衡山路), it is taken out of the second's name.
+fn crossing(said: &Said, last: Option<(Kind, usize)>, part: &mut Part) -> Option<&'static str> {
+    let (kind, end) = last?;
+    if kind != Kind::Road || part.kind != Kind::Road {
+        return None;
+    }
+    match said.slice(end..part.range.start).as_str() {
+        "和" => Some("和"),
+        "跟" | "与" | "、" | "同" => Some("与"),
+        "" => {
+            let first = said.chars[end];
+            let mouth = part.range.end + usize::from(said.starts_at(part.range.end, "的"));
+            let corner = ["交叉口", "交汇处", "交界处", "路口", "交口"]
+                .iter()
+                .any(|word| said.starts_at(mouth, word));
+            let joins = alike(first, '和') || alike(first, '跟');
+            if joins && part.range.len() > 3 {
+                part.text.remove(0);
+                Some(if alike(first, '和') { "和" } else { "与" })
+            } else {
+                corner.then_some("与")
+            }
+        }
+        _ => None,
+    }
+}
