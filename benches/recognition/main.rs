@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use clips::Clip;
 use peer::Peer;
 use xinqiao::audio::MediaTime;
-use xinqiao::recognition::{Job, PROMPT, RecognitionPool, WhisperModel};
+use xinqiao::recognition::{Job, RecognitionPool, WhisperModel};
 use xinqiao::speech::{
     CallId, Hypothesis, Leg, Outcome, Pass, Prompt, Recognizer, Utterance, UtteranceKey,
 };
@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = WhisperModel::load(Path::new(MODEL))?;
     let mut recognizer = model.recognizer()?;
     let pool = RecognitionPool::start(WORKERS, clips.len(), move || model.recognizer())?;
-    let mut peer = Peer::start(Path::new(PYTHON), Path::new(PEER_MODEL), PROMPT, 1)?;
+    let mut peer = Peer::start(Path::new(PYTHON), Path::new(PEER_MODEL), "", 1)?;
 
     recognizer.transcribe(&utterances[0])?;
     together(&pool, &utterances[..WORKERS])?;

@@ -47,6 +47,8 @@ pub struct Setup {
     pub flush: Duration,
     /// Whether anybody recognises what is said; if not, nothing is listened to.
     pub recognised: bool,
+    /// Whether it is heard once more, in longer pieces, while nothing else is to be recognised.
+    pub reviewed: bool,
     /// What may happen in it and how long.
     pub rules: Rules,
     /// Whether what is heard is handed out to be recorded.

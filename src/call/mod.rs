@@ -136,6 +136,8 @@ pub struct Call {
     told: Option<String>,
     sides: [Side; 2],
     scribe: Scribe,
+    /// After the end, what was said last has been asked to be heard once more.
+    reviewed: bool,
     facts: CallFacts,
     draft: Arc<TicketDraft>,
     advised: Advised,
@@ -228,7 +230,8 @@ impl Call {
                     ear(),
                 ),
             ],
-            scribe: Scribe::new(setup.id.clone(), setup.finish.clone()),
+            scribe: Scribe::new(setup.id.clone(), setup.finish.clone()).reviewing(setup.reviewed),
+            reviewed: false,
             facts,
             draft: Arc::default(),
             advised: Advised::default(),
@@ -432,6 +435,10 @@ impl Call {
                         }
                         return Output::Transcript(event);
                     }
+                    Note::Renewed(line) => {
+                        self.redraft();
+                        return Output::Transcript(TranscriptEvent::Line(line));
+                    }
                 }
             }
             match self.state {
@@ -460,6 +467,11 @@ impl Call {
                     }
                     if self.scribe.is_waiting() {
                         self.scribe.give_up();
+                    } else if !self.reviewed {
+                        self.reviewed = true;
+                        self.scribe.review_rest(now);
+                    } else if self.scribe.is_reviewing() && now < until {
+                        return Output::Deadline(until, Reason::Flush);
                     } else if self.answered.is_none() {
                         self.conclude();
                     } else if self.drafting.closing {

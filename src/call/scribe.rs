@@ -7,6 +7,11 @@
 //! An end-point pass has the extent of the final that follows if the pause lasts, so its hypothesis is promoted to
 //! the final line without recognising again. Whatever happens to a pass, an utterance that has ended leaves exactly
 //! one trace: a final line, a gap, or nothing when no words were in it.
+//!
+//! Where there is time, a leg's newest utterances are heard once more in one piece (`review`), and their lines get a new
+//! version where that one is heard better.
+
+mod review;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,6 +22,7 @@ use crate::private::Private;
 use crate::speech::finish::{ChangeKind, Finish, Spoken};
 use crate::speech::passage::{joined, told, without_overlap};
 use crate::speech::segmenter::{Event, RATE, Segment};
+use crate::speech::window::{Joined, Window};
 use crate::speech::{CallId, Hypothesis, Leg, Outcome, Pass, Prompt, Utterance, UtteranceKey};
 use crate::transcript::agree::Agreement;
 use crate::transcript::revise::{Revision, revised};
@@ -48,6 +54,8 @@ pub enum Note {
     Recognize(Utterance, Instant),
     /// Tell whoever watches.
     Tell(TranscriptEvent),
+    /// The same of a final line that was heard once more.
+    Renewed(Line),
 }
 
 /// An utterance that has no final line yet.
@@ -126,12 +134,18 @@ struct Hearing {
     /// Voice since the last text.
     voiced_at_text: Duration,
     alarmed: bool,
+    /// Its newest utterances that have their text, and their review that is under way.
+    window: Window,
+    review: Option<Joined>,
+    /// Something was said since the last review was asked for.
+    unreviewed: bool,
 }
 
 /// One call's transcript in the making.
 pub struct Scribe {
     call: CallId,
     finish: Arc<dyn Finish>,
+    reviews: bool,
     next_id: u32,
     open: BTreeMap<u32, Open>,
     hearing: BTreeMap<Leg, Hearing>,
@@ -148,6 +162,7 @@ impl Scribe {
         Self {
             call,
             finish,
+            reviews: false,
             next_id: 0,
             open: BTreeMap::new(),
             hearing: BTreeMap::new(),
@@ -155,6 +170,13 @@ impl Scribe {
             names: Vec::new(),
             notes: VecDeque::new(),
         }
+    }
+
+    /// The same, which has what was said heard once more while there is time.
+    #[must_use]
+    pub const fn reviewing(mut self, reviews: bool) -> Self {
+        self.reviews = reviews;
+        self
     }
 
     /// What stands so far.
@@ -255,7 +277,7 @@ impl Scribe {
                         heard: Some(hypothesis),
                         ..
                     }) if samples == segment.samples.len() => {
-                        self.conclude(id, &hypothesis);
+                        self.conclude(now, id, &hypothesis);
                     }
                     Some(Endpoint {
                         samples,
@@ -270,6 +292,8 @@ impl Scribe {
                     }
                 }
             }
+            // Nothing that the end-pointer asks for.
+            Pass::Review => {}
         }
     }
 
@@ -334,6 +358,9 @@ impl Scribe {
 
     /// Takes what became of a pass; `voiced` is all the voice heard on its leg so far.
     pub fn heard(&mut self, now: Instant, key: &UtteranceKey, outcome: Outcome, voiced: Duration) {
+        if self.takes_review(now, key, &outcome) {
+            return;
+        }
         let Some(open) = self.open.get_mut(&key.id) else {
             return;
         };
@@ -348,7 +375,7 @@ impl Scribe {
                 let before = open.before.and_then(|before| self.transcript.line(before));
                 let hypothesis = open.placed(key.revision, hypothesis, before);
                 if awaited {
-                    self.conclude(key.id, &hypothesis);
+                    self.conclude(now, key.id, &hypothesis);
                 } else if open.awaited.is_none() && open.shown_pass < key.revision {
                     open.shown_pass = key.revision;
                     if let Some(endpoint) = open
@@ -414,14 +441,16 @@ impl Scribe {
         }
     }
 
-    fn conclude(&mut self, id: u32, hypothesis: &Hypothesis) {
+    fn conclude(&mut self, now: Instant, id: u32, hypothesis: &Hypothesis) {
         // A line that was shown is taken back with an empty final version when no words were in it after all.
         if !hypothesis.text.reveal().is_empty()
             || self.open.get(&id).is_some_and(|open| open.shown > 0)
         {
             self.show(id, hypothesis, true);
         }
-        self.open.remove(&id);
+        if let Some(open) = self.open.remove(&id) {
+            self.remember(now, id, open, hypothesis);
+        }
     }
 
     fn show(&mut self, id: u32, hypothesis: &Hypothesis, is_final: bool) {

@@ -115,6 +115,7 @@ impl World {
             ring: Duration::from_secs(30),
             flush: Duration::from_secs(5),
             recognised: true,
+            reviewed: false,
             rules: Rules::default(),
             recorded: true,
             announcement: None,

@@ -1,5 +1,6 @@
 //! A recording through exactly the pipeline of a call, faster than time: what `transcribe` and `eval-speech` share.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,7 +22,7 @@ use crate::rtp::lossy::LossyNetwork;
 use crate::rtp::{Format, Packet, WireSequence};
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
-use crate::speech::{CallId, Leg, Outcome, Pass, UtteranceKey};
+use crate::speech::{CallId, Leg, Outcome, Pass, Utterance, UtteranceKey};
 use crate::text::pen::Pen;
 use crate::transcript;
 
@@ -58,6 +59,9 @@ pub struct Options {
     /// Write what was recognised without putting misheard words right
     #[arg(long)]
     no_hotwords: bool,
+    /// Leave every line as it was heard first, not once more in a longer piece
+    #[arg(long)]
+    no_review: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -152,6 +156,10 @@ struct Desk<'a> {
     now: Instant,
     end: Instant,
     flushed: bool,
+    /// What is to be heard once more, when no worker has anything else to do.
+    reviews: VecDeque<Utterance>,
+    /// What was said last has not been yet.
+    rest: bool,
     under_way: usize,
     heard: Receiver<(UtteranceKey, Outcome)>,
     reply: SyncSender<(UtteranceKey, Outcome)>,
@@ -192,12 +200,15 @@ impl<'a> Desk<'a> {
                 ear: Ear::new(Settings::default(), MediaTime::ZERO),
             }
         });
+        let scribe = Scribe::new(CallId::new("transcribe"), finish).reviewing(!arguments.no_review);
         let (reply, heard) = sync_channel(2 * UNDER_WAY);
         let duration = wav.rate.duration_of(wav.channels[0].len() as u64);
         Self {
             pool,
             lines: lines.collect(),
-            scribe: Scribe::new(CallId::new("transcribe"), finish),
+            scribe,
+            reviews: VecDeque::new(),
+            rest: true,
             start,
             now: start,
             end: start + duration + Duration::from_millis(arguments.jitter),
@@ -218,12 +229,22 @@ impl<'a> Desk<'a> {
         while let Ok((key, outcome)) = self.heard.try_recv() {
             self.take(&key, outcome)?;
         }
-        if self.under_way >= UNDER_WAY || (self.flushed && self.under_way > 0) {
+        let waits = self.flushed || !self.reviews.is_empty();
+        if self.under_way >= UNDER_WAY || (waits && self.under_way > 0) {
             let (key, outcome) = self.heard.recv().map_err(Failure::failed)?;
             self.take(&key, outcome)?;
             return Ok(true);
         }
+        if let Some(review) = self.reviews.pop_front() {
+            self.submit(review);
+            return Ok(true);
+        }
         if self.flushed {
+            if std::mem::take(&mut self.rest) {
+                self.scribe.review_rest(self.now);
+                self.send();
+                return Ok(true);
+            }
             return Ok(false);
         }
         self.now += PTIME;
@@ -267,25 +288,29 @@ impl<'a> Desk<'a> {
             let Note::Recognize(utterance, _) = note else {
                 continue;
             };
-            if utterance.pass != Pass::Final {
-                self.scribe.heard(
+            match utterance.pass {
+                Pass::Final => self.submit(utterance),
+                Pass::Review => self.reviews.push_back(utterance),
+                Pass::Partial | Pass::Endpoint => self.scribe.heard(
                     self.now,
                     &utterance.key,
                     Outcome::Superseded,
                     Duration::ZERO,
-                );
-                continue;
+                ),
             }
-            self.under_way += 1;
-            let reply = self.reply.clone();
-            // There is room for every answer of the jobs under way; nobody listens any more after a failure.
-            let reply = Box::new(move |key, outcome| drop(reply.try_send((key, outcome))));
-            self.pool.submit(Job {
-                utterance,
-                due: self.now,
-                reply,
-            });
         }
+    }
+
+    fn submit(&mut self, utterance: Utterance) {
+        self.under_way += 1;
+        let reply = self.reply.clone();
+        // There is room for every answer of the jobs under way; nobody listens any more after a failure.
+        let reply = Box::new(move |key, outcome| drop(reply.try_send((key, outcome))));
+        self.pool.submit(Job {
+            utterance,
+            due: self.now,
+            reply,
+        });
     }
 
     fn take(&mut self, key: &UtteranceKey, outcome: Outcome) -> Result<(), Failure> {

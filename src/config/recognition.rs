@@ -25,6 +25,8 @@ pub struct Recognition {
     pub language: String,
     /// Hypotheses that the last pass over an utterance follows; 1 is the fastest.
     pub beam: usize,
+    /// Whether final lines are heard once more, in longer pieces, while nothing else is to be recognised.
+    pub review: bool,
     /// End-points and finals that may wait for a worker.
     pub queue: usize,
     /// Recognisers elsewhere (`xinqiao recognizer`); the workers of this process then only work when all are away.
@@ -71,6 +73,7 @@ impl Default for Recognition {
             threads: 1,
             language: "zh".to_owned(),
             beam: 1,
+            review: true,
             queue: 256,
             remotes: Vec::new(),
             tls: None,

@@ -75,6 +75,8 @@ pub struct Calls {
     pub controls: Controls,
     /// The recognition workers; without them, calls are bridged and not transcribed.
     pub pool: Option<Arc<Recognizers>>,
+    /// Whether what was said is heard once more while there is time.
+    pub reviewed: bool,
     /// Where events go.
     pub bus: Bus,
     /// Brings drafts to disk.

@@ -380,6 +380,7 @@ impl Gateway {
             rules: rules(&config.calls, &config.recording),
             most: config.calls.max,
             threads,
+            reviewed: config.recognition.review,
             recorder: archive.as_ref().map(|archive| archive.recorder.clone()),
             announcement,
             controls,

@@ -29,8 +29,8 @@ const STOCK_PHRASES: [&str; 22] = [
     "subscribetomychannel",
 ];
 
-/// Longest unit that a decoder loop repeats, in characters.
-const LONGEST_UNIT: usize = 12;
+/// Longest unit that a decoder loop repeats, in characters: a sentence.
+const LONGEST_UNIT: usize = 30;
 
 /// Whether `text` is nothing but what whisper invents.
 pub fn is_stock_phrase(text: &str) -> bool {
@@ -78,7 +78,11 @@ pub fn loop_start(text: &str) -> Option<usize> {
     let letters: Vec<char> = text.chars().collect();
     (0..letters.len()).find_map(|start| {
         (1..=LONGEST_UNIT).find_map(|unit| {
-            let needed = if unit == 1 { 8 } else { 4 };
+            let needed = match unit {
+                1 => 8,
+                2..=8 => 4,
+                _ => 3,
+            };
             let repeats = letters[start..]
                 .chunks_exact(unit)
                 .take_while(|chunk| **chunk == letters[start..start + unit])
@@ -140,8 +144,11 @@ mod tests {
             Some(5)
         );
         assert_eq!(loop_start("好好好好好好好好好好"), Some(1));
+        let sentence = "大学生利用漏洞免费吃快餐。";
+        assert_eq!(loop_start(&sentence.repeat(3)), Some(13));
         for spoken in [
             "对对对。",
+            "我要投诉这家公司。我要投诉这家公司。",
             "一三八零零零零五五五五",
             "不是不是，我说的是芝罘区。",
             "",

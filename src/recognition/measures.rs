@@ -51,6 +51,7 @@ const fn name(pass: Pass) -> &'static str {
         Pass::Partial => "partial",
         Pass::Endpoint => "endpoint",
         Pass::Final => "final",
+        Pass::Review => "review",
     }
 }
 

@@ -13,4 +13,4 @@ mod whisper;
 pub use measures::describe;
 pub use pool::{Job, Load, RecognitionPool, Reply};
 pub use remote::{RecognizerService, Recognizers, Remote, RemoteError};
-pub use whisper::{Engine, LoadError, PROMPT, WhisperModel, WhisperRecognizer};
+pub use whisper::{Engine, LoadError, WhisperModel, WhisperRecognizer};

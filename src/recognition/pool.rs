@@ -6,7 +6,8 @@
 //! | end-points and finals | `capacity` | end-points give way; then the newcomer is [`Outcome::Shed`], which becomes a visible gap |
 //!
 //! Partials are taken as far as finals leave time for them (`admission`); an end-point pass, which may turn out to be
-//! in vain, only while finals hardly wait. Whatever hurts recognition stays here: submitting never blocks and every
+//! in vain, only while finals hardly wait; a review only by a worker that has nothing to do, and it gives way to
+//! anything else. Whatever hurts recognition stays here: submitting never blocks and every
 //! job gets exactly one outcome.
 
 use std::collections::VecDeque;
@@ -49,11 +50,13 @@ impl Job {
     fn yields_to(&self, newer: &Utterance) -> bool {
         let (held, newer_key) = (&self.utterance.key, &newer.key);
         let same_leg = held.call == newer_key.call && held.leg == newer_key.leg;
+        let is_review = newer.pass == Pass::Review;
         same_leg
             && match self.utterance.pass {
-                Pass::Partial => true,
-                Pass::Endpoint => held.id == newer_key.id,
+                Pass::Partial => !is_review,
+                Pass::Endpoint => held.id == newer_key.id && !is_review,
                 Pass::Final => false,
+                Pass::Review => is_review,
             }
     }
 }
@@ -102,7 +105,7 @@ impl Queue {
             .waiting
             .iter()
             .enumerate()
-            .min_by_key(|(_, (job, _))| (!is_urgent(job.utterance.pass), job.due))?;
+            .min_by_key(|(_, (job, _))| (turn(job.utterance.pass), job.due))?;
         self.waiting.remove(at)
     }
 
@@ -156,32 +159,32 @@ impl Queue {
                 self.admission.urgent(now, utterance);
                 true
             }
+            Pass::Review => self.waiting.is_empty() && self.running.iter().any(Option::is_none),
         }
     }
 
-    /// Gives up the partials that stand in the way of `newer`: one of its own leg, or any when no worker is free.
+    /// Gives up what stands in the way of `newer`: of a final or an end-point the partial of its own leg, and when no
+    /// worker is free a review or any partial; of a partial a review.
     fn make_way(&self, newer: &Utterance) {
         let idle = self.running.iter().any(Option::is_none);
-        let partial = |running: &&Running| running.utterance.pass == Pass::Partial;
-        let own = self
-            .running
-            .iter()
-            .flatten()
-            .filter(partial)
-            .find(|running| {
-                let key = &running.utterance.key;
-                key.call == newer.key.call && key.leg == newer.key.leg
-            });
-        let victim = match own {
-            Some(own) => Some(own),
-            None if idle => None,
-            None => self
-                .running
-                .iter()
-                .flatten()
-                .filter(partial)
-                .max_by_key(|running| running.utterance.end),
+        let under_way = |pass: Pass| {
+            let running = self.running.iter().flatten();
+            running.filter(move |running| running.utterance.pass == pass)
         };
+        let review = under_way(Pass::Review).next().filter(|_| !idle);
+        if !is_urgent(newer.pass) {
+            let abort = review.filter(|_| newer.pass == Pass::Partial);
+            if let Some(abort) = abort.and_then(|running| running.abort.as_ref()) {
+                abort.store(true, Ordering::Relaxed);
+            }
+            return;
+        }
+        let own = under_way(Pass::Partial).find(|running| {
+            let key = &running.utterance.key;
+            key.call == newer.key.call && key.leg == newer.key.leg
+        });
+        let any = || under_way(Pass::Partial).max_by_key(|running| running.utterance.end);
+        let victim = own.or(review).or_else(|| any().filter(|_| !idle));
         if let Some(abort) = victim.and_then(|running| running.abort.as_ref()) {
             abort.store(true, Ordering::Relaxed);
         }
@@ -190,6 +193,15 @@ impl Queue {
 
 const fn is_urgent(pass: Pass) -> bool {
     matches!(pass, Pass::Endpoint | Pass::Final)
+}
+
+/// What goes first.
+const fn turn(pass: Pass) -> u8 {
+    match pass {
+        Pass::Endpoint | Pass::Final => 0,
+        Pass::Partial => 1,
+        Pass::Review => 2,
+    }
 }
 
 struct Shared {
@@ -276,13 +288,11 @@ impl RecognitionPool {
                 let outcome = match job.utterance.pass {
                     // Its words come with the final.
                     Pass::Endpoint => Outcome::Superseded,
-                    Pass::Partial | Pass::Final => Outcome::Shed,
+                    Pass::Partial | Pass::Final | Pass::Review => Outcome::Shed,
                 };
                 Some((job, outcome))
             } else {
-                if urgent {
-                    queue.make_way(&job.utterance);
-                }
+                queue.make_way(&job.utterance);
                 queue.waiting.push_back((job, now));
                 None
             };

@@ -45,22 +45,17 @@ const LEAST_SAMPLES: usize = 17_600;
 const TOKENS_PER_SECOND: usize = 14;
 /// For punctuation and short clips.
 const TOKEN_MARGIN: usize = 16;
-/// Shows the decoder the script and the punctuation that are wanted, in few tokens, because each pass pays for them.
-/// Its comma is the ASCII one: the full-width one is three byte tokens, of which the last often comes out wrong.
-pub const PROMPT: &str = "热线通话。您好,请说。";
 /// Below this mean token probability the words are guesses.
 const LEAST_CONFIDENCE: f32 = 0.25;
 /// No-speech probability above which only confident words count.
 const LIKELY_SILENCE: f32 = 0.6;
-/// What confident means there, and for words that may only echo the prompt.
+/// What confident means there, and for words that may only echo what the decoder was told.
 const CONFIDENT: f32 = 0.5;
 
 /// The unit of a token's time.
 const TIME_STEP: Duration = Duration::from_millis(10);
 /// Tokens of a prompt at most; whisper.cpp keeps the last 223.
 const LONGEST_PROMPT: usize = 120;
-/// The language whose script and punctuation [`PROMPT`] shows.
-const CHINESE: &str = "zh";
 
 /// How the engine works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +72,7 @@ impl Default for Engine {
     fn default() -> Self {
         Self {
             threads: 1,
-            language: CHINESE.to_owned(),
+            language: "zh".to_owned(),
             beam: 1,
         }
     }
@@ -120,7 +115,6 @@ impl std::error::Error for LoadError {
 pub struct WhisperModel {
     context: Arc<WhisperContext>,
     engine: Engine,
-    prompt: Arc<[c_int]>,
 }
 
 impl WhisperModel {
@@ -158,15 +152,9 @@ impl WhisperModel {
             });
         }
         let context = WhisperContext::new_with_params(path, parameters).map_err(failed)?;
-        let prompt = if engine.language == CHINESE {
-            context.tokenize(PROMPT, LONGEST_PROMPT).map_err(failed)?
-        } else {
-            Vec::new()
-        };
         Ok(Self {
             context: Arc::new(context),
             engine,
-            prompt: prompt.into(),
         })
     }
 
@@ -191,7 +179,6 @@ impl WhisperModel {
             context: self.context.clone(),
             greedy,
             beam,
-            prompt: self.prompt.clone(),
             abort: Arc::new(AtomicBool::new(false)),
             padded: Vec::new(),
         })
@@ -233,7 +220,6 @@ pub struct WhisperRecognizer {
     greedy: Parameters,
     /// For finals, where more than one hypothesis is followed.
     beam: Option<Parameters>,
-    prompt: Arc<[c_int]>,
     abort: Arc<AtomicBool>,
     padded: Vec<f32>,
 }
@@ -261,7 +247,7 @@ impl WhisperRecognizer {
         context: usize,
     ) -> Result<Heard, RecognizerError> {
         let parameters = match (&self.beam, utterance.pass) {
-            (Some(beam), Pass::Endpoint | Pass::Final) => beam,
+            (Some(beam), Pass::Endpoint | Pass::Final | Pass::Review) => beam,
             _ => &self.greedy,
         };
         let mut parameters = parameters.0.clone();
@@ -312,16 +298,11 @@ impl WhisperRecognizer {
         })
     }
 
-    /// The tokens before the utterance: what to expect, or the house prompt, then what was said just before.
+    /// The tokens before the utterance: what to expect, then what was said just before. Without either there are none:
+    /// a prompt that only shows script and punctuation costs two characters in a hundred, and its time in each pass.
     fn prompt(&self, utterance: &Utterance) -> Vec<c_int> {
-        let hints = &utterance.prompt.hints;
-        // They show the script and the punctuation too.
-        let mut prompt = if hints.reveal().is_empty() {
-            self.prompt.to_vec()
-        } else {
-            Vec::new()
-        };
-        for text in [hints, &utterance.prompt.said] {
+        let mut prompt = Vec::new();
+        for text in [&utterance.prompt.hints, &utterance.prompt.said] {
             if !text.reveal().is_empty() {
                 // Too long a text has no tokens here; the utterance is recognised without it.
                 let room = LONGEST_PROMPT.saturating_sub(prompt.len());
@@ -333,6 +314,28 @@ impl WhisperRecognizer {
             }
         }
         prompt
+    }
+
+    /// Listens in an encoder window of `context` positions, in a wider one when the decoder loops, and leaves out what
+    /// it made up at the end.
+    fn hear(
+        &mut self,
+        utterance: &Utterance,
+        prompt: &[c_int],
+        context: usize,
+    ) -> Result<Heard, RecognizerError> {
+        let mut heard = self.pass(utterance, prompt, context)?;
+        if guard::loop_start(&heard.text).is_some() && context < WHOLE_CONTEXT {
+            let wider = (context + RETRY_CONTEXT).min(WHOLE_CONTEXT);
+            heard = self.pass(utterance, prompt, wider)?;
+        }
+        if let Some(end) = guard::loop_start(&heard.text) {
+            heard.cut(end);
+        }
+        if let Some(end) = guard::weak_tail(&heard.words) {
+            heard.cut(end);
+        }
+        Ok(heard)
     }
 }
 
@@ -358,24 +361,18 @@ impl Recognizer for WhisperRecognizer {
             .next_multiple_of(CONTEXT_STEP)
             .clamp(LEAST_CONTEXT, WHOLE_CONTEXT);
         let prompt = self.prompt(utterance);
-        let mut heard = self.pass(utterance, &prompt, fitted)?;
-        if guard::loop_start(&heard.text).is_some() && fitted < WHOLE_CONTEXT {
-            let wider = (fitted + RETRY_CONTEXT).min(WHOLE_CONTEXT);
-            heard = self.pass(utterance, &prompt, wider)?;
-        }
-        if let Some(end) = guard::loop_start(&heard.text) {
-            heard.cut(end);
-        }
-        if let Some(end) = guard::weak_tail(&heard.words) {
-            heard.cut(end);
-        }
-        let shown = &utterance.prompt;
-        let is_echo = [PROMPT, shown.hints.reveal(), shown.said.reveal()]
+        let mut heard = self.hear(utterance, &prompt, fitted)?;
+        let told = &utterance.prompt;
+        let is_echo = [&told.hints, &told.said]
             .iter()
-            .any(|prompt| guard::is_echo(&heard.text, prompt));
+            .any(|told| guard::is_echo(&heard.text, told.reveal()));
+        // Unsure, it says what it was told in place of what was said: it listens again without having been told.
+        if is_echo && heard.confidence < CONFIDENT {
+            heard = self.hear(utterance, &[], fitted)?;
+        }
         let invented = guard::is_stock_phrase(&heard.text)
             || heard.confidence < LEAST_CONFIDENCE
-            || ((heard.no_speech > LIKELY_SILENCE || is_echo) && heard.confidence < CONFIDENT);
+            || (heard.no_speech > LIKELY_SILENCE && heard.confidence < CONFIDENT);
         if invented {
             heard.cut(0);
         }

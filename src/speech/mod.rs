@@ -5,6 +5,7 @@
 pub mod finish;
 pub mod passage;
 pub mod segmenter;
+pub mod window;
 pub mod words;
 
 use std::fmt;
@@ -92,6 +93,9 @@ pub enum Pass {
     Endpoint,
     /// The utterance has ended; this result is what will stand in the transcript.
     Final,
+    /// Utterances that have their text are heard once more, in one piece (see [`window`]); only while nothing else is
+    /// to be done.
+    Review,
 }
 
 /// Which pass over which utterance of which leg: the key that a result carries back.

@@ -170,7 +170,8 @@ fn sounds_alike(likeness: &Likeness) -> bool {
     } else {
         MEAN_APART
     };
-    mean <= most
+    let right = likeness.long - likeness.changed;
+    mean <= most && (likeness.far == 0 || (right >= 2 && likeness.changed == 1))
 }
 
 /// 免贵信亡 is 免贵姓王: where a surname must stand, the sound decides, and the more frequent name.

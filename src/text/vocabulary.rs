@@ -346,14 +346,18 @@ impl Vocabulary {
         let Some(distance) = heard
             .get(at)
             .and_then(|heard| pinyin::distance(*heard, letter))
-            .filter(|distance| *distance <= FARTHEST)
         else {
             return;
         };
+        let is_far = distance > FARTHEST;
+        if is_far && (at == 0 || so_far.far > 0) {
+            return;
+        }
         let likeness = Likeness {
             long: at + 1,
             changed: so_far.changed + usize::from(heard[at] != letter),
             distance: so_far.distance + distance,
+            far: so_far.far + usize::from(is_far),
         };
         let node = &self.nodes[child as usize];
         if let Some(term) = node.term {
@@ -374,6 +378,8 @@ pub(super) struct Likeness {
     pub changed: usize,
     /// The sum of their distances.
     pub distance: f32,
+    /// How many of them sound nothing alike, one at most.
+    pub far: usize,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::speech::RecognizerError;
 use crate::speech::finish::AsHeard;
+use crate::speech::words::{Letter, words};
 use crate::text::pen::Pen;
 use crate::text::vocabulary::Vocabulary;
 
@@ -50,6 +51,7 @@ impl Desk {
             match note {
                 Note::Recognize(utterance, _) => sent.push((utterance.key, utterance.pass)),
                 Note::Tell(event) => told.push(event),
+                Note::Renewed(line) => told.push(TranscriptEvent::Line(line)),
             }
         }
         (sent, told)
@@ -81,6 +83,98 @@ impl Desk {
         };
         self.notes().1.into_iter().filter_map(line).collect()
     }
+}
+
+/// Each character takes 100 ms from `start` on.
+fn spoken(text: &str, start: u64) -> Hypothesis {
+    let time = |at: u32| MediaTime::from_millis(start + 100 * u64::from(at));
+    let letters = (0..).zip(text.chars());
+    let letters: Vec<Letter> = letters
+        .map(|(at, letter)| Letter {
+            letter,
+            start: time(at),
+            end: time(at + 1),
+            confidence: 0.8,
+        })
+        .collect();
+    Hypothesis {
+        text: text.into(),
+        words: words(&letters),
+        confidence: 0.8,
+        took: Duration::ZERO,
+    }
+}
+
+/// A desk that reviews, at which the caller has said two things of a second each, and the review that was asked for.
+fn reviewing() -> (Desk, UtteranceKey) {
+    let mut desk = Desk::new();
+    desk.scribe = Scribe::new(CallId::new("c1"), Arc::new(AsHeard)).reviewing(true);
+    for (number, text) in [(0, "我要投素电梯"), (1, "没人来休")] {
+        desk.began(Leg::Caller, number, u64::from(number) * 1_000);
+        desk.due(Leg::Caller, number, Pass::Final, 16_000);
+        let (key, pass) = desk.sent();
+        assert_eq!(pass, Pass::Final);
+        let heard = spoken(text, u64::from(number) * 1_000);
+        desk.outcome(&key, Outcome::Recognized(heard));
+        assert!(!desk.scribe.is_waiting());
+    }
+    let (sent, _) = desk.notes();
+    let [(review, Pass::Review)] = &sent[..] else {
+        panic!("{sent:?}");
+    };
+    assert!(desk.scribe.is_reviewing());
+    (desk, review.clone())
+}
+
+#[test]
+fn what_is_heard_better_in_one_piece_is_written_anew() {
+    let (mut desk, review) = reviewing();
+    // The first second holds ten characters' time; a comma takes time too.
+    let heard = spoken("我要投诉电梯，，，，没人来修。", 0);
+    desk.outcome(&review, Outcome::Recognized(heard));
+    let lines = desk.lines();
+    assert_eq!(
+        lines,
+        [
+            line(0, "我要投诉电梯，，，，", true),
+            line(1, "没人来修。", true)
+        ]
+    );
+    let second = desk.scribe.transcript().line(1).expect("a line");
+    assert_eq!((second.revision, second.start.as_millis()), (2, 1_000));
+    assert!(!desk.scribe.is_reviewing() && !desk.scribe.is_waiting());
+}
+
+#[test]
+fn a_review_that_lost_words_changes_nothing_and_one_that_gave_way_is_asked_for_again() {
+    let (mut desk, review) = reviewing();
+    desk.outcome(&review, Outcome::Superseded);
+    assert!(!desk.scribe.is_reviewing());
+    assert!(
+        desk.notes().0.is_empty(),
+        "it would only be in the way again"
+    );
+    desk.scribe.review_rest(desk.now);
+    let (again, pass) = desk.sent();
+    assert_eq!((&again, pass), (&review, Pass::Review));
+    desk.outcome(&again, Outcome::Recognized(spoken("我要", 0)));
+    assert_eq!(desk.lines(), []);
+    desk.scribe.review_rest(desk.now);
+    assert!(desk.notes().0.is_empty(), "nothing new was said");
+}
+
+#[test]
+fn what_was_said_during_a_review_is_reviewed_after_it() {
+    let (mut desk, review) = reviewing();
+    desk.began(Leg::Caller, 2, 2_000);
+    desk.due(Leg::Caller, 2, Pass::Final, 16_000);
+    let (key, _) = desk.sent();
+    desk.outcome(&key, Outcome::Recognized(spoken("好吧", 2_000)));
+    assert!(desk.notes().0.is_empty(), "one at a time");
+    desk.outcome(&review, Outcome::Shed);
+    desk.scribe.review_rest(desk.now);
+    let (next, pass) = desk.sent();
+    assert_eq!((next.id, pass), (2, Pass::Review));
 }
 
 fn line(id: u32, text: &str, is_final: bool) -> (u32, String, bool) {

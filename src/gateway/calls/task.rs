@@ -163,6 +163,7 @@ impl Task {
             ring: calls.ring,
             flush: calls.flush,
             recognised: calls.pool.is_some(),
+            reviewed: calls.reviewed,
             rules: calls.rules,
             recorded: calls.recorder.is_some(),
             announcement: calls.announcement.clone(),

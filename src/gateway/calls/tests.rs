@@ -41,6 +41,7 @@ impl Bridged {
             most: 1,
             threads: MediaThreads::start(1).expect("a thread"),
             pool: None,
+            reviewed: false,
             bus: Bus::new(1),
             keeper: Arc::default(),
             advisor: Advisor::default(),

@@ -248,3 +248,19 @@ fn dropping_the_pool_answers_every_job() {
     all.sort_unstable();
     assert_eq!(all, [(1, "superseded"), (2, "shed")]);
 }
+
+#[test]
+fn a_review_gets_only_a_worker_that_has_nothing_to_do_and_gives_it_up() {
+    let bench = Bench::new(8);
+    bench.submit("a", 1, 1, Pass::Review, 0);
+    assert_eq!(bench.begun(), 1);
+    // While it runs, no other is taken, and whatever else comes goes before it.
+    bench.submit("b", 2, 1, Pass::Review, 0);
+    assert_eq!(bench.outcomes.recv(), Ok((2, "shed")));
+    bench.order(Order::UntilAborted);
+    bench.submit("b", 3, 1, Pass::Partial, 900);
+    assert_eq!(bench.outcomes.recv(), Ok((1, "superseded")));
+    assert_eq!(bench.begun(), 3);
+    bench.order(Order::Speak);
+    assert_eq!(bench.outcomes.recv(), Ok((3, "recognized")));
+}

@@ -179,7 +179,7 @@ impl Remote {
         let mut request = Request::new(wire::request(utterance, due));
         request.set_timeout(match utterance.pass {
             Pass::Partial => PARTIAL_USE,
-            Pass::Endpoint | Pass::Final => due + FINAL_USE,
+            Pass::Endpoint | Pass::Final | Pass::Review => due + FINAL_USE,
         });
         let answer = self.client.clone().recognize(request).await;
         drop(owed);

@@ -76,6 +76,7 @@ impl Recognizers {
         };
         let leg = (job.utterance.key.call.clone(), job.utterance.key.leg);
         let is_partial = job.utterance.pass == Pass::Partial;
+        let is_review = job.utterance.pass == Pass::Review;
         let (shared, pending) = (self.shared.clone(), Pending(Some(job)));
         let task = runtime.spawn(async move { shared.serve(pending).await });
         // Nothing panics under the lock.
@@ -83,7 +84,9 @@ impl Recognizers {
         if partials.len() >= NOTED {
             partials.retain(|_, partial| !partial.is_finished());
         }
-        let older = if is_partial {
+        let older = if is_review {
+            None
+        } else if is_partial {
             partials.insert(leg, task.abort_handle())
         } else {
             partials.remove(&leg)
@@ -152,7 +155,9 @@ impl Shared {
                 Ok(heard) => return pending.finish(Outcome::Recognized(heard)),
                 Err(Refusal::Superseded) => return pending.finish(Outcome::Superseded),
                 // A newer partial comes soon; a final is tried elsewhere.
-                Err(Refusal::Full | Refusal::Away) if utterance.pass == Pass::Partial => {
+                Err(Refusal::Full | Refusal::Away)
+                    if matches!(utterance.pass, Pass::Partial | Pass::Review) =>
+                {
                     return pending.finish(Outcome::Shed);
                 }
                 Err(Refusal::Full | Refusal::Away) => {}

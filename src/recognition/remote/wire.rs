@@ -25,6 +25,7 @@ pub fn request(utterance: &Utterance, due: Duration) -> proto::RecognizeRequest 
         Pass::Partial => proto::Pass::Partial,
         Pass::Endpoint => proto::Pass::Endpoint,
         Pass::Final => proto::Pass::Final,
+        Pass::Review => proto::Pass::Review,
     };
     let sample = |sample: &f32| ((sample * 32_768.0) as i16).to_le_bytes();
     proto::RecognizeRequest {
@@ -55,6 +56,7 @@ pub fn utterance(request: proto::RecognizeRequest) -> Result<Utterance, &'static
         proto::Pass::Partial => Pass::Partial,
         proto::Pass::Endpoint => Pass::Endpoint,
         proto::Pass::Final => Pass::Final,
+        proto::Pass::Review => Pass::Review,
         proto::Pass::Unspecified => return Err("pass is not set"),
     };
     if !request.samples.len().is_multiple_of(2) || request.samples.is_empty() {

@@ -48,6 +48,7 @@ async fn run_call(mut new: NewCall, operator: String, ended: Arc<StdMutex<Vec<St
         ring: Duration::from_secs(10),
         flush: Duration::ZERO,
         recognised: false,
+        reviewed: false,
         rules: Rules::default(),
         recorded: false,
         announcement: None,
