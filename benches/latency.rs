@@ -5,6 +5,7 @@
 mod quantile;
 mod report;
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -123,13 +124,15 @@ async fn measured(recording: &Path) -> Result<(Vec<f64>, f64), Box<dyn Error>> {
         let stop = stop.clone();
         async move { phone::call(plan, &stop).await }
     });
+    let mut known = HashSet::new();
     let (mut answered, mut waits, mut finals, mut last) =
         (Instant::now(), Vec::new(), 0, Instant::now());
     while let Some(event) = events.message().await?.and_then(|response| response.event) {
         let now = Instant::now();
         match event.body {
             Some(Body::Answered(_)) => answered = now,
-            Some(Body::Utterance(said)) if said.r#final => {
+            // A later version is a second hearing.
+            Some(Body::Utterance(said)) if said.r#final && known.insert(said.id) => {
                 let end = answered + Duration::from_millis(said.end_ms);
                 waits.push(now.saturating_duration_since(end).as_secs_f64());
                 finals += 1;

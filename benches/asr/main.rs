@@ -6,7 +6,8 @@
 //! 2. The peer: a Python server with faster-whisper (int8, beam 5, its own voice-activity filter, two threads) gets the
 //!    same utterances at the times at which they end in N such calls, in real time; N grows until its p95 is no longer
 //!    under a second. It makes no tentative lines.
-//! 3. Character errors: clip by clip ours and the peer's, then whole calls with and without a bad network.
+//! 3. Character errors: clip by clip ours and the peer's, then whole calls: ours with and without hotwords, the second
+//!    hearing and a bad network, the peer's from whole legs.
 //!
 //! `ASR_PARTS=live,peer,cer,loss` chooses parts; without it all are run.
 
@@ -229,8 +230,18 @@ fn call_errors() -> Outcome<Vec<(String, f64)>> {
         }
         Ok(rate(&counts))
     };
+    let mut peer = Peer::start(Path::new(PYTHON), Path::new(PEER_MODEL), "", 5)?;
+    let mut theirs = Vec::new();
+    for leg in clips::write_legs(Path::new(AUDIO), Path::new("target/bench/legs"))? {
+        theirs.push(count(&leg.text, &peer.recognise(&leg.file)?.text));
+    }
     Ok(vec![
+        ("cer_calls_faster_whisper".into(), rate(&theirs)),
         ("cer_calls".into(), with(&["--no-hotwords"], 1)?),
+        (
+            "cer_calls_first_hearing".into(),
+            with(&["--no-hotwords", "--no-review"], 1)?,
+        ),
         ("cer_hotwords".into(), with(&[], 1)?),
         (
             "cer_loss5".into(),

@@ -47,38 +47,7 @@ struct Line {
 pub fn write(audio: &Path, out: &Path) -> Result<Vec<Clip>, Box<dyn Error>> {
     fs::create_dir_all(out)?;
     let mut clips = Vec::new();
-    let mut keep = |name: &str, legs: &[i16], rate: Frequency, text: &str, real: bool| {
-        let file = out.join(name).with_extension("wav");
-        let mut samples: Vec<i16> = Vec::new();
-        Resampler::new(rate, Frequency::HZ_16000).push(legs, |piece| samples.extend(piece));
-        let mut writer = hound::WavWriter::create(
-            &file,
-            hound::WavSpec {
-                channels: 1,
-                sample_rate: Frequency::HZ_16000.hertz(),
-                bits_per_sample: 16,
-                sample_format: hound::SampleFormat::Int,
-            },
-        )?;
-        for sample in &samples {
-            writer.write_sample(*sample)?;
-        }
-        writer.finalize()?;
-        clips.push(Clip {
-            file,
-            samples: samples.iter().map(|s| f32::from(*s) / 32_768.0).collect(),
-            text: text.to_owned(),
-            real,
-        });
-        Ok::<_, hound::Error>(())
-    };
-
-    let mut calls: Vec<PathBuf> = fs::read_dir(audio)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
-    calls.retain(|path| path.extension().is_some_and(|kind| kind == "json"));
-    calls.sort();
-    for path in calls {
+    for path in calls(audio)? {
         let call: Call = serde_json::from_str(&fs::read_to_string(&path)?)?;
         let (rate, channels) = read(&path.with_extension("wav"))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -87,13 +56,8 @@ pub fn write(audio: &Path, out: &Path) -> Result<Vec<Clip>, Box<dyn Error>> {
             let per_ms = rate.hertz() as usize / 1_000;
             let end = ((line.end_ms + MARGIN_MS) * per_ms).min(leg.len());
             let start = line.start_ms.saturating_sub(MARGIN_MS) * per_ms;
-            keep(
-                &format!("{name}-{at:02}"),
-                &leg[start..end],
-                rate,
-                &line.text,
-                false,
-            )?;
+            let name = format!("{name}-{at:02}");
+            clips.push(keep(out, &name, &leg[start..end], rate, &line.text, false)?);
         }
     }
     let real = audio.join("real");
@@ -102,9 +66,84 @@ pub fn write(audio: &Path, out: &Path) -> Result<Vec<Clip>, Box<dyn Error>> {
             continue;
         };
         let (rate, channels) = read(&real.join(file))?;
-        keep(&format!("real-{file}"), &channels[0], rate, text, true)?;
+        let name = format!("real-{file}");
+        clips.push(keep(out, &name, &channels[0], rate, text, true)?);
     }
     Ok(clips)
+}
+
+/// The legs of the calls of `audio`, each whole, into `out`.
+#[allow(
+    dead_code,
+    reason = "only one of the benches that share this file hears whole legs"
+)]
+pub fn write_legs(audio: &Path, out: &Path) -> Result<Vec<Clip>, Box<dyn Error>> {
+    fs::create_dir_all(out)?;
+    let mut legs = Vec::new();
+    for path in calls(audio)? {
+        let call: Call = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        let (rate, channels) = read(&path.with_extension("wav"))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        for (channel, speaker) in channels.iter().zip(["caller", "operator"]) {
+            let said = call
+                .utterances
+                .iter()
+                .filter(|line| line.speaker == speaker);
+            let said: String = said.map(|line| line.text.as_str()).collect();
+            legs.push(keep(
+                out,
+                &format!("{name}-{speaker}"),
+                channel,
+                rate,
+                &said,
+                false,
+            )?);
+        }
+    }
+    Ok(legs)
+}
+
+/// The descriptions of the calls.
+fn calls(audio: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let mut calls: Vec<PathBuf> = fs::read_dir(audio)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    calls.retain(|path| path.extension().is_some_and(|kind| kind == "json"));
+    calls.sort();
+    Ok(calls)
+}
+
+/// Writes a clip of one channel into `out`.
+fn keep(
+    out: &Path,
+    name: &str,
+    leg: &[i16],
+    rate: Frequency,
+    text: &str,
+    real: bool,
+) -> Result<Clip, Box<dyn Error>> {
+    let file = out.join(name).with_extension("wav");
+    let mut samples: Vec<i16> = Vec::new();
+    Resampler::new(rate, Frequency::HZ_16000).push(leg, |piece| samples.extend(piece));
+    let mut writer = hound::WavWriter::create(
+        &file,
+        hound::WavSpec {
+            channels: 1,
+            sample_rate: Frequency::HZ_16000.hertz(),
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        },
+    )?;
+    for sample in &samples {
+        writer.write_sample(*sample)?;
+    }
+    writer.finalize()?;
+    Ok(Clip {
+        file,
+        samples: samples.iter().map(|s| f32::from(*s) / 32_768.0).collect(),
+        text: text.to_owned(),
+        real,
+    })
 }
 
 /// The rate and the channels of a file.

@@ -1,5 +1,6 @@
 //! `xinqiao demo`: a whole gateway, one real SIP call through it, and what came of it.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -74,7 +75,7 @@ async fn play(gateway: &Gateway, config: &Config, wav: &Path, seconds: u64) -> R
         ProgressStyle::with_template("{spinner} {elapsed_precise} {bar:30} {msg}")
             .expect("the template is constant"),
     );
-    let began = Instant::now();
+    let (began, mut known) = (Instant::now(), HashSet::new());
     let outcome = staged::play(
         gateway,
         operator,
@@ -82,7 +83,7 @@ async fn play(gateway: &Gateway, config: &Config, wav: &Path, seconds: u64) -> R
         None,
         wav.to_owned(),
         |event| match event {
-            Some(event) => show(&bar, event),
+            Some(event) => show(&bar, event, &mut known),
             None => bar.set_position(began.elapsed().as_secs().min(seconds)),
         },
     )
@@ -158,7 +159,7 @@ fn phone_address(uri: &str) -> Result<SocketAddr, Failure> {
         })
 }
 
-fn show(bar: &ProgressBar, event: &Event) {
+fn show(bar: &ProgressBar, event: &Event, known: &mut HashSet<u32>) {
     let line = match &event.body {
         Some(Body::Utterance(said)) if said.r#final && !said.text.is_empty() => {
             let who = if said.leg() == Leg::Operator {
@@ -167,7 +168,14 @@ fn show(bar: &ProgressBar, event: &Event) {
                 "市民　"
             };
             let second = said.start_ms / 1_000;
-            format!("{:02}:{:02} {who} {}", second / 60, second % 60, said.text)
+            // A line that was heard better later.
+            let again = if known.insert(said.id) { "" } else { "↻ " };
+            format!(
+                "{:02}:{:02} {who} {again}{}",
+                second / 60,
+                second % 60,
+                said.text
+            )
         }
         Some(Body::Utterance(said)) => {
             bar.set_message(said.text.clone());

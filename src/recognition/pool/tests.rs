@@ -256,11 +256,11 @@ fn a_review_gets_only_a_worker_that_has_nothing_to_do_and_gives_it_up() {
     assert_eq!(bench.begun(), 1);
     // While it runs, no other is taken, and whatever else comes goes before it.
     bench.submit("b", 2, 1, Pass::Review, 0);
-    assert_eq!(bench.outcomes.recv(), Ok((2, "shed")));
+    assert_eq!(bench.outcome(), (2, "shed"));
     bench.order(Order::UntilAborted);
     bench.submit("b", 3, 1, Pass::Partial, 900);
-    assert_eq!(bench.outcomes.recv(), Ok((1, "superseded")));
+    assert_eq!(bench.outcome(), (1, "superseded"));
     assert_eq!(bench.begun(), 3);
     bench.order(Order::Speak);
-    assert_eq!(bench.outcomes.recv(), Ok((3, "recognized")));
+    assert_eq!(bench.outcome(), (3, "recognized"));
 }
