@@ -1,5 +1,6 @@
 //! Real calls through the real binary with the real model: SIP, RTP, recognition, gRPC, the page, the ticket.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -95,10 +96,10 @@ fn utterances(events: &[Event]) -> impl Iterator<Item = &Utterance> {
 }
 
 fn text(events: &[Event], leg: Leg) -> String {
-    utterances(events)
-        .filter(|said| said.r#final && said.leg() == leg)
-        .map(|said| said.text.as_str())
-        .collect()
+    let finals = utterances(events).filter(|said| said.r#final && said.leg() == leg);
+    // A line that was heard better later has a newer version.
+    let newest: BTreeMap<u32, &str> = finals.map(|said| (said.id, said.text.as_str())).collect();
+    newest.into_values().collect()
 }
 
 /// What was heard of the samples' caller and operator, after checking that it is what they say.
