@@ -78,6 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         announcement: None,
         controls: Controls::default(),
         pool: Some(pool.clone()),
+        reviewed: false,
         bus: Bus::new(1),
         keeper: Arc::new(Keeper::default()),
         drafts: DraftingDesk::start(Arc::new(Drafter::new(Taxonomy::embedded())), CALLS)?,

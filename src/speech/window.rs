@@ -151,7 +151,8 @@ impl Joined {
         let (mut from, mut letter) = (Duration::ZERO, 0);
         let mut divided = Vec::with_capacity(self.chapters.len());
         for (at, chapter) in self.chapters.iter().enumerate() {
-            let to = from + RATE.duration_of(chapter.samples.len() as u64);
+            let long = RATE.duration_of(chapter.samples.len() as u64);
+            let to = from + long;
             let is_last = at + 1 == self.chapters.len();
             let own = rest
                 .iter()
@@ -169,7 +170,7 @@ impl Joined {
             let skipped = letter + piece.chars().count() - bare.chars().count();
             let moved = words.iter().map(|word| {
                 let time = |time: MediaTime| {
-                    let within = time.since(self.start()).saturating_sub(from).min(to - from);
+                    let within = time.since(self.start()).saturating_sub(from).min(long);
                     chapter.start + within
                 };
                 Word {
