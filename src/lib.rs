@@ -12,6 +12,7 @@
 //! Call::transmit() → packets to the other leg, drained first
 //! Call::poll() → Sip | Recognize | Transcript | Redraft | Draft | Record | Erase | Ended | Deadline(Instant, Reason)
 //!   Recognize  → recognition workers, here or elsewhere → Input::Heard → Scribe → transcript
+//!                (final lines once more, in longer pieces, while no worker has anything else to do)
 //!   Transcript → event bus → operator's page, gRPC stream, store
 //!   Redraft    → drafting thread → Input::Drafted → Draft
 //!   Draft      → keeper → outbox → gRPC TicketIntake (the ticketing backend), webhook

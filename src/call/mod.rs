@@ -137,7 +137,7 @@ pub struct Call {
     sides: [Side; 2],
     scribe: Scribe,
     /// After the end, what was said last has been asked to be heard once more.
-    reviewed: bool,
+    rest_asked: bool,
     facts: CallFacts,
     draft: Arc<TicketDraft>,
     advised: Advised,
@@ -231,7 +231,7 @@ impl Call {
                 ),
             ],
             scribe: Scribe::new(setup.id.clone(), setup.finish.clone()).reviewing(setup.reviewed),
-            reviewed: false,
+            rest_asked: false,
             facts,
             draft: Arc::default(),
             advised: Advised::default(),
@@ -467,8 +467,8 @@ impl Call {
                     }
                     if self.scribe.is_waiting() {
                         self.scribe.give_up();
-                    } else if !self.reviewed {
-                        self.reviewed = true;
+                    } else if !self.rest_asked {
+                        self.rest_asked = true;
                         self.scribe.review_rest(now);
                     } else if self.scribe.is_reviewing() && now < until {
                         return Output::Deadline(until, Reason::Flush);

@@ -344,7 +344,7 @@ impl Scribe {
                 revision: open.passes,
             },
             pass,
-            samples,
+            samples: samples.into(),
             start,
             voice,
             end: open.end,

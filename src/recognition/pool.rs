@@ -84,6 +84,14 @@ struct Running {
     since: Instant,
 }
 
+impl Running {
+    /// Whether it has been told to give its worker up, which takes it a moment.
+    fn gives_way(&self) -> bool {
+        let abort = self.abort.as_ref();
+        abort.is_some_and(|abort| abort.load(Ordering::Relaxed))
+    }
+}
+
 struct Queue {
     waiting: VecDeque<(Job, Instant)>,
     running: Vec<Option<Running>>,
@@ -169,7 +177,7 @@ impl Queue {
         let idle = self.running.iter().any(Option::is_none);
         let under_way = |pass: Pass| {
             let running = self.running.iter().flatten();
-            running.filter(move |running| running.utterance.pass == pass)
+            running.filter(move |running| running.utterance.pass == pass && !running.gives_way())
         };
         let review = under_way(Pass::Review).next().filter(|_| !idle);
         if !is_urgent(newer.pass) {

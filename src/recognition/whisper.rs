@@ -343,9 +343,8 @@ impl Recognizer for WhisperRecognizer {
     fn transcribe(&mut self, utterance: &Utterance) -> Result<Hypothesis, RecognizerError> {
         let began = Instant::now();
         // Over music, tones and steady noise the decoder invents words, and is sure of them.
-        if steady::swing(&utterance.samples) < steady::LIMIT
-            || tonal::still_share(&utterance.samples) > tonal::LIMIT
-        {
+        let samples = utterance.samples.joined();
+        if steady::swing(&samples) < steady::LIMIT || tonal::still_share(&samples) > tonal::LIMIT {
             return Ok(Hypothesis {
                 text: Private::default(),
                 words: Vec::new(),
@@ -353,9 +352,9 @@ impl Recognizer for WhisperRecognizer {
                 took: began.elapsed(),
             });
         }
-        let clip = utterance.samples.len();
+        let clip = samples.len();
         self.padded.clear();
-        self.padded.extend_from_slice(&utterance.samples);
+        self.padded.extend_from_slice(&samples);
         self.padded.resize(clip.max(LEAST_SAMPLES), 0.0);
         let fitted = (self.padded.len() / SAMPLES_PER_POSITION + CONTEXT_MARGIN)
             .next_multiple_of(CONTEXT_STEP)

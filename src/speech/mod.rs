@@ -5,8 +5,11 @@
 pub mod finish;
 pub mod passage;
 pub mod segmenter;
+mod sound;
 pub mod window;
 pub mod words;
+
+pub use sound::Sound;
 
 use std::fmt;
 use std::sync::Arc;
@@ -118,8 +121,8 @@ pub struct Utterance {
     pub key: UtteranceKey,
     /// How urgent it is.
     pub pass: Pass,
-    /// 16 kHz mono, −1.0 to 1.0.
-    pub samples: Arc<[f32]>,
+    /// What is heard.
+    pub samples: Sound,
     /// When its first sample was heard.
     pub start: MediaTime,
     /// When its first voice was heard.

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Hypothesis;
 use super::segmenter::RATE;
 use super::words::{Word, is_said};
+use super::{Hypothesis, Sound};
 use crate::audio::MediaTime;
 use crate::private::Private;
 
@@ -134,9 +134,9 @@ impl Joined {
 
     /// The sound, without the pauses between the utterances.
     #[must_use]
-    pub fn samples(&self) -> Arc<[f32]> {
-        let samples = self.chapters.iter().map(|chapter| &chapter.samples[..]);
-        samples.collect::<Vec<_>>().concat().into()
+    pub fn sound(&self) -> Sound {
+        let pieces = self.chapters.iter();
+        pieces.map(|chapter| chapter.samples.clone()).collect()
     }
 
     /// What of `heard` was said in which utterance, on the call's clock.
@@ -243,8 +243,10 @@ mod tests {
         window.push(second(7, 20_000, "免贵姓王"));
         let joined = window.joined().expect("two");
         assert_eq!((joined.newest(), joined.start().as_millis()), (7, 5_000));
-        assert_eq!(joined.samples().len(), 32_000);
-        assert_eq!((joined.samples()[0], joined.samples()[31_999]), (3.0, 7.0));
+        let sound = joined.sound();
+        let whole = sound.joined();
+        assert_eq!((sound.len(), whole.len()), (32_000, 32_000));
+        assert_eq!((whole[0], whole[31_999]), (3.0, 7.0));
         // Three characters in the first second, three in the other.
         let divided = joined.divided(&heard("，好的啊。免贵姓，", 5_000, 330));
         let texts: Vec<&str> = divided
@@ -286,7 +288,7 @@ mod tests {
         for id in 0..60 {
             window.push(second(id, u64::from(id) * 1_000, "好"));
         }
-        assert_eq!(window.joined().expect("many").samples().len(), 28 * 16_000);
+        assert_eq!(window.joined().expect("many").sound().len(), 28 * 16_000);
         let long = "长".repeat(60);
         window.push(second(60, 90_000, &long));
         window.push(second(61, 99_000, &long));

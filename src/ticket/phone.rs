@@ -166,6 +166,10 @@ static THIRD: Words = LazyLock::new(|| {
 
 /// Whether the digits at `at` are named as something else (an order, a card, the shop's telephone).
 fn is_other(said: &Said, at: usize, asked: Option<&Said>) -> bool {
+    // YT18820156390 is a parcel's, however the question for it was heard.
+    if at > 0 && said.chars[at - 1].is_ascii_alphabetic() {
+        return true;
+    }
     let before = said.before(at, 12);
     if [
         "我的电话",
@@ -707,6 +711,7 @@ mod tests {
             "o:身份证号？\n三七零六零二一九八零零一零一一二三四。",
             "商家电话是一三八零零一三八零零零，打不通。",
             "老板姓黄，手机一三八零零一三八零零零。",
+            "o:是哪家快地，3号油吗？\n元通的，是Y18820156390。",
             "我住三号楼二单元，交了一千三百八十五块。",
         ] {
             assert_eq!(phone(lines).as_deref(), Some(OWN), "{lines}");

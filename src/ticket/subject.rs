@@ -81,7 +81,9 @@ struct Found {
 }
 
 fn plain(name: &str) -> bool {
-    name.is_empty() || PLAIN.contains(&name) || name.chars().all(|letter| digit(letter).is_some())
+    let is_code = |letter: char| letter.is_ascii_alphanumeric() || digit(letter).is_some();
+    let codes = name.chars().all(is_code) && name.chars().any(|letter| digit(letter).is_some());
+    name.is_empty() || PLAIN.contains(&name) || codes
 }
 
 /// A name that ends in one of [`ENDINGS`]: (range, ending's length).
@@ -619,5 +621,6 @@ mod tests {
             Some("61路公交车")
         );
         assert_eq!(subject("他们公司不管。"), None);
+        assert_eq!(subject("o:是哪家快递？\nY18820156390。").as_deref(), None);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Note, Open, Scribe};
 use crate::private::Private;
 use crate::speech::finish::Spoken;
+use crate::speech::segmenter::RATE;
 use crate::speech::window::Chapter;
 use crate::speech::{Hypothesis, Leg, Outcome, Pass, Prompt, Utterance, UtteranceKey};
 use crate::transcript::Line;
@@ -62,7 +63,7 @@ impl Scribe {
         let Some(joined) = hearing.window.joined() else {
             return;
         };
-        let samples = joined.samples();
+        let samples = joined.sound();
         let start = joined.start();
         let utterance = Utterance {
             key: UtteranceKey {
@@ -72,7 +73,7 @@ impl Scribe {
                 revision: REVIEW,
             },
             pass: Pass::Review,
-            end: start + crate::speech::segmenter::RATE.duration_of(samples.len() as u64),
+            end: start + RATE.duration_of(samples.len() as u64),
             samples,
             start,
             voice: start,
@@ -103,7 +104,7 @@ impl Scribe {
             return true;
         };
         let Outcome::Recognized(heard) = outcome else {
-            // There was no time for it; the next utterance asks again.
+            // It gave way, or there was no time for it; a later utterance asks again.
             hearing.unreviewed = true;
             return true;
         };

@@ -99,7 +99,7 @@ impl Bench {
                     revision,
                 },
                 pass,
-                samples: Arc::new([]),
+                samples: Vec::new().into(),
                 start: MediaTime::ZERO,
                 voice: MediaTime::ZERO,
                 end: MediaTime::ZERO,
