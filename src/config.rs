@@ -198,7 +198,8 @@ impl Config {
             })?;
             figment = figment.merge(Toml::file_exact(file));
         }
-        figment = figment.merge(Env::prefixed(PREFIX).split("__"));
+        // `XINQIAO_LOG` is the log's (`cli::log`).
+        figment = figment.merge(Env::prefixed(PREFIX).ignore(&["log"]).split("__"));
         for set in sets {
             let (key, value) = set
                 .split_once('=')

@@ -365,9 +365,7 @@ fn judge(
         for came in &call.came {
             let end = answered + Duration::from_millis(came.end_ms);
             let behind = came.at.saturating_duration_since(end).as_secs_f64();
-            if came.is_final {
-                measured.finals.push(behind);
-            } else {
+            if !came.is_final {
                 measured.partials.push(behind);
             }
         }
@@ -391,6 +389,12 @@ fn judge(
             });
             let finals: Vec<&Came> = finals.collect();
             measured.heard += usize::from(!finals.is_empty());
+            // From the sound's real end, not from where our own last word ends.
+            if let Some(last) = finals.iter().map(|came| came.at).max() {
+                let end = answered + Duration::from_millis(sounding.1);
+                let behind = last.saturating_duration_since(end).as_secs_f64();
+                measured.finals.push(behind);
+            }
             let words: Vec<(u64, u64)> = finals.iter().filter_map(|came| came.words).collect();
             if let (Some(start), Some(end)) = (
                 words.iter().map(|word| word.0).min(),

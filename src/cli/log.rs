@@ -10,10 +10,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 ///
 /// The SIP stack logs whole messages, which hold citizens' numbers: it has no voice here at any level.
 pub fn start() {
-    let own = std::env::var("XINQIAO_LOG")
-        .ok()
-        .and_then(|level| level.parse().ok())
-        .unwrap_or(LevelFilter::INFO);
+    let wanted = std::env::var("XINQIAO_LOG").ok();
+    let level: Option<LevelFilter> = wanted.as_ref().and_then(|level| level.parse().ok());
+    let own = level.unwrap_or(LevelFilter::INFO);
     let targets = Targets::new()
         .with_default(own.min(LevelFilter::WARN))
         .with_target("xinqiao", own)
@@ -27,4 +26,9 @@ pub fn start() {
         .with(lines)
         .with(targets)
         .try_init();
+    if let (Some(wanted), None) = (wanted, level) {
+        tracing::warn!(
+            "XINQIAO_LOG={wanted} is no level; error, warn, info, debug and trace are, and info is taken"
+        );
+    }
 }

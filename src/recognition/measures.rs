@@ -69,10 +69,16 @@ pub fn outcome(pass: Pass, outcome: &Outcome) {
 /// A worker has done a pass that came, began and ended at these times.
 pub fn pass(utterance: &Utterance, due: Instant, came: Instant, began: Instant, ended: Instant) {
     let pass = name(utterance.pass);
-    histogram!(WAIT, "pass" => pass).record(began.saturating_duration_since(came));
-    histogram!(WORK, "pass" => pass).record(ended.saturating_duration_since(began));
-    histogram!(LATE, "pass" => pass).record(ended.saturating_duration_since(due));
-    histogram!(HEARD, "pass" => pass).record(RATE.duration_of(utterance.samples.len() as u64));
+    let heard = RATE.duration_of(utterance.samples.len() as u64);
+    let wait = began.saturating_duration_since(came);
+    let work = ended.saturating_duration_since(began);
+    let late = ended.saturating_duration_since(due);
+    let key = &utterance.key;
+    tracing::trace!(pass, call = ?key.call, leg = ?key.leg, id = key.id, ?heard, ?wait, ?work, ?late, "recognition pass");
+    histogram!(WAIT, "pass" => pass).record(wait);
+    histogram!(WORK, "pass" => pass).record(work);
+    histogram!(LATE, "pass" => pass).record(late);
+    histogram!(HEARD, "pass" => pass).record(heard);
 }
 
 /// The queue has changed.
