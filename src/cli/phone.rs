@@ -98,11 +98,12 @@ pub fn answer(arguments: AnswerArguments) -> Result<(), Failure> {
         let phone = Answering::bind(plan)
             .await
             .map_err(Failure::must_be_mended)?;
+        let asked = asked_to_stop();
         println!("answering at {} until Ctrl-C", phone.local_addr());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         tokio::spawn(async move {
-            asked_to_stop().await;
+            asked.await;
             stopped.cancel();
         });
         let report = phone.run(stop).await.map_err(Failure::failed)?;

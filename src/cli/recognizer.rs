@@ -102,6 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             .await
             .map_err(Failure::must_be_mended)?;
         let address = listener.local_addr().unwrap_or(arguments.listen);
+        let asked = asked_to_stop();
         println!("recogniser {address} · {workers} workers");
         let services = Services {
             recognizer: Some(RecognizerService::new(Arc::new(pool))),
@@ -109,7 +110,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, services, tls, stop.clone()));
-        asked_to_stop().await;
+        asked.await;
         stop.cancel();
         match serving.await {
             Ok(served) => served.map_err(Failure::failed),

@@ -46,15 +46,17 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
     log::start();
     let config = settings.load()?;
     super::runtime()?.block_on(async {
-        let gateway = Gateway::start(&config)
-            .await
-            .map_err(Failure::must_be_mended)?;
+        // From here on, so that none that comes while it starts just ends the process.
+        let mut hangup = signal(SignalKind::hangup()).expect("the runtime handles signals");
+        let mut stop = std::pin::pin!(asked_to_stop());
+        let gateway = tokio::select! {
+            started = Gateway::start(&config) => started.map_err(Failure::must_be_mended)?,
+            () = &mut stop => return Ok(()),
+        };
         println!(
             "SIP {} · page http://{} · gRPC {} · operator {}",
             gateway.sip, gateway.console, gateway.grpc, config.operators.default
         );
-        let mut hangup = signal(SignalKind::hangup()).expect("the runtime handles signals");
-        let mut stop = std::pin::pin!(asked_to_stop());
         loop {
             tokio::select! {
                 () = &mut stop => break,
@@ -63,9 +65,9 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
         }
         println!("draining; ask again to end the running calls at once");
         let hurry = CancellationToken::new();
-        let again = hurry.clone();
+        let (again, asked) = (hurry.clone(), asked_to_stop());
         tokio::spawn(async move {
-            asked_to_stop().await;
+            asked.await;
             again.cancel();
         });
         gateway.stop(hurry).await;
@@ -73,11 +75,15 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
     })
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-pub async fn asked_to_stop() {
-    let mut terminate = signal(SignalKind::terminate()).expect("the runtime handles signals");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+/// Waits for a SIGTERM or Ctrl-C after this moment.
+pub fn asked_to_stop() -> impl Future<Output = ()> + Send {
+    let listen = |kind| signal(kind).expect("the runtime handles signals");
+    let mut terminate = listen(SignalKind::terminate());
+    let mut interrupt = listen(SignalKind::interrupt());
+    async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }

@@ -51,11 +51,12 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             ticketing: Some(Backend::new(book.clone())),
             ..Services::default()
         };
+        let asked = asked_to_stop();
         println!("taking drafts at {address} until Ctrl-C");
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         tokio::spawn(async move {
-            asked_to_stop().await;
+            asked.await;
             stopped.cancel();
         });
         let served = serve(listener, services, tls, stop).await;

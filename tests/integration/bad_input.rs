@@ -86,6 +86,22 @@ fn a_wrong_recording_or_dialogue_is_named_with_what_it_should_be() {
 }
 
 #[test]
+fn the_log_s_level_is_no_setting_of_the_gateway() {
+    use std::process::Command;
+    let checked = |variable: &str| {
+        let checked = Command::new(env!("CARGO_BIN_EXE_xinqiao"))
+            .args(["check-config", "deploy/xinqiao.toml"])
+            .env(variable, "trace")
+            .output()
+            .expect("the binary starts");
+        (checked.status.code(), said(&checked))
+    };
+    assert_eq!(checked("XINQIAO_LOG").0, Some(0));
+    let (code, said) = checked("XINQIAO_LOGS");
+    assert!(code == Some(2) && said.contains("logs"), "{said}");
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_ends_a_command_quietly() {
     use std::process::{Command, Stdio};
     let dialogues = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dialogues.jsonl");
