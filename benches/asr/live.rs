@@ -362,12 +362,10 @@ fn judge(
         let Some(answered) = call.answered else {
             continue;
         };
-        for came in &call.came {
+        for came in call.came.iter().filter(|came| !came.is_final) {
             let end = answered + Duration::from_millis(came.end_ms);
             let behind = came.at.saturating_duration_since(end).as_secs_f64();
-            if !came.is_final {
-                measured.partials.push(behind);
-            }
+            measured.partials.push(behind);
         }
         for leg in ["caller", "operator"] {
             let is_of_leg = |came: &&Came| came.is_final && came.is_caller == (leg == "caller");

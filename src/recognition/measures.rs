@@ -74,7 +74,7 @@ pub fn pass(utterance: &Utterance, due: Instant, came: Instant, began: Instant, 
     let work = ended.saturating_duration_since(began);
     let late = ended.saturating_duration_since(due);
     let key = &utterance.key;
-    tracing::trace!(pass, call = ?key.call, leg = ?key.leg, id = key.id, ?heard, ?wait, ?work, ?late, "recognition pass");
+    tracing::trace!(pass, call = %key.call, leg = %key.leg, id = key.id, ?heard, ?wait, ?work, ?late, "recognition pass");
     histogram!(WAIT, "pass" => pass).record(wait);
     histogram!(WORK, "pass" => pass).record(work);
     histogram!(LATE, "pass" => pass).record(late);
