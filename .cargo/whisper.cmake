@@ -45,7 +45,7 @@ correct(ggml/src/ggml-cpu/amx/mmq.cpp
     [=[    // pointer to work space, used convert A from float to quantized type
 ]=]
     [=[#if defined(AMX_BF16)
-    if (TYPE == GGML_TYPE_Q8_0 && M > 1) {
+    if (TYPE == GGML_TYPE_Q8_0 && M > FEW) {
         amx_bf16::multiply_q8_0(params, N, M, K, (const char *) src0->data, get_tile_size<block_q8_0>(),
             (const float *) src1->data, (float *) dst->data, ldc);
         return;
@@ -54,6 +54,34 @@ correct(ggml/src/ggml-cpu/amx/mmq.cpp
 
     // pointer to work space, used convert A from float to quantized type
 ]=])
+
+# A few rows, the hypotheses of a beam, go one after the other through the kernel for one, which leaves the weights packed.
+correct(ggml/src/ggml-cpu/amx/mmq.cpp
+    [=[        KB, (const char *)wdata + 0 * row_size_A,                                    \]=]
+    [=[        KB, (const char *)wdata + row * row_size_A,                                  \]=])
+correct(ggml/src/ggml-cpu/amx/mmq.cpp
+    [=[        (float *) dst->data + 0 * N + nb_start, ldc)
+]=]
+    [=[        (float *) dst->data + row * ldc + nb_start, ldc)
+]=])
+correct(ggml/src/ggml-cpu/amx/mmq.cpp
+    [=[void ggml_backend_amx_mul_mat(const]=]
+    [=[constexpr int FEW = 8;
+
+void ggml_backend_amx_mul_mat(const]=])
+correct(ggml/src/ggml-cpu/amx/mmq.cpp
+    [=[    if (M == 1) {
+        // MB = 1]=]
+    [=[    if (M <= FEW) {
+        // MB = 1]=])
+correct(ggml/src/ggml-cpu/amx/mmq.cpp
+    [=[                    int nb_size = std::min(BLOCK_N, N - nb_start); // 32, 64, 96
+
+                    switch (nb_size) {]=]
+    [=[                    int nb_size = std::min(BLOCK_N, N - nb_start); // 32, 64, 96
+
+                    for (int row = 0; row < M; ++row) switch (nb_size) {]=])
+
 correct(ggml/src/ggml-cpu/llamafile/sgemm.cpp
     [=[#include "sgemm.h"
 ]=]
@@ -287,6 +315,19 @@ correct(ggml/src/ggml-cpu/vec.h
 #endif
     for (; i < n; ++i) {
         max = MAX(max, x[i]);]=])
+
+# A beam follows the likeliest tokens; it drew them at random. At the start all hypotheses are one, so that the same token
+# stands there more than once.
+correct(src/whisper.cpp
+    [=[    std::discrete_distribution<> dist(probs.begin(), probs.end());
+
+    for (int i = 0; i < k; ++i) {
+        const auto id = dist(decoder.rng);]=]
+    [=[    for (int i = 0; i < k; ++i) {
+        const auto id = logits_id[i].second;]=])
+correct(src/whisper.cpp
+    [=[whisper_sequence_tokens_equal(beam_candidates[cur_c].sequence, cur.sequence) && i > 0)]=]
+    [=[whisper_sequence_tokens_equal(beam_candidates[cur_c].sequence, cur.sequence))]=])
 
 # The spectra of the sound took a tenth of a recognition.
 correct(src/whisper.cpp

@@ -42,8 +42,8 @@ pub struct Arguments {
     /// What is spoken: zh, yue, en …, or auto
     #[arg(long, default_value = "zh", value_parser = language)]
     language: String,
-    /// Hypotheses that the last pass over an utterance follows
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
+    /// Hypotheses that the last pass over an utterance follows while there is time
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=8))]
     beam: u16,
     /// End-points and finals that may wait for a worker
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]

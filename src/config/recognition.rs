@@ -23,7 +23,7 @@ pub struct Recognition {
     pub threads: usize,
     /// What is spoken: a language as whisper abbreviates it, or `auto`.
     pub language: String,
-    /// Hypotheses that the last pass over an utterance follows; 1 is the fastest.
+    /// Hypotheses that the last pass over an utterance follows while there is time; 1 is the fastest.
     pub beam: usize,
     /// Whether final lines are heard once more, in longer pieces, while nothing else is to be recognised.
     pub review: bool,
@@ -72,7 +72,7 @@ impl Default for Recognition {
             workers: 0,
             threads: 1,
             language: "zh".to_owned(),
-            beam: 1,
+            beam: 3,
             review: true,
             queue: 256,
             remotes: Vec::new(),

@@ -1,5 +1,7 @@
 //! Keeps invented words out: whisper fills silence with loops and with phrases from its training subtitles.
 
+use std::time::Duration;
+
 use crate::speech::words::Word;
 
 /// What whisper says over silence, music and noise because its training videos ended so. Matched without punctuation,
@@ -51,6 +53,18 @@ pub fn is_echo(text: &str, prompt: &str) -> bool {
     };
     let said = letters(text);
     !said.is_empty() && letters(prompt).contains(&said)
+}
+
+/// Characters a second that nobody says; fast Mandarin is some seven.
+const FASTEST: f64 = 10.0;
+
+/// Whether `text` is more than can be said in the time: a decoder that repeats what it was told goes on and on.
+pub fn outruns(text: &str, lasts: Duration) -> bool {
+    // Latin letters are several to a syllable.
+    let syllables = text
+        .chars()
+        .filter(|letter| letter.is_alphanumeric() && !letter.is_ascii_alphabetic());
+    syllables.count() as f64 > FASTEST * lasts.as_secs_f64()
 }
 
 /// Words of which the decoder is less sure than this are guesses when they stand at the end.
@@ -135,6 +149,15 @@ mod tests {
         let prompt = "热线通话。您好,请说。";
         assert!(is_echo("好，请说。", prompt));
         assert!(!is_echo("您好，我要投诉。", prompt) && !is_echo("。", prompt));
+    }
+
+    #[test]
+    fn more_than_can_be_said_is_noticed() {
+        let (echo, second) = ("您好，请问您贵姓？具体地址在哪里？", Duration::from_secs(1));
+        assert!(outruns(&echo.repeat(3), 4 * second));
+        assert!(!outruns(echo, 2 * second));
+        assert!(!outruns("13800005555", 2 * second));
+        assert!(!outruns("Good morning, everybody", second));
     }
 
     #[test]

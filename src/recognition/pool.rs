@@ -7,7 +7,8 @@
 //!
 //! Partials are taken as far as finals leave time for them (`admission`); an end-point pass, which may turn out to be
 //! in vain, only while finals hardly wait; a review only by a worker that has nothing to do, and it gives way to
-//! anything else. Whatever hurts recognition stays here: submitting never blocks and every
+//! anything else. Where finals come to ask for much of the workers' time, they are recognised quickly rather than
+//! carefully. Whatever hurts recognition stays here: submitting never blocks and every
 //! job gets exactly one outcome.
 
 use std::collections::VecDeque;
@@ -26,6 +27,9 @@ const NICE: i32 = 5;
 
 /// When finals wait longer than this, passes that may be in vain are not begun.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The share of the workers that finals may ask for while their passes are careful: such a pass takes half as long again.
+const CAREFUL: f64 = 0.5;
 
 /// Takes the outcome, on a worker's or the submitter's thread: it must neither block nor submit.
 pub type Reply = Box<dyn FnOnce(UtteranceKey, Outcome) + Send>;
@@ -169,6 +173,11 @@ impl Queue {
             }
             Pass::Review => self.waiting.is_empty() && self.running.iter().any(Option::is_none),
         }
+    }
+
+    /// Whether the passes begun now are to be quick, for the sake of finals that wait or will come.
+    fn is_short_of_time(&self, now: Instant) -> bool {
+        self.count(true) > 0 || self.admission.urgency(now) > CAREFUL
     }
 
     /// Gives up what stands in the way of `newer`: of a final or an end-point the partial of its own leg, and when no
@@ -359,7 +368,7 @@ fn work<R: Recognizer>(
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
     loop {
         let abort = recognizer.abort_flag();
-        let (job, came, began) = {
+        let (job, came, began, hurried) = {
             let mut queue = shared.lock();
             loop {
                 if queue.closed {
@@ -372,7 +381,7 @@ fn work<R: Recognizer>(
                         abort: abort.clone(),
                         since,
                     });
-                    break (job, came, since);
+                    break (job, came, since, queue.is_short_of_time(since));
                 }
                 queue = shared
                     .changed
@@ -380,6 +389,7 @@ fn work<R: Recognizer>(
                     .unwrap_or_else(PoisonError::into_inner);
             }
         };
+        recognizer.hurry(hurried);
         let outcome = match catch_unwind(AssertUnwindSafe(|| recognizer.transcribe(&job.utterance)))
         {
             Ok(Ok(hypothesis)) => Outcome::Recognized(hypothesis),

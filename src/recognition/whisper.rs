@@ -32,8 +32,10 @@ const WHOLE_CONTEXT: usize = 1_500;
 const CONTEXT_STEP: usize = 16;
 /// How much wider the window is when a loop is recognised again: it breaks the loop as well as the whole window does.
 const RETRY_CONTEXT: usize = 256;
-/// Below this the decoder loops on short clips; 448 takes a twelfth more time and hears no better.
+/// Below this the decoder loops on short clips.
 const LEAST_CONTEXT: usize = 384;
+/// The same where more than one hypothesis is followed: in narrower windows the others are loops.
+const LEAST_BEAM_CONTEXT: usize = 512;
 /// Three seconds beyond the clip.
 const CONTEXT_MARGIN: usize = 150;
 /// Samples per encoder position at 16 kHz.
@@ -63,7 +65,7 @@ pub struct Engine {
     pub threads: usize,
     /// What is spoken, as whisper abbreviates it (`zh`, `yue`, `en` …), or `auto`.
     pub language: String,
-    /// Hypotheses that a final pass follows; 1 is greedy, and partial passes always are.
+    /// Hypotheses that a final pass follows; 1 is greedy, and partial and hurried passes always are.
     pub beam: usize,
 }
 
@@ -72,7 +74,7 @@ impl Default for Engine {
         Self {
             threads: 1,
             language: "zh".to_owned(),
-            beam: 1,
+            beam: 3,
         }
     }
 }
@@ -178,6 +180,7 @@ impl WhisperModel {
             context: self.context.clone(),
             greedy,
             beam,
+            hurried: false,
             abort: Arc::new(AtomicBool::new(false)),
             padded: Vec::new(),
         })
@@ -221,6 +224,7 @@ pub struct WhisperRecognizer {
     greedy: Parameters,
     /// For finals, where more than one hypothesis is followed.
     beam: Option<Parameters>,
+    hurried: bool,
     abort: Arc<AtomicBool>,
     padded: Vec<f32>,
 }
@@ -247,11 +251,11 @@ impl WhisperRecognizer {
         prompt: &[c_int],
         context: usize,
     ) -> Result<Heard, RecognizerError> {
-        let parameters = match (&self.beam, utterance.pass) {
-            (Some(beam), Pass::Endpoint | Pass::Final | Pass::Review) => beam,
-            _ => &self.greedy,
-        };
-        let mut parameters = parameters.0.clone();
+        let mut parameters = self
+            .careful(utterance.pass)
+            .unwrap_or(&self.greedy)
+            .0
+            .clone();
         parameters.set_tokens(prompt);
         parameters.set_audio_ctx(context as c_int);
         let seconds = utterance.samples.len().div_ceil(RATE.hertz() as usize);
@@ -298,6 +302,12 @@ impl WhisperRecognizer {
             confidence: sum / tokens.len().max(1) as f32,
             no_speech,
         })
+    }
+
+    /// The parameters of a beam, where there is time for one.
+    fn careful(&self, pass: Pass) -> Option<&Parameters> {
+        let beam = self.beam.as_ref();
+        beam.filter(|_| pass != Pass::Partial && !self.hurried)
     }
 
     /// The tokens before the utterance: what to expect, then what was said just before. Without either there are none:
@@ -358,17 +368,22 @@ impl Recognizer for WhisperRecognizer {
         self.padded.clear();
         self.padded.extend_from_slice(&samples);
         self.padded.resize(clip.max(LEAST_SAMPLES), 0.0);
+        let least = match self.careful(utterance.pass) {
+            Some(_) => LEAST_BEAM_CONTEXT,
+            None => LEAST_CONTEXT,
+        };
         let fitted = (self.padded.len() / SAMPLES_PER_POSITION + CONTEXT_MARGIN)
             .next_multiple_of(CONTEXT_STEP)
-            .clamp(LEAST_CONTEXT, WHOLE_CONTEXT);
+            .clamp(least, WHOLE_CONTEXT);
         let prompt = self.prompt(utterance);
         let mut heard = self.hear(utterance, &prompt, fitted)?;
         let told = &utterance.prompt;
         let is_echo = [&told.hints, &told.said]
             .iter()
             .any(|told| guard::is_echo(&heard.text, told.reveal()));
-        // Unsure, it says what it was told in place of what was said: it listens again without having been told.
-        if is_echo && heard.confidence < CONFIDENT {
+        let lasts = RATE.duration_of(clip as u64);
+        // It says what it was told in place of what was said: it listens again without having been told.
+        if (is_echo && heard.confidence < CONFIDENT) || guard::outruns(&heard.text, lasts) {
             heard = self.hear(utterance, &[], fitted)?;
         }
         let invented = guard::is_stock_phrase(&heard.text)
@@ -383,6 +398,10 @@ impl Recognizer for WhisperRecognizer {
             confidence: heard.confidence.clamp(0.0, 1.0),
             took: began.elapsed(),
         })
+    }
+
+    fn hurry(&mut self, hurried: bool) {
+        self.hurried = hurried;
     }
 
     fn abort_flag(&self) -> Option<Arc<AtomicBool>> {

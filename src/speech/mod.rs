@@ -207,6 +207,10 @@ pub trait Recognizer: Send {
     /// [`RecognizerError`] when the engine fails or the pass was given up; the caller decides what that means.
     fn transcribe(&mut self, utterance: &Utterance) -> Result<Hypothesis, RecognizerError>;
 
+    /// Whether the passes that come now are to be quick rather than careful, because others wait; they are careful until
+    /// it says so.
+    fn hurry(&mut self, _hurried: bool) {}
+
     /// Set by another thread to give up the pass that is running; `None` when that is not possible.
     fn abort_flag(&self) -> Option<Arc<AtomicBool>> {
         None

@@ -210,7 +210,9 @@ fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, boo
         }
         let follower = said.chars.get(next).copied().unwrap_or('。');
         let counted = COUNTED.contains(follower) || (follower.is_ascii_alphabetic());
-        let bare = money_asked && value >= 10.0 && said::is_stop(follower);
+        // 2300多买的: what is said roughly is no model and no year.
+        let rough = next > number.range.end;
+        let bare = money_asked && value >= 10.0 && (rough || said::is_stop(follower));
         if !counted && (number.magnitude >= 100.0 || bare) && (10.0..1e10).contains(&value) {
             found.push((value, range, false));
         }
@@ -323,6 +325,21 @@ mod tests {
 
     fn at_stake(lines: &str) -> Option<f64> {
         amount(find(&talk(lines), true))
+    }
+
+    #[test]
+    fn a_price_that_was_asked_for_needs_no_unit() {
+        let asked = "o:里面是什么东西，价值多少？\n";
+        for heard in [
+            "一部手机2300多买的，5月3号买的。",
+            "一部手机2300多买歌5月3号就显示签收了",
+        ] {
+            assert_eq!(
+                at_stake(&format!("{asked}{heard}")),
+                Some(2300.0),
+                "{heard}"
+            );
+        }
     }
 
     #[test]

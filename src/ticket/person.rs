@@ -95,6 +95,15 @@ const OTHERS: [&str; 22] = [
     "商家", "店", "公司", "护士", "房东", "主任", "工头", "邻居", "警官", "对方",
 ];
 
+/// Whether an answer opens with what 姓 is often taken for over the telephone: 向留, 我先王.
+fn opens_for_name(said: &Said, at: usize) -> bool {
+    let opens = at == 0 || is_stop(said.chars[at - 1]) || at == 1 && said.chars[0] == '我';
+    opens
+        && ['信', '向', '先']
+            .iter()
+            .any(|like| same_sound(said.chars[at], *like))
+}
+
 struct Found {
     surname: String,
     full: Option<String>,
@@ -183,7 +192,7 @@ fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
     let marks: Vec<Range<usize>> = (0..said.chars.len())
         .filter(|at| {
             let letter = said.chars[*at];
-            letter == '姓' || misheard && same_sound(letter, '姓')
+            letter == '姓' || misheard && (same_sound(letter, '姓') || opens_for_name(said, *at))
         })
         .map(|at| at..at + 1)
         .collect();
@@ -218,11 +227,12 @@ fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
             }
             continue;
         }
-        // 行，没问题: what only sounds like 姓 stands right before a name.
+        // 行，没问题: what only sounds like 姓 stands right before a name. 向江本机, 向区区折的区: before the other answer, or
+        // the word that explains it.
         let ends = said
             .chars
             .get(range.end + 1)
-            .is_none_or(|next| is_stop(*next) || *next == '叫');
+            .is_none_or(|next| is_stop(*next) || "叫本".contains(*next) || *next == letter);
         if misheard && !ends {
             continue;
         }
@@ -347,8 +357,9 @@ fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
             sure: 0.7,
         });
     }
-    // 叫我小王, 王先生 of oneself, or a bare answer: 王。 / 张建国。
-    for clause in said.clauses().into_iter().filter(|_| asked) {
+    // 叫我小王, 王先生 of oneself, or a bare answer: 王。 / 张建国。 Where 向 was taken for 姓, it is not a name itself.
+    let bare = asked && !(misheard && found.is_some());
+    for clause in said.clauses().into_iter().filter(|_| bare) {
         if found
             .as_ref()
             .is_some_and(|found| found.full.is_some() || found.sure > 0.8)
@@ -619,6 +630,17 @@ mod tests {
             name("o:您贵姓？\n免贵姓曲，曲折得曲，驴的。").as_deref(),
             Some("曲女士")
         );
+        assert_eq!(name("o:您怎么称呼？\n我向留。").as_deref(), Some("刘先生"));
+        assert_eq!(
+            name("o:您贵姓？电话是本机吗？\n先江本地。").as_deref(),
+            Some("江先生")
+        );
+        assert_eq!(
+            name("o:您贵姓？\n向区区折歌区，本地就行。").as_deref(),
+            Some("曲先生")
+        );
+        assert_eq!(name("o:您贵姓？\n先别问这个，你们快点。"), None);
+        assert_eq!(name("o:您贵姓？\n想问一下，先办事行不行？"), None);
         // The operator says it again: of one sound the commoner name.
         assert_eq!(
             name("o:您贵姓？\n我姓章。\no:张先生，请讲。").as_deref(),

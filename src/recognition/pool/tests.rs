@@ -13,6 +13,7 @@ struct Gated {
     gate: Arc<Mutex<mpsc::Receiver<Order>>>,
     abort: Arc<AtomicBool>,
     began: mpsc::SyncSender<u32>,
+    hurried: Arc<AtomicBool>,
 }
 
 enum Order {
@@ -50,6 +51,10 @@ impl Recognizer for Gated {
         })
     }
 
+    fn hurry(&mut self, hurried: bool) {
+        self.hurried.store(hurried, Ordering::Relaxed);
+    }
+
     fn abort_flag(&self) -> Option<Arc<AtomicBool>> {
         Some(self.abort.clone())
     }
@@ -62,6 +67,7 @@ struct Bench {
     outcomes: mpsc::Receiver<(u32, &'static str)>,
     sender: mpsc::SyncSender<(u32, &'static str)>,
     epoch: Instant,
+    hurried: Arc<AtomicBool>,
 }
 
 impl Bench {
@@ -70,11 +76,14 @@ impl Bench {
         let (began_in, began) = mpsc::sync_channel(64);
         let (sender, outcomes) = mpsc::sync_channel(64);
         let gate = Arc::new(Mutex::new(gate));
+        let hurried = Arc::new(AtomicBool::new(false));
+        let told = hurried.clone();
         let pool = RecognitionPool::start(1, capacity, move || {
             Ok(Gated {
                 gate: gate.clone(),
                 abort: Arc::default(),
                 began: began_in.clone(),
+                hurried: told.clone(),
             })
         })
         .expect("threads");
@@ -85,6 +94,7 @@ impl Bench {
             outcomes,
             sender,
             epoch: Instant::now(),
+            hurried,
         }
     }
 
@@ -222,6 +232,31 @@ fn when_finals_wait_partials_are_shed_and_end_points_left_to_their_finals() {
         assert_eq!(bench.outcome().1, "recognized", "every final has its text");
     }
     assert!(bench.pool.load().wait.is_zero());
+}
+
+#[test]
+fn finals_are_careful_until_others_wait_or_they_take_much_of_the_time() {
+    let bench = Bench::new(64);
+    let begins = |id: u32| {
+        assert_eq!(bench.begun(), id);
+        bench.hurried.load(Ordering::Relaxed)
+    };
+    bench.submit("a", 1, 1, Pass::Final, 1);
+    assert!(!begins(1), "nothing else is to be done");
+    bench.submit("b", 2, 1, Pass::Final, 2);
+    bench.submit("c", 3, 1, Pass::Final, 3);
+    bench.order(Order::Speak);
+    assert!(begins(2), "another final waits");
+    bench.order(Order::Speak);
+    assert!(!begins(3));
+    for id in 4..40 {
+        bench.submit(&id.to_string(), id, 1, Pass::Final, 4);
+    }
+    for id in 4..40 {
+        bench.order(Order::Speak);
+        assert!(begins(id), "{id}: so many take all of the time");
+    }
+    bench.order(Order::Speak);
 }
 
 #[test]

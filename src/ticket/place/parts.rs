@@ -148,6 +148,16 @@ fn numbered(said: &Said, at: usize, after_site: bool) -> Option<Part> {
             });
         }
     }
+    // 六号楼二单软: behind a building's number nothing else begins with 单.
+    let behind_building = said.before(at, 1).ends_with(['楼', '栋', '幢']);
+    let misheard = said.chars.get(end + 1).filter(|next| !is_stop(**next));
+    if behind_building && said.starts_at(end, "单") && misheard.is_some() {
+        return Some(Part {
+            kind: Kind::Unit,
+            text: format!("{written}单元"),
+            range: at..end + 2,
+        });
+    }
     // 六楼二单元: 号 was not heard.
     let unit = said.starts_at(end, "楼")
         && numbers::at(&said.chars, end + 1)
