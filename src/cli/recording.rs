@@ -99,6 +99,7 @@ impl Options {
         let model = WhisperModel::load(&model).map_err(Failure::must_be_mended)?;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         RecognitionPool::start(workers, UNDER_WAY, move || model.recognizer())
+            .map(RecognitionPool::unhurried)
             .map_err(Failure::failed)
     }
 

@@ -100,6 +100,7 @@ struct Queue {
     waiting: VecDeque<(Job, Instant)>,
     running: Vec<Option<Running>>,
     admission: Admission,
+    unhurried: bool,
     closed: bool,
 }
 
@@ -177,7 +178,7 @@ impl Queue {
 
     /// Whether the passes begun now are to be quick, for the sake of finals that wait or will come.
     fn is_short_of_time(&self, now: Instant) -> bool {
-        self.count(true) > 0 || self.admission.urgency(now) > CAREFUL
+        !self.unhurried && (self.count(true) > 0 || self.admission.urgency(now) > CAREFUL)
     }
 
     /// Gives up what stands in the way of `newer`: of a final or an end-point the partial of its own leg, and when no
@@ -255,6 +256,7 @@ impl RecognitionPool {
                 waiting: VecDeque::new(),
                 running: (0..workers).map(|_| None).collect(),
                 admission: Admission::new(workers, Instant::now()),
+                unhurried: false,
                 closed: false,
             }),
             changed: Condvar::new(),
@@ -275,6 +277,13 @@ impl RecognitionPool {
             pool.threads.push(thread);
         }
         Ok(pool)
+    }
+
+    /// Recognises carefully, however much waits: for recordings, for which nobody does.
+    #[must_use]
+    pub fn unhurried(self) -> Self {
+        self.shared.lock().unhurried = true;
+        self
     }
 
     /// Takes a job, or answers it at once when there is no room.

@@ -256,6 +256,17 @@ fn finals_are_careful_until_others_wait_or_they_take_much_of_the_time() {
         bench.order(Order::Speak);
         assert!(begins(id), "{id}: so many take all of the time");
     }
+    let bench = Bench {
+        pool: bench.pool.unhurried(),
+        ..bench
+    };
+    bench.submit("d", 40, 1, Pass::Final, 4);
+    bench.order(Order::Speak);
+    assert_eq!(bench.begun(), 40);
+    assert!(
+        !bench.hurried.load(Ordering::Relaxed),
+        "nobody waits for it"
+    );
     bench.order(Order::Speak);
 }
 
