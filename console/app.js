@@ -359,20 +359,20 @@ class View {
       span.dataset.at = at;
       const fields = names ? names.split(" ").map(labelOf).join("、") : "";
       span.title = [fields, note?.title].filter(Boolean).join("；");
-      if (row.final && note?.change !== undefined) span.append(this.undoButton(row.id, note));
+      if (row.final && note?.change !== undefined) span.append(this.undoButton(row.id, { ...note, revision: row.revision }));
       return span;
     }));
   }
 
   /** Undoes a change of a line, or makes it again; the line comes back as an event. */
-  undoButton(line, { change, undone }) {
+  undoButton(line, { change, undone, revision }) {
     const button = make("button", undone ? "undo again" : "undo");
     button.type = "button";
     button.title = undone ? "恢复改正" : "撤销改正";
     button.setAttribute("aria-label", button.title);
     button.onclick = async (event) => {
       event.stopPropagation();
-      const answer = await fetch(`/api/calls/${encodeURIComponent(selected)}/lines/${line}/changes/${change}`, { method: undone ? "POST" : "DELETE" }).catch(() => null);
+      const answer = await fetch(`/api/calls/${encodeURIComponent(selected)}/lines/${line}/changes/${change}?revision=${revision}`, { method: undone ? "POST" : "DELETE" }).catch(() => null);
       if (!answer?.ok) toast((await answer?.json().catch(() => null))?.error.message ?? "未能提交，请稍后再试");
     };
     return button;

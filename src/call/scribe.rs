@@ -150,6 +150,8 @@ pub struct Scribe {
     open: BTreeMap<u32, Open>,
     hearing: BTreeMap<Leg, Hearing>,
     transcript: Transcript,
+    /// Since which version lines are as they were heard anew.
+    renewed: BTreeMap<u32, u32>,
     /// Words of the lists that were misheard in this call, the newest last.
     names: Vec<Private<String>>,
     notes: VecDeque<Note>,
@@ -167,6 +169,7 @@ impl Scribe {
             open: BTreeMap::new(),
             hearing: BTreeMap::new(),
             transcript: Transcript::default(),
+            renewed: BTreeMap::new(),
             names: Vec::new(),
             notes: VecDeque::new(),
         }
@@ -417,6 +420,10 @@ impl Scribe {
         let Some(old) = self.transcript.line(revision.line) else {
             return;
         };
+        let renewed = self.renewed.get(&revision.line);
+        if renewed.is_some_and(|since| revision.seen.is_some_and(|seen| seen < *since)) {
+            return;
+        }
         let Some(mut line) = revised(old, revision.change, revision.undone) else {
             return;
         };

@@ -273,25 +273,34 @@ async fn edit(
 /// A call, a line of it, and which of the line's changes.
 type ChangePath = Path<(String, u32, usize)>;
 
+/// The version of the line in which the change was seen.
+#[derive(Debug, Deserialize)]
+struct SeenQuery {
+    revision: Option<u32>,
+}
+
 async fn undo(
     State(console): State<Console>,
     path: ChangePath,
+    Query(query): Query<SeenQuery>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
-    revise(&console, path, &headers, true)
+    revise(&console, path, &query, &headers, true)
 }
 
 async fn make_again(
     State(console): State<Console>,
     path: ChangePath,
+    Query(query): Query<SeenQuery>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
-    revise(&console, path, &headers, false)
+    revise(&console, path, &query, &headers, false)
 }
 
 fn revise(
     console: &Console,
     Path((call, line, change)): ChangePath,
+    query: &SeenQuery,
     headers: &HeaderMap,
     undone: bool,
 ) -> Result<StatusCode, Refusal> {
@@ -301,6 +310,7 @@ fn revise(
     let revision = Revision {
         line,
         change,
+        seen: query.revision,
         undone,
     };
     console.bus.revise(&CallId::new(&call), revision)?;

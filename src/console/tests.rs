@@ -439,10 +439,12 @@ async fn a_change_is_undone_and_made_again_while_the_call_runs_and_only_from_the
         );
     }
     for (method, undone) in [("DELETE", true), ("POST", false)] {
-        assert_eq!(status(method, path, "").await.0, "204");
+        let path = format!("{path}?revision=2");
+        assert_eq!(status(method, &path, "").await.0, "204");
         let revision = Revision {
             line: 3,
             change: 0,
+            seen: Some(2),
             undone,
         };
         assert_eq!(deeds.try_recv(), Ok(Deed::Revise(revision)));

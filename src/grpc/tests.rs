@@ -409,6 +409,7 @@ async fn words_changes_and_marks_are_told_and_a_change_is_undone_for_all_who_wat
             utterance_id: 0,
             change,
             restore,
+            revision: 0,
         };
         client
             .undo_change(request)

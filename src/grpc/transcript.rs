@@ -252,6 +252,7 @@ impl TranscriptService for Transcripts {
         let revision = Revision {
             line: request.utterance_id,
             change: request.change as usize,
+            seen: (request.revision > 0).then_some(request.revision),
             undone: !request.restore,
         };
         self.bus

@@ -9,8 +9,11 @@ use crate::speech::words::{Letter, words};
 pub struct Revision {
     /// The utterance.
     pub line: u32,
-    /// The change's place among those of the line, from 0; it stays the same in all versions of a final line.
+    /// The change's place among those of the line, from 0; it stays the same until a final line is heard anew.
     pub change: usize,
+    /// The version of the line in which it was seen, where that is known: a line that has been heard anew since has other
+    /// changes, and stays as it is.
+    pub seen: Option<u32>,
     /// Whether what was heard shall stand, or again what was written in its place.
     pub undone: bool,
 }

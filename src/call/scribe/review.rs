@@ -152,6 +152,7 @@ impl Scribe {
             hearing.window.renew(chapter.id, heard);
         }
         self.expect_names(&line);
+        self.renewed.insert(line.id, line.revision);
         self.transcript.apply(line.clone());
         self.notes.push_back(Note::Renewed(line));
     }

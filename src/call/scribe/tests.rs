@@ -107,9 +107,13 @@ fn spoken(text: &str, start: u64) -> Hypothesis {
 
 /// A desk that reviews, at which the caller has said two things of a second each, and the review that was asked for.
 fn reviewing() -> (Desk, UtteranceKey) {
+    reviewing_of(Arc::new(AsHeard), ["我要投素电梯", "没人来休"])
+}
+
+fn reviewing_of(finish: Arc<dyn Finish>, said: [&str; 2]) -> (Desk, UtteranceKey) {
     let mut desk = Desk::new();
-    desk.scribe = Scribe::new(CallId::new("c1"), Arc::new(AsHeard)).reviewing(true);
-    for (number, text) in [(0, "我要投素电梯"), (1, "没人来休")] {
+    desk.scribe = Scribe::new(CallId::new("c1"), finish).reviewing(true);
+    for (number, text) in (0..).zip(said) {
         desk.began(Leg::Caller, number, u64::from(number) * 1_000);
         desk.due(Leg::Caller, number, Pass::Final, 16_000);
         let (key, pass) = desk.sent();
@@ -143,6 +147,37 @@ fn what_is_heard_better_in_one_piece_is_written_anew() {
     let second = desk.scribe.transcript().line(1).expect("a line");
     assert_eq!((second.revision, second.start.as_millis()), (2, 1_000));
     assert!(!desk.scribe.is_reviewing() && !desk.scribe.is_waiting());
+}
+
+#[test]
+fn a_change_seen_before_its_line_was_heard_anew_is_not_undone_in_its_place() {
+    let words = [("words", "% list 行政区划\n芝罘区\n莱山区")];
+    let pen = Pen::new(Vocabulary::parse(words).expect("a list"), true);
+    let said = ["来三区的电提", "没人来修"];
+    let (mut desk, review) = reviewing_of(Arc::new(pen), said);
+    assert_eq!(
+        desk.scribe
+            .transcript()
+            .line(0)
+            .expect("a line")
+            .changes
+            .len(),
+        1
+    );
+    let heard = spoken("支湖区的电梯，，，，没人来修。", 0);
+    desk.outcome(&review, Outcome::Recognized(heard));
+    assert_eq!(desk.lines()[0].1, "芝罘区的电梯。");
+    let mut undo = |seen| {
+        desk.scribe.revise(Revision {
+            line: 0,
+            change: 0,
+            seen,
+            undone: true,
+        });
+        desk.lines()
+    };
+    assert_eq!(undo(Some(1)), []);
+    assert_eq!(undo(Some(2)), [line(0, "支湖区的电梯。", true)]);
 }
 
 #[test]
@@ -383,6 +418,7 @@ fn a_change_that_an_operator_takes_back_is_a_new_version_of_the_line_and_nothing
         desk.scribe.revise(Revision {
             line: 0,
             change,
+            seen: None,
             undone,
         });
         desk.lines()
@@ -445,6 +481,7 @@ fn the_decoder_is_told_how_the_side_speaks_and_what_was_misheard_before_until_so
     desk.scribe.revise(Revision {
         line: 0,
         change: 0,
+        seen: None,
         undone: true,
     });
     assert_eq!(say(&mut desk, Leg::Caller, 2, "对"), "莱山区。我要投诉。");

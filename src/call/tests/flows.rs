@@ -744,6 +744,7 @@ fn a_change_that_the_operator_takes_back_is_told_and_the_draft_follows() {
         let revision = Revision {
             line: 0,
             change: 0,
+            seen: None,
             undone,
         };
         world.call.handle(world.now, Input::Revise(revision));
