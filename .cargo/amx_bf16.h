@@ -121,7 +121,7 @@ inline void block(const uint16_t * rows, int row_size, const uint16_t * weights,
 template <typename Convert, typename Pack>
 void multiply(const ggml_compute_params * params, int m, int n, int k, float * out, int out_size, Convert convert, Pack pack) {
     const int depth = (k + STEP - 1)/STEP*STEP;
-    // A row more: rows that are a multiple of 2 KB apart would fall on the same few places of the first cache.
+    // A step more: rows that are a multiple of 2 KB apart would fall on the same few places of the first cache.
     const int row_size = depth + STEP;
 
     static thread_local std::vector<uint16_t> rows;

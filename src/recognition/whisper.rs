@@ -382,8 +382,10 @@ impl Recognizer for WhisperRecognizer {
             .iter()
             .any(|told| guard::is_echo(&heard.text, told.reveal()));
         let lasts = RATE.duration_of(clip as u64);
+        let repeats_it =
+            (is_echo && heard.confidence < CONFIDENT) || guard::outruns(&heard.text, lasts);
         // It says what it was told in place of what was said: it listens again without having been told.
-        if (is_echo && heard.confidence < CONFIDENT) || guard::outruns(&heard.text, lasts) {
+        if repeats_it && !prompt.is_empty() {
             heard = self.hear(utterance, &[], fitted)?;
         }
         let invented = guard::is_stock_phrase(&heard.text)
