@@ -1,6 +1,9 @@
 # What a fresh Debian machine needs besides Rust; installed only when something is missing.
 PACKAGES := g++ cmake make python3-pip
 TEST_PACKAGES := sip-tester kamailio baresip-core rtpengine-daemon
+# Recognition on a GPU: `make run FEATURES=vulkan`, or cuda (wants NVIDIA's toolkit), or metal.
+FEATURES ?=
+FEATURE_PACKAGES := $(if $(findstring vulkan,$(FEATURES)),libvulkan-dev glslc)
 # How long each fuzz target runs, in seconds.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := sip sdp rtp rtcp telephone_event siprec
@@ -22,7 +25,7 @@ demo: model
 	$(DEMO)
 
 build: needs
-	cargo build --release
+	cargo build --release $(if $(FEATURES),--features $(FEATURES))
 
 # Brings the speech model and the sample recordings to data/models, verified and converted.
 model: build
@@ -102,6 +105,8 @@ needs:
 	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust 1.95 or newer (rustup)'; exit 1; }
 	@command -v c++ >/dev/null && command -v cmake >/dev/null && python3 -m pip --version >/dev/null 2>&1 || \
 	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $(PACKAGES); }
+	@$(if $(FEATURE_PACKAGES),dpkg -s $(FEATURE_PACKAGES) >/dev/null 2>&1 || \
+	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $(FEATURE_PACKAGES); })
 
 test-needs:
 	@command -v sipp >/dev/null && command -v kamailio >/dev/null && command -v baresip >/dev/null && command -v rtpengine >/dev/null || \

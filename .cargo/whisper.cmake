@@ -6,7 +6,13 @@ if(NOT PROJECT_NAME STREQUAL "whisper.cpp")
     return()
 endif()
 
-foreach(file ggml/src/ggml-cpu/amx/amx.cpp ggml/src/ggml-cpu/amx/mmq.cpp ggml/src/ggml-cpu/llamafile/sgemm.cpp ggml/src/ggml-cpu/vec.h src/whisper.cpp)
+foreach(file
+        ggml/src/ggml-cpu/amx/amx.cpp
+        ggml/src/ggml-cpu/amx/mmq.cpp
+        ggml/src/ggml-cpu/llamafile/sgemm.cpp
+        ggml/src/ggml-cpu/vec.h
+        ggml/src/ggml-vulkan/ggml-vulkan.cpp
+        src/whisper.cpp)
     set(path "${CMAKE_CURRENT_SOURCE_DIR}/${file}")
     if(NOT EXISTS "${path}.orig")
         configure_file("${path}" "${path}.orig" COPYONLY)
@@ -398,4 +404,37 @@ correct(src/whisper.cpp
 # The loops outside ggml's own folder, too, use what the processor has.
 if(GGML_NATIVE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT MSVC)
     add_compile_options(-march=native)
+endif()
+
+if(GGML_VULKAN)
+    # The settings of a validation layer, which nobody asks for, need newer headers of Vulkan than Debian 12 has.
+    correct(ggml/src/ggml-vulkan/ggml-vulkan.cpp
+        [=[    VkBool32 enable_best_practice = layer_settings;
+    std::vector<vk::LayerSettingEXT> settings = {
+        {
+            "VK_LAYER_KHRONOS_validation",
+            "validate_best_practices",
+            vk::LayerSettingTypeEXT::eBool32,
+            1,
+            &enable_best_practice
+        },
+    };
+    vk::LayerSettingsCreateInfoEXT layer_setting_info(settings);
+    vk::InstanceCreateInfo instance_create_info(vk::InstanceCreateFlags{}, &app_info, layers, extensions, &layer_setting_info);]=]
+        [=[    vk::InstanceCreateInfo instance_create_info(vk::InstanceCreateFlags{}, &app_info, layers, extensions);]=])
+
+    # The bindings that the crate ships, which spare the build libclang, lack what whisper-rs asks of Vulkan.
+    set(bindings "$ENV{OUT_DIR}/bindings.rs")
+    file(READ "${bindings}" text)
+    string(FIND "${text}" "ggml_backend_vk_get_device_count" at)
+    if(at EQUAL -1)
+        file(APPEND "${bindings}" [=[
+unsafe extern "C" {
+    pub fn ggml_backend_vk_get_device_count() -> ::std::os::raw::c_int;
+    pub fn ggml_backend_vk_get_device_description(device: ::std::os::raw::c_int, description: *mut ::std::os::raw::c_char, description_size: usize);
+    pub fn ggml_backend_vk_get_device_memory(device: ::std::os::raw::c_int, free: *mut usize, total: *mut usize);
+    pub fn ggml_backend_vk_buffer_type(dev_num: usize) -> ggml_backend_buffer_type_t;
+}
+]=])
+    endif()
 endif()

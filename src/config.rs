@@ -210,11 +210,7 @@ impl Config {
             let key = error.path.join(".");
             ConfigError::Value {
                 value: figment.find_value(&key).ok().map(|value| shown(&value)),
-                origin: error
-                    .metadata
-                    .as_ref()
-                    .and_then(|metadata| metadata.source.as_ref())
-                    .map(ToString::to_string),
+                origin: error.metadata.as_ref().map(origin),
                 why: error.kind.to_string(),
                 key,
             }
@@ -324,6 +320,15 @@ fn shown(value: &figment::value::Value) -> String {
     }
 }
 
+/// Where a value was set, in the user's words.
+fn origin(metadata: &figment::Metadata) -> String {
+    match &metadata.source {
+        Some(figment::Source::Code(_)) => "--set".to_owned(),
+        Some(file) => file.to_string(),
+        None => metadata.name.to_string(),
+    }
+}
+
 /// What is wrong with the settings.
 #[derive(Debug)]
 pub enum ConfigError {
@@ -352,7 +357,7 @@ pub enum ConfigError {
         key: String,
         /// Its value, where it has one.
         value: Option<String>,
-        /// The file it stands in.
+        /// The file, variable or option that it comes from.
         origin: Option<String>,
         /// What is wrong with it.
         why: String,
@@ -602,7 +607,7 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named_with_its_key_and_a_remedy() {
         for (set, parts) in [
-            ("sip.listen=5060", ["sip.listen", "5060", "ADDRESS:PORT"]),
+            ("sip.listen=5060", ["--set", "5060", "ADDRESS:PORT"]),
             (
                 "operators.default=1001",
                 ["operators.default", "1001", "sip:1001@"],

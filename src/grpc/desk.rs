@@ -3,14 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::convert;
 use super::proto::ticket::v1::ticket_intake_client::TicketIntakeClient;
 use super::proto::ticket::v1::{CloseDraftRequest, Outcome, UpsertDraftRequest};
-use super::tls::Connector;
+use super::tls::{self, Connector};
 use crate::private::Private;
 use crate::ticket::desk::{DeskError, Receipt, Submission, TicketDesk};
 
@@ -89,19 +88,8 @@ impl GrpcDesk {
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_ANSWER)
             .keep_alive_while_idle(true);
-        let channel = match tls {
-            None => parsed.connect_lazy(),
-            Some(tls) => parsed.connect_with_connector_lazy(tower::service_fn(move |uri: Uri| {
-                let tls = tls.clone();
-                async move {
-                    let host = uri.host().unwrap_or_default();
-                    let port = uri.port_u16().unwrap_or(443);
-                    tls.connect(host, port).await.map(TokioIo::new)
-                }
-            })),
-        };
         Ok(Self {
-            client: TicketIntakeClient::new(channel),
+            client: TicketIntakeClient::new(tls::channel(&parsed, tls)),
             deadline,
         })
     }
@@ -168,7 +156,12 @@ fn verdict(status: &Status) -> DeskError {
             code,
             reason: Private::from(status.message()),
         },
-        _ => DeskError::Unavailable { code },
+        _ => {
+            if let Some(why) = super::unreachable(status) {
+                tracing::warn!("the ticketing backend cannot be reached: {why}");
+            }
+            DeskError::Unavailable { code }
+        }
     }
 }
 

@@ -5,16 +5,21 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncBufReadExt;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tonic::transport::{Channel, Endpoint, Uri};
 
 /// What gRPC is called in the handshake.
 const ALPN: &[u8] = b"h2";
+/// How long the peer's verdict on our certificate is waited for.
+const VERDICT: Duration = Duration::from_millis(500);
 
 /// A certificate or key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,9 +238,28 @@ impl Connector {
         let name = ServerName::try_from(name).map_err(io::Error::other)?;
         let stream = tokio::net::TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
-        let secured = self.kept.current().connect(name, stream).await;
-        secured.inspect_err(|error| {
-            tracing::warn!(host, "no secure connection to the peer: {error}");
-        })
+        let mut secured = self.kept.current().connect(name, stream).await?;
+        // In TLS 1.3 the peer judges our certificate after our handshake is done. Its first bytes, HTTP/2 settings that
+        // come unasked, or its alert, are waited for: what we send into a refusal resets the connection, and the alert
+        // with the reason is lost. A peer that says nothing yet is believed.
+        match tokio::time::timeout(VERDICT, secured.fill_buf()).await {
+            Ok(Err(refusal)) => Err(refusal),
+            Ok(Ok(_)) | Err(_) => Ok(secured),
+        }
     }
+}
+
+/// A channel to `endpoint` that connects when it is first used, through `tls` where it is to be secured.
+pub fn channel(endpoint: &Endpoint, tls: Option<Connector>) -> Channel {
+    let Some(tls) = tls else {
+        return endpoint.connect_lazy();
+    };
+    endpoint.connect_with_connector_lazy(tower::service_fn(move |uri: Uri| {
+        let tls = tls.clone();
+        async move {
+            let host = uri.host().unwrap_or_default();
+            let port = uri.port_u16().unwrap_or(443);
+            tls.connect(host, port).await.map(TokioIo::new)
+        }
+    }))
 }

@@ -4,16 +4,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper_util::rt::TokioIo;
 use metrics::{counter, gauge};
-use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Request};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
 use tracing::{info, warn};
 
 use super::wire;
+use crate::grpc;
 use crate::grpc::proto::recognition::v1 as proto;
 use crate::grpc::proto::recognition::v1::recognition_service_client::RecognitionServiceClient;
-use crate::grpc::tls::Connector;
+use crate::grpc::tls::{self, Connector};
 use crate::speech::segmenter::RATE;
 use crate::speech::{Hypothesis, Pass, Utterance};
 
@@ -64,7 +64,8 @@ pub enum Refusal {
 }
 
 struct State {
-    alive: bool,
+    /// Whether it is there; not known before the first probe.
+    alive: Option<bool>,
     workers: f64,
     /// Seconds of work for a second of window.
     cost: f64,
@@ -110,24 +111,11 @@ impl Remote {
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_ANSWER)
             .keep_alive_while_idle(true);
-        let channel = match tls {
-            None => endpoint.connect_lazy(),
-            Some(tls) => {
-                endpoint.connect_with_connector_lazy(tower::service_fn(move |uri: Uri| {
-                    let tls = tls.clone();
-                    async move {
-                        let host = uri.host().unwrap_or_default();
-                        let port = uri.port_u16().unwrap_or(443);
-                        tls.connect(host, port).await.map(TokioIo::new)
-                    }
-                }))
-            }
-        };
         Ok(Self {
             address: address.to_owned(),
-            client: RecognitionServiceClient::new(channel),
+            client: RecognitionServiceClient::new(tls::channel(&endpoint, tls)),
             state: Mutex::new(State {
-                alive: false,
+                alive: None,
                 workers: 1.0,
                 cost: FIRST_COST,
                 owed: 0.0,
@@ -147,7 +135,7 @@ impl Remote {
     /// When it would be done with `utterance`; `None` while it is away or owes too much.
     pub fn finish(&self, utterance: &Utterance) -> Option<Duration> {
         let state = self.lock();
-        if !state.alive || state.count >= MOST_OWED {
+        if state.alive != Some(true) || state.count >= MOST_OWED {
             return None;
         }
         let others = state
@@ -162,7 +150,7 @@ impl Remote {
     /// Whether it is there, and how many utterances it has recognised.
     pub fn served(&self) -> (bool, u64) {
         let state = self.lock();
-        (state.alive, state.served)
+        (state.alive == Some(true), state.served)
     }
 
     /// Has it recognise `utterance`, whose text is wanted at `due`.
@@ -212,19 +200,28 @@ impl Remote {
             (Err(_), "superseded") => Err(Refusal::Superseded),
             (Err(_), "full" | "late") => Err(Refusal::Full),
             (Err(status), _) => {
-                self.set_alive(false, status.message());
+                self.away(&status);
                 Err(Refusal::Away)
             }
         }
     }
 
-    fn set_alive(&self, alive: bool, why: &str) {
-        let changed = std::mem::replace(&mut self.lock().alive, alive) != alive;
+    fn set_alive(&self, alive: bool) -> bool {
+        let changed = self.lock().alive.replace(alive) != Some(alive);
         gauge!("xinqiao_recognizer_alive", "recognizer" => self.address.clone())
             .set(f64::from(u8::from(alive)));
-        if changed && alive {
+        changed
+    }
+
+    fn there(&self) {
+        if self.set_alive(true) {
             info!(recognizer = %self.address, "a recogniser is there");
-        } else if changed {
+        }
+    }
+
+    fn away(&self, status: &Status) {
+        if self.set_alive(false) {
+            let why = grpc::unreachable(status).unwrap_or_else(|| status.message().to_owned());
             warn!(recognizer = %self.address, "a recogniser is away: {why}");
         }
     }
@@ -237,9 +234,9 @@ impl Remote {
             match remote.client.clone().get_load(request).await {
                 Ok(response) => {
                     remote.lock().hear(response.into_inner().load);
-                    remote.set_alive(true, "");
+                    remote.there();
                 }
-                Err(status) => remote.set_alive(false, status.message()),
+                Err(status) => remote.away(&status),
             }
             drop(remote);
             tokio::time::sleep(PROBE).await;

@@ -2,8 +2,13 @@
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
+use tonic::transport::Endpoint;
+
 use super::*;
-use crate::grpc::tls::{Acceptor, Connector, Identity};
+use crate::grpc;
+use crate::grpc::proto::ticket::v1::UpsertDraftRequest;
+use crate::grpc::proto::ticket::v1::ticket_intake_client::TicketIntakeClient;
+use crate::grpc::tls::{self, Acceptor, Connector, Identity};
 
 /// An authority and the files of what it signed.
 struct Authority {
@@ -69,6 +74,14 @@ fn desk(office: &Office, tls: Connector) -> GrpcDesk {
     GrpcDesk::new(&endpoint, Some(tls), Duration::from_secs(3)).unwrap()
 }
 
+/// Why a request with `tls` reaches nobody at `address`.
+async fn hindrance(address: &str, tls: Connector) -> Option<String> {
+    let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
+    let mut client = TicketIntakeClient::new(tls::channel(&endpoint, Some(tls)));
+    let answer = client.upsert_draft(UpsertDraftRequest::default()).await;
+    grpc::unreachable(&answer.err().unwrap())
+}
+
 async fn sends(desk: &GrpcDesk, revision: u64) -> bool {
     match desk.upsert(&submission("a", revision)).await {
         Ok(receipt) => receipt.applied,
@@ -94,20 +107,40 @@ async fn both_sides_must_prove_who_they_are() {
     };
 
     assert!(sends(&desk(&office, connector(&ca, Some(&client), &domain)), 1).await);
-    for (what, tls) in [
-        ("without a certificate", connector(&ca, None, &domain)),
+    for (what, tls, why) in [
+        (
+            "without a certificate",
+            connector(&ca, None, &domain),
+            "CertificateRequired",
+        ),
         (
             "with a foreign one",
             connector(&ca, Some(&stranger), &domain),
+            "fatal alert",
         ),
         (
             "to an unknown authority",
             connector(&foreign_ca, Some(&client), &domain),
+            "invalid peer certificate",
         ),
-        ("under another name", connector(&ca, Some(&client), &None)),
+        (
+            "under another name",
+            connector(&ca, Some(&client), &None),
+            "not valid for name",
+        ),
     ] {
-        assert!(!sends(&desk(&office, tls), 2).await, "{what}");
+        assert!(!sends(&desk(&office, tls.clone()), 2).await, "{what}");
+        let said = hindrance(&office.address.to_string(), tls).await;
+        assert!(
+            said.clone().is_some_and(|said| said.contains(why)),
+            "{what}: {said:?}"
+        );
     }
+    let known = connector(&ca, Some(&client), &domain);
+    let said = hindrance(&office.address.to_string(), known.clone()).await;
+    assert_eq!(said, None, "the peer itself refuses an empty draft");
+    let said = hindrance("127.0.0.1:1", known).await.unwrap();
+    assert!(said.contains("refused"), "{said}");
     let plain = GrpcDesk::connect_lazy(&office.endpoint()).unwrap();
     assert!(!sends(&plain, 2).await, "without TLS");
     assert!(
