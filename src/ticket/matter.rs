@@ -163,6 +163,7 @@ pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
             {
                 continue;
             }
+            let whole = *weight;
             // 公交 inside 公交站 is one sign, not two.
             let inner = std::mem::replace(&mut last[*index], (range.end, *weight));
             let weight = if range.start < inner.0 {
@@ -187,7 +188,7 @@ pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
                     basis: Basis::Phrase,
                     evidence: said.evidence(&range),
                 };
-                places[*index].push((weight, because));
+                places[*index].push((whole, because));
             }
         }
     }
@@ -267,6 +268,7 @@ pub(super) fn request(
     let mut scores = [0.0_f32; REQUESTS.len()];
     let mut places: Vec<Vec<Evidence>> = vec![Vec::new(); REQUESTS.len()];
     let mut callers = 0;
+    let asks = only_asks(talk);
     for said in talk.iter().filter(|said| said.by_caller()) {
         callers += 1;
         // Thanks and small questions at the end are courtesy.
@@ -306,7 +308,7 @@ pub(super) fn request(
             scores[usual] += 4.0;
         }
         // What is usually asked about may also have gone wrong: without any question it is a complaint.
-        Some(_) if scores[0] < 0.1 => scores[2] += 3.0,
+        Some(_) if scores[0] < 0.1 && !asks => scores[2] += 3.0,
         Some(usual) => scores[usual] += 4.0,
         // What nobody asked about is a complaint, of whatever kind.
         None if scores[0] < 0.1 => scores[2] += 0.5,
@@ -321,6 +323,18 @@ pub(super) fn request(
         confidence: (scores[index] / total.max(1.0)).clamp(0.3, 0.95),
         evidence: places[index].iter().take(3).copied().collect(),
     }
+}
+
+/// Whether a caller opens with a question and asks on: 结婚登记现在是不是不用户口本了？ … 照片要自己带吗？
+fn only_asks(talk: &[Said]) -> bool {
+    let asks = |said: &Said| {
+        let words = said.text.trim_end_matches(is_stop);
+        words.ends_with(['吗', '呢']) || said.text.ends_with('？')
+    };
+    let mut callers = talk
+        .iter()
+        .filter(|said| said.by_caller() && said.chars.len() > 4);
+    callers.next().is_some_and(asks) && callers.any(asks)
 }
 
 /// The departments, the lead first: as the operator announced it, else as the taxonomy says.

@@ -138,6 +138,17 @@ fn tells_rest(before: &str) -> bool {
     still || before.chars().any(|letter| "剩余".contains(letter))
 }
 
+/// Words before the sum of those that were said before.
+const SUMS_UP: [&str; 7] = [
+    "加起来",
+    "合起来",
+    "加一块",
+    "加在一起",
+    "合计",
+    "拢共",
+    "一共",
+];
+
 /// Words before a sum that was paid in.
 const PAID_IN: [&str; 14] = [
     "充了", "充值", "充的", "存了", "交了", "办卡", "办的", "付了", "花了", "总共", "一共", "原来",
@@ -161,6 +172,7 @@ fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, boo
         let mut range = number.range.clone();
         let before = said.before(range.start, 3);
         if number.vague
+            || number.value < 0.1
             || before.ends_with("百分之")
             || before.ends_with('第')
             || before.ends_with('几')
@@ -201,7 +213,9 @@ fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, boo
                 .chars
                 .get(end)
                 .is_some_and(|letter| "儿起地板砖石牌玻".contains(*letter));
-            if piece && said.chars.get(end - 1) == Some(&'块') {
+            // 加一块28000: together.
+            let together = value < 1.1 && numbers::at(&said.chars, end).is_some();
+            if (piece || together) && said.chars.get(end - 1) == Some(&'块') {
                 continue;
             }
             range.end = end;
@@ -213,7 +227,11 @@ fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, boo
         // 2300多买的: what is said roughly is no model and no year.
         let rough = next > number.range.end;
         let bare = money_asked && value >= 10.0 && (rough || said::is_stop(follower));
-        if !counted && (number.magnitude >= 100.0 || bare) && (10.0..1e10).contains(&value) {
+        // 一共120; 这120全退给我
+        let whole = SUMS_UP.iter().any(|word| before.ends_with(word)) && said::is_stop(follower)
+            || before.ends_with('这') && "全都".contains(follower) && said.has(&["退", "赔", "还"]);
+        if !counted && (number.magnitude >= 100.0 || bare || whole) && (10.0..1e10).contains(&value)
+        {
             found.push((value, range, false));
         }
     }
@@ -246,6 +264,7 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
         let asked_more = asked.is_some_and(|asked| asked.has(&["再交", "再收", "补多少", "补交"]));
         let asked_rest = asked.is_some_and(|asked| weight(&asked.text, &STAKE) > 4);
         let mut paid = 0.0_f64;
+        let mut parts = 0.0_f64;
         let mut behind = 0;
         for (value, range, named) in sums(said, money_asked) {
             let clause = said.clause(range.start);
@@ -282,6 +301,11 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
             if pays {
                 paid = paid.max(value);
             }
+            // 先给五百，又付四千四百八，合起来四千九百八: the whole, although its parts were 剩下的 and the like.
+            if (value - parts).abs() < 0.01 && SUMS_UP.iter().any(|word| before.contains(word)) {
+                score += 10;
+            }
+            parts += value;
             // 四百七: only money goes without its last unit.
             let elided = !named && (100.0..1_000.0).contains(&value) && ends_short(said, &range);
             score += 2 * i32::from(elided && expects_money);
@@ -387,6 +411,20 @@ mod tests {
     fn a_correction_wins() {
         assert_eq!(at_stake("押金是八百块，不对，是一千八百块。"), Some(1800.0));
         assert_eq!(at_stake("欠我的不是三千，是三千六。"), Some(3600.0));
+    }
+
+    #[test]
+    fn the_sum_of_the_parts_counts_and_not_one_of_them() {
+        for lines in [
+            "先给了五百订金，又把剩下的四千四百八付清了，合起来四千九百八。",
+            "o:一共转了多少？\n头一回转了500，隔天又转了4480，加一块4980。",
+        ] {
+            assert_eq!(at_stake(lines), Some(4980.0), "{lines}");
+        }
+        assert_eq!(
+            at_stake("每个月多扣15块。\n8个月，一共120。\n这120全退给我。"),
+            Some(120.0)
+        );
     }
 
     #[test]

@@ -90,9 +90,10 @@ fn commoner(heard: char) -> Option<char> {
 }
 
 /// Words about the other side: who they call by name is not the caller.
-const OTHERS: [&str; 22] = [
+const OTHERS: [&str; 30] = [
     "他", "她", "老板", "经理", "店主", "民警", "师傅", "司机", "医生", "大夫", "老师", "负责",
-    "商家", "店", "公司", "护士", "房东", "主任", "工头", "邻居", "警官", "对方",
+    "商家", "店", "公司", "护士", "房东", "主任", "工头", "邻居", "警官", "对方", "妈", "爸",
+    "老人", "孩子", "母亲", "父亲", "奶奶", "爷爷",
 ];
 
 /// Whether an answer opens with what 姓 is often taken for over the telephone: 向留, 我先王.
@@ -146,7 +147,14 @@ fn full_at(said: &Said, at: usize) -> Option<Range<usize>> {
 /// a word for it that says it again needs no list (首都的都).
 fn explained(said: &Said, from: usize, heard: Option<char>) -> Option<char> {
     let rest = said.slice(from..said.chars.len());
-    if let Some((_, name)) = SPELLED.iter().find(|(spelling, _)| rest.contains(spelling)) {
+    // 古曰胡: with the name behind it, a spelling is known by its sound.
+    let sounds = |spelling: &str, name: char| {
+        let whole = format!("{spelling}{name}");
+        (from..said.chars.len()).any(|at| hearing::sounds_at(&said.chars, at, &whole))
+    };
+    if let Some((_, name)) =
+        (SPELLED.iter()).find(|(spelling, name)| rest.contains(spelling) || sounds(spelling, *name))
+    {
         return Some(*name);
     }
     // X…的Y, where Y stands in the words before.

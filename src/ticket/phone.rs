@@ -27,7 +27,7 @@ static OTHER: Words = LazyLock::new(|| {
 pub(super) static OWN: Words = LazyLock::new(|| {
     words(
         "这个号码 这个号 这个电话 本机 来电号码 来电 现在打的 打过来的 现在这个 打这个 就是这个 \
-     就这个 留这个 用这个 这个就行 我现在的电话 当前号码 这个手机 这部电话 原号 显示的 我这个",
+     我打的这个 我打的号 就这个 留这个 用这个 这个就行 我现在的电话 当前号码 这个手机 这部电话 原号 显示的 我这个",
     )
 });
 
@@ -206,6 +206,22 @@ fn is_other(said: &Said, at: usize, asked: Option<&Said>) -> bool {
         || asked.is_some_and(|asked| {
             names(&asked.text) && !asked.has(&["您的电话", "联系电话", "您电话", "联系方式"])
         }) && !CONTACT.iter().any(|word| before.contains(word))
+}
+
+/// Whether the number that ends at `end` is one that nobody is to call: 我妈那个是1378…，她耳朵背，别打她的.
+fn unwanted(said: &Said, run: &Run) -> bool {
+    let after = said.slice(run.range.end..said.chars.len());
+    let before = said.slice(0..run.range.start);
+    let kept = |words: &str| {
+        ["别打", "不要打", "别联系", "不要联系", "别往"]
+            .iter()
+            .any(|not| words.contains(not))
+    };
+    // 别打这个，打1378…: what was said before it is of another one.
+    kept(&after)
+        && !["打我", "联系我", "记我"]
+            .iter()
+            .any(|own| before.ends_with(own))
 }
 
 /// Whether the operator asks for a yes to the caller's own number, and whether that is heard clearly: 联系电话就是您住鸵
@@ -424,7 +440,10 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
                 || said.has(&["打不通", "不是我的", "不用这个"]);
             if denied {
                 refused_own = true;
-            } else if runs(said, true).iter().all(|run| run.digits.len() < 7) {
+            } else if runs(said, true)
+                .iter()
+                .all(|run| run.digits.len() < 7 || unwanted(said, run))
+            {
                 let sure = if said_own.is_some() { 0.97 } else { 0.78 };
                 own = Some((vec![said.evidence(&range)], sure));
                 done = None;
@@ -450,7 +469,7 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
         let landline = said.has(&["座机", "区号", "固定电话", "固话"]);
         let in_all: usize = runs.iter().map(|run| run.digits.len()).sum();
         for run in runs {
-            if is_other(said, run.range.start, asked) {
+            if is_other(said, run.range.start, asked) || unwanted(said, &run) {
                 continue;
             }
             let named = said.has(&[

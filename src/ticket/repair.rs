@@ -113,7 +113,10 @@ impl Repair {
         for found in self.shortened.find_iter(&said.text) {
             let range = said.char_at(found.start())..said.char_at(found.end());
             let (word, at) = self.lost[found.pattern().as_usize()];
-            let touched = range.clone().any(|at| fixed.contains_key(&at))
+            // 养老理财 is not 养老护理: what ends the find is a word with what follows.
+            let goes_on = said.chars.get(range.end - 1..=range.end);
+            let touched = goes_on.is_some_and(spelling::is_word)
+                || range.clone().any(|at| fixed.contains_key(&at))
                 || known
                     .iter()
                     .any(|known| overlap(known, &range) && !within(known, &range))

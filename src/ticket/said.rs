@@ -59,6 +59,8 @@ pub(super) struct Said {
     bytes: Vec<u32>,
     /// Each plain character's index in the utterance as recognised.
     origin: Vec<u32>,
+    /// Of these, the capital letters.
+    capitals: Vec<u32>,
     /// What takes long to find and never changes: it is looked for once, however often the call is drafted.
     pub found: Found,
 }
@@ -90,6 +92,11 @@ impl Said {
             text: String::with_capacity(text.len()),
             bytes: Vec::with_capacity(raw.len()),
             origin: Vec::with_capacity(raw.len()),
+            capitals: (0..)
+                .zip(text.chars().take(MAX_CHARS))
+                .filter(|(_, letter)| matches!(letter, 'A'..='Z' | 'Ａ'..='Ｚ'))
+                .map(|(index, _)| index)
+                .collect(),
             found: Found::default(),
         };
         for (index, &letter) in raw.iter().enumerate() {
@@ -129,6 +136,7 @@ impl Said {
             text: String::with_capacity(self.text.len() + 3 * missing.len()),
             bytes: Vec::with_capacity(self.chars.len() + missing.len()),
             origin: Vec::with_capacity(self.chars.len() + missing.len()),
+            capitals: self.capitals.clone(),
             found: Found::default(),
             ..*self
         };
@@ -159,6 +167,16 @@ impl Said {
     /// The characters of `range` as text.
     pub fn slice(&self, range: Range<usize>) -> String {
         self.chars[range].iter().collect()
+    }
+
+    /// The characters of `range` as a name, with its capital letters: 星光KTV.
+    pub fn name(&self, range: Range<usize>) -> String {
+        range
+            .map(|at| match self.capitals.binary_search(&self.origin[at]) {
+                Ok(_) => self.chars[at].to_ascii_uppercase(),
+                Err(_) => self.chars[at],
+            })
+            .collect()
     }
 
     /// The range as evidence in the utterance as recognised. `range` is not empty.

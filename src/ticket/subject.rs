@@ -17,7 +17,7 @@ pub(super) static ASKED: Words = LazyLock::new(|| {
         "叫什么 哪家 哪个公司 什么公司 哪个平台 哪个工地 工地叫 店名 名称 商家 哪个学校 什么学校 \
      哪个医院 哪个物业 什么店 哪个店 哪个单位 什么单位 单位是 哪个机构 哪个驾校 哪个银行 供热公司 \
      物业公司 几路 哪路 谁 什么工地 哪个景区 哪个幼儿园 公司名 全称 机构 哪一家 在哪里买 在哪买 哪儿买 运营商 \
-     哪个旅行社 热力公司 哪个诊所 什么牌子 哪个商场 哪个超市",
+     哪个旅行社 有名字 热力公司 哪个诊所 什么牌子 哪个商场 哪个超市",
     )
 });
 
@@ -46,7 +46,7 @@ pub(super) static ENDINGS: Words = LazyLock::new(|| {
      供热 热力 燃气 银行 电器 家电 家居 建材 家具 装饰 装修 通讯 数码 汽贸 租车 烘焙 茶业 珠宝 海鲜城 便利店 \
      书店 菜馆 面馆 餐馆 饭馆 美发 造型 养生馆 球馆 游泳馆 瑜伽馆 会馆 照相馆 敬老院 护理院 小吃 快餐 物流 \
      物业服务中心 社区服务中心 商场 商城 家具城 4s店 专卖店 旗舰店 汽修厂 修理厂 食品厂 化工厂 加工厂 \
-     养殖场 养老院 民宿 直播间 工厂",
+     养殖场 养猪场 养鸡场 养牛场 养老院 民宿 直播间 工厂",
     )
 });
 
@@ -295,7 +295,7 @@ pub(super) fn find(
         let brand = long_brands.iter().find(|brand| {
             brand.chars().count() == range.len() && sounds_at(&said.chars, range.start, brand)
         });
-        let text = brand.map_or_else(|| said.slice(range.clone()), |brand| (*brand).to_owned());
+        let text = brand.map_or_else(|| said.name(range.clone()), |brand| (*brand).to_owned());
         let count = text.chars().count();
         if plain(&text) || !(2..=18).contains(&count) || caller == Some(text.as_str()) {
             return;
@@ -325,7 +325,10 @@ pub(super) fn find(
         // …叫X
         for (range, _) in said.find_all(&["叫做", "叫"]) {
             let before = said.before(range.start, 2);
+            // 以前叫好声音: what it is no longer called.
+            let former = ["以前", "原来", "之前", "原先", "过去"].contains(&before.as_str());
             if about_caller
+                || former
                 || said.starts_at(range.end, "做")
                 || before.ends_with('我')
                 || before.ends_with("大")
@@ -363,7 +366,9 @@ pub(super) fn find(
                 ]
                 .iter()
                 .any(|person| said.slice(clause.start..range.start).contains(person));
-                let weaker = if person { 6 } else { 0 };
+                // 小区叫锦绣华庭，物业是鑫和物业: the first is where it is.
+                let placed = before == "小区" || before.ends_with('村');
+                let weaker = if person || placed { 6 } else { 0 };
                 offer(said, name, if asked { 12 } else { 8 } + correction - weaker);
             }
         }
@@ -384,6 +389,12 @@ pub(super) fn find(
         if let Some(range) = hearing::heard(said, &long_brands) {
             offer(said, range, if asked { 9 } else { 5 });
         }
+        // 上面印的是海通出租。o:海通出租，好的: what the operator takes down is a name.
+        if !about_caller && let Some(range) = echoed(said, talk.get(index + 1)) {
+            if !in_address(said, &range) && !verb_in(&said.slice(range.clone())) {
+                offer(said, range, 5);
+            }
+        }
         // 十七路公交车
         let about_bus = question.is_some_and(|asked| asked.has(&["几路", "哪路", "公交"]));
         if let Some(range) = bus_line(said, about_bus) {
@@ -394,6 +405,13 @@ pub(super) fn find(
             let named = question.is_some_and(|asked| asked.has(&NAME_ASKED));
             for (place, clause) in said.clauses().into_iter().take(2).enumerate() {
                 let mut clause = clause;
+                // 小区叫X，物业是Y: asked for both, callers say first where it is.
+                if ["小区叫", "小区是", "村叫", "楼盘叫"]
+                    .iter()
+                    .any(|at| said.starts_at(clause.start, at))
+                {
+                    continue;
+                }
                 // 工地是X: the name stands behind 是.
                 if let Some(at) = (clause.start..clause.end).rev().find(|at| {
                     said.chars[*at] == '是' && at + 2 < clause.end && !said.starts_at(*at, "是不是")
@@ -435,6 +453,8 @@ pub(super) fn find(
                     && text.chars().count() <= 12
                     && !text.contains('了')
                     && !text.contains(['我', '姓'])
+                    && (!text.contains('有') || text.contains("有限"))
+                    && !text.contains("家的")
                 {
                     // 小蜗牛美术，在新华书店楼上: what is said first is the answer.
                     let first = named && place == 0 && !said.starts_at(clause.start, "在");
@@ -506,6 +526,27 @@ pub(super) fn find(
     })
 }
 
+/// What the operator's `answer` repeats of a caller's words before going on: no number and no time.
+fn echoed(said: &Said, answer: Option<&Said>) -> Option<Range<usize>> {
+    let answer = answer.filter(|answer| !answer.by_caller())?;
+    let echo = answer.clauses().into_iter().next()?;
+    let taken = ["好", "记", "行", "明白", "收到", "知道"]
+        .iter()
+        .any(|word| answer.starts_at(echo.end + 1, word));
+    let words = answer.slice(echo.clone());
+    let counts = |letter: char| {
+        letter.is_ascii_digit() || digit(letter).is_some() || "年月天点号钱前".contains(letter)
+    };
+    let range = said.find(&words)?;
+    let closes = said
+        .chars
+        .get(range.end)
+        .is_none_or(|next| said::is_stop(*next));
+    let named = said.before(range.start, 1).ends_with(['是', '叫']);
+    (taken && named && closes && (3..=10).contains(&echo.len()) && !words.contains(counts))
+        .then_some(range)
+}
+
 /// A bus line: N路公交车, N路车, N路公交.
 fn bus_line(said: &Said, asked: bool) -> Option<Range<usize>> {
     super::numbers::all(&said.chars)
@@ -567,6 +608,23 @@ mod tests {
         assert_eq!(
             subject("o:机构叫什么名字？\n小海豚游泳馆，在莱山。").as_deref(),
             Some("小海豚游泳馆")
+        );
+    }
+
+    #[test]
+    fn what_the_operator_takes_down_is_a_name_and_what_it_was_called_before_is_none() {
+        assert_eq!(
+            subject("车牌没记，小票上面印的是海通出租。\no:海通出租，好的，您贵姓？").as_deref(),
+            Some("海通出租")
+        );
+        assert_eq!(subject("楼上漏水。\no:楼上漏水，好的。"), None);
+        assert_eq!(
+            subject("o:KTV叫什么名字？\n星光汇KTV，以前叫好声音。").as_deref(),
+            Some("星光汇KTV")
+        );
+        assert_eq!(
+            subject("o:是哪个小区，物业公司叫什么？\n小区叫锦绣华庭，物业是鑫和物业。").as_deref(),
+            Some("鑫和物业")
         );
     }
 

@@ -244,6 +244,7 @@ fn what_was_extracted_is_what_its_evidence_says() {
                 text.chars()
                     .filter(|letter| numbers::digit(*letter).is_none())
                     .filter(|letter| !"十百".contains(*letter))
+                    .map(|letter| letter.to_ascii_lowercase())
                     .collect::<String>()
             };
             let subject = text(Some(field.clone())).expect("text");

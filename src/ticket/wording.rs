@@ -79,8 +79,18 @@ pub(super) fn demand(
             && said::question(talk, index).is_some_and(|asked| asked.has(&ASKED))
             && index > 0
             && !talk[index - 1].by_caller();
+        // 要么给换块新的，要么……算了，把钱退给我: what was let go is not wanted.
+        let let_go = said.find("算了").map_or(0, |range| range.end);
+        let let_go = if let_go + 4 < said.chars.len() {
+            let_go
+        } else {
+            0
+        };
         for (bytes, what) in taxonomy.demands.longest(&said.text) {
             let range = said.char_at(bytes.start)..said.char_at(bytes.end);
+            if range.start < let_go {
+                continue;
+            }
             let clause = said.clause(range.start);
             let words = said.slice(clause.clone());
             let wanted = WISH.iter().any(|wish| words.contains(wish));
@@ -195,6 +205,32 @@ pub(super) fn demand(
             0.5 + 0.12 * strongest as f32,
             evidence,
         ));
+    }
+    // As the operator sums it up, and the caller agrees: 就是希望延长开放时间。对。
+    let summed_up = talk.iter().enumerate().find_map(|(index, said)| {
+        let agreed = !said.by_caller() && said::reply(talk, index).is_some_and(Said::affirms);
+        let (opening, _) = said
+            .find_all(&[
+                "就是希望",
+                "就是想",
+                "建议就是",
+                "诉求就是",
+                "您是希望",
+                "您是想",
+            ])
+            .into_iter()
+            .next()
+            .filter(|_| agreed && !said.has(&["怎么", "什么", "哪", "多少", "还是"]))?;
+        let clause = opening.end..said.clause(opening.start).end;
+        (4..=16).contains(&clause.len()).then(|| {
+            (
+                plain_wish(&said.slice(clause.clone())),
+                said.evidence(&clause),
+            )
+        })
+    });
+    if let Some((what, place)) = summed_up {
+        return Some(text(what, 0.6, vec![place]));
     }
     // In the caller's own words, when asked; else what such a matter calls for.
     let own = talk.iter().enumerate().find_map(|(index, said)| {

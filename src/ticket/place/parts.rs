@@ -114,7 +114,13 @@ pub(super) fn grammar(letter: char) -> bool {
 fn last_grammar(said: &Said, from: usize, at: usize) -> Option<usize> {
     (from..at).rev().find(|index| {
         let joins = said.before(*index, 1).ends_with(['路', '街', '道', '巷']);
-        grammar(said.chars[*index]) && (said.chars[*index] != '和' || joins)
+        // 前店村, 店子镇: a village that is named after its inn.
+        let inn = said.chars[*index] == '店'
+            && said
+                .chars
+                .get(index + 1)
+                .is_some_and(|next| "村子镇街集".contains(*next));
+        grammar(said.chars[*index]) && !inn && (said.chars[*index] != '和' || joins)
     })
 }
 
@@ -251,7 +257,7 @@ pub(super) fn named(said: &Said, from: usize, end: usize, near: Near) -> Option<
             }) {
                 best = Some(Part {
                     kind,
-                    text: whole,
+                    text: said.name(start..stop),
                     range: start..stop,
                 });
             }
@@ -314,7 +320,7 @@ fn unmarked(
         ]);
     (free && !bad && (2..=10).contains(&text.chars().count())).then_some(Part {
         kind: Kind::Site,
-        text,
+        text: said.name(at..end),
         range: at..end,
     })
 }
