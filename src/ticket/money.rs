@@ -42,7 +42,8 @@ const STAKE: [(&str, i32); 32] = [
 ];
 
 /// Words for what was paid, and for the sum of several sums.
-const PAID: [(&str, i32); 21] = [
+const PAID: [(&str, i32); 22] = [
+    ("最后付", 4),
     ("花", 2),
     ("要了我", 3),
     ("转给", 2),
@@ -67,7 +68,9 @@ const PAID: [(&str, i32); 21] = [
 ];
 
 /// Words that make a sum beside the point: a rate, an offer of the other side, a fee by the way.
-const ASIDE: [(&str, i32); 24] = [
+const ASIDE: [(&str, i32); 26] = [
+    ("标价", -4),
+    ("定价", -3),
     ("平时", -4),
     ("平常", -4),
     ("再交", -4),
@@ -205,17 +208,16 @@ fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, boo
                     end = part.range.end + usize::from(matches!(stop, '毛' | '角'));
                 }
             }
-            if said.starts_at(end, "钱") {
-                end += 1;
-            }
+            let money = said.starts_at(end, "钱");
+            end += usize::from(money);
             // 三千块的东西 is money, 三块地 and 一块儿 are not.
             let piece = said
                 .chars
                 .get(end)
                 .is_some_and(|letter| "儿起地板砖石牌玻".contains(*letter));
-            // 加一块28000: together.
-            let together = value < 1.1 && numbers::at(&said.chars, end).is_some();
-            if (piece || together) && said.chars.get(end - 1) == Some(&'块') {
+            // 加一块28000, 跟我一块的: together; one yuan is 一块钱.
+            let together = value < 1.1 && said.chars[number.range.clone()] == ['一'];
+            if (piece || together && !money) && said.chars.get(end - 1) == Some(&'块') {
                 continue;
             }
             range.end = end;
@@ -227,8 +229,14 @@ fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, boo
         // 2300多买的: what is said roughly is no model and no year.
         let rough = next > number.range.end;
         let bare = money_asked && value >= 10.0 && (rough || said::is_stop(follower));
+        // 赔偿金31200: what it is stands before it.
+        let priced = value >= 100.0
+            && said::is_stop(follower)
+            && (before.ends_with(['金', '费', '款', '额', '欠', '差', '赔'])
+                || before.ends_with("骗了"));
         // 一共120; 这120全退给我
-        let whole = SUMS_UP.iter().any(|word| before.ends_with(word)) && said::is_stop(follower)
+        let whole = priced
+            || SUMS_UP.iter().any(|word| before.ends_with(word)) && said::is_stop(follower)
             || before.ends_with('这') && "全都".contains(follower) && said.has(&["退", "赔", "还"]);
         if !counted && (number.magnitude >= 100.0 || bare || whole) && (10.0..1e10).contains(&value)
         {
@@ -294,6 +302,9 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
                     + i32::from(money_asked) * 2;
             }
             score -= 4 * i32::from(asked_more);
+            // 您要求支付赔偿金31200，对吗？对: what the operator sums up.
+            let summed = !said.by_caller() && said.has(&["要求", "诉求", "希望", "一共", "总共"]);
+            score += 4 * i32::from(summed);
             // What is left of what was paid is what the matter is about.
             if value < paid && tells_rest(&before) {
                 score += (7 - weight(&near, &STAKE)).max(0);

@@ -14,7 +14,7 @@ const SURNAMES: &str = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭�
     岳齐沿梅莫庄辛管祝左涂谷祁时舒耿牟卜詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强丘迟初矫宫由\
     衣战滕宿栾原修綦慕逄相仲亓房连车晋刁盖臧邸桑冷鞠蓝巩宗籍楚门冉简冀鄢晏佟麻苍滑冼佘宓付肖闫代候党鹿仇卞步商娄慈遇沙蔺茹谌匡亢阚隗郗蒲\
     骆符励闻濮苟阴晁蔚茅饶雍仝狄谈屠胥庾寇殳蒯竺权芮练莘麦阙卓姬荀鞏师逯漆巫粟虞闾窦戚尚柴郎华吉喻古荆云穆乐伊惠荣储米封伏池索邬岑褚郁贝\
-    瞿敖艾富缪印宣居奚越昌湛计裘贲杭诸钮嵇糜乌巴牧班仰秋厉戎祖束幸郜怀鄂劳扶璩寿燕郏浦容东沃隆融訾丰巢扈苑";
+    瞿敖艾富缪印宣居奚越昌湛计裘贲杭诸钮嵇糜乌巴牧班仰秋厉戎祖束幸郜怀鄂劳扶璩寿燕郏浦容东沃隆融訾丰巢扈苑展边廉蒙雒";
 const COMPOUND: [&str; 10] = [
     "欧阳", "司马", "上官", "诸葛", "东方", "皇甫", "尉迟", "公孙", "慕容", "司徒",
 ];
@@ -90,10 +90,39 @@ fn commoner(heard: char) -> Option<char> {
 }
 
 /// Words about the other side: who they call by name is not the caller.
-const OTHERS: [&str; 30] = [
-    "他", "她", "老板", "经理", "店主", "民警", "师傅", "司机", "医生", "大夫", "老师", "负责",
-    "商家", "店", "公司", "护士", "房东", "主任", "工头", "邻居", "警官", "对方", "妈", "爸",
-    "老人", "孩子", "母亲", "父亲", "奶奶", "爷爷",
+const OTHERS: [&str; 32] = [
+    "他",
+    "她",
+    "老板",
+    "经理",
+    "店主",
+    "民警",
+    "师傅",
+    "司机",
+    "医生",
+    "大夫",
+    "老师",
+    "负责",
+    "商家",
+    "店",
+    "公司",
+    "护士",
+    "房东",
+    "主任",
+    "工头",
+    "邻居",
+    "警官",
+    "对方",
+    "妈",
+    "爸",
+    "老人",
+    "孩子",
+    "母亲",
+    "父亲",
+    "奶奶",
+    "爷爷",
+    "老太太",
+    "老伴",
 ];
 
 /// Whether an answer opens with what 姓 is often taken for over the telephone: 向留, 我先王.
@@ -352,6 +381,8 @@ fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
             }
         }
     }
+    // Where 向 was taken for 姓, it is not a name itself.
+    let taken = misheard && found.is_some();
     // 曹操的曹, without the 姓 before it.
     if found.is_none()
         && asked
@@ -365,15 +396,12 @@ fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
             sure: 0.7,
         });
     }
-    // 叫我小王, 王先生 of oneself, or a bare answer: 王。 / 张建国。 Where 向 was taken for 姓, it is not a name itself.
-    let bare = asked && !(misheard && found.is_some());
-    for clause in said.clauses().into_iter().filter(|_| bare) {
-        if found
-            .as_ref()
-            .is_some_and(|found| found.full.is_some() || found.sure > 0.8)
-        {
+    // 叫我小王, 王先生 of oneself, or a bare answer: 王。 / 张建国。
+    for clause in said.clauses().into_iter().filter(|_| asked && !taken) {
+        if found.as_ref().is_some_and(|found| found.full.is_some()) {
             break;
         }
+        let known = found.as_ref().filter(|found| found.sure > 0.8);
         let mut start = clause.start;
         if said.starts_at(start, "免贵") {
             start += 2;
@@ -388,6 +416,19 @@ fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
         let Some(length) = surname_at(said, start) else {
             continue;
         };
+        // 姓温，温丽娟: the surname that was said, and the name.
+        let full = full_at(said, start).filter(|place| place.end == clause.end);
+        if let Some(known) = known {
+            if let Some(place) = full.filter(|_| said.starts_at(start, &known.surname)) {
+                found = Some(Found {
+                    surname: known.surname.clone(),
+                    full: Some(said.slice(place.clone())),
+                    evidence: vec![said.evidence(&place)],
+                    sure: known.sure,
+                });
+            }
+            continue;
+        }
         let rest = said.slice(start + length..clause.end.max(start + length));
         if rest.is_empty()
             || ["先生", "女士", "小姐", "师傅", "就行", "吧"]
@@ -401,7 +442,7 @@ fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
                 evidence: vec![said.evidence(&place)],
                 sure: 0.8,
             });
-        } else if let Some(place) = full_at(said, start).filter(|place| place.end == clause.end) {
+        } else if let Some(place) = full {
             found = Some(Found {
                 surname: said.slice(start..start + length),
                 full: Some(said.slice(place.clone())),

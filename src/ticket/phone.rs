@@ -11,7 +11,7 @@ use crate::private::Private;
 
 /// Words of the operator that ask for, or of the citizen that name, a number to call back.
 pub(super) static CONTACT: Words = LazyLock::new(|| {
-    words("联系电话 联系方式 电话 手机 号码 回访 回电 来电 本机 怎么联系 打给 后面")
+    words("联系电话 联系方式 电话 手机 号码 回访 回电 来电 本机 怎么联系 联系您 打给 后面")
 });
 
 /// Words before digits that make them something else than a number to call back.
@@ -473,6 +473,10 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
                 continue;
             }
             let named = said.has(&[
+                "记我",
+                "打另",
+                "打我另",
+                "我的是",
                 "我的电话",
                 "联系我",
                 "打我",

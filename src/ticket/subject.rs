@@ -17,7 +17,7 @@ pub(super) static ASKED: Words = LazyLock::new(|| {
         "叫什么 哪家 哪个公司 什么公司 哪个平台 哪个工地 工地叫 店名 名称 商家 哪个学校 什么学校 \
      哪个医院 哪个物业 什么店 哪个店 哪个单位 什么单位 单位是 哪个机构 哪个驾校 哪个银行 供热公司 \
      物业公司 几路 哪路 谁 什么工地 哪个景区 哪个幼儿园 公司名 全称 机构 哪一家 在哪里买 在哪买 哪儿买 运营商 \
-     哪个旅行社 有名字 热力公司 哪个诊所 什么牌子 哪个商场 哪个超市",
+     哪个旅行社 哪个厂 哪家厂 有名字 热力公司 哪个诊所 什么牌子 哪个商场 哪个超市",
     )
 });
 
@@ -46,7 +46,7 @@ pub(super) static ENDINGS: Words = LazyLock::new(|| {
      供热 热力 燃气 银行 电器 家电 家居 建材 家具 装饰 装修 通讯 数码 汽贸 租车 烘焙 茶业 珠宝 海鲜城 便利店 \
      书店 菜馆 面馆 餐馆 饭馆 美发 造型 养生馆 球馆 游泳馆 瑜伽馆 会馆 照相馆 敬老院 护理院 小吃 快餐 物流 \
      物业服务中心 社区服务中心 商场 商城 家具城 4s店 专卖店 旗舰店 汽修厂 修理厂 食品厂 化工厂 加工厂 \
-     养殖场 养猪场 养鸡场 养牛场 养老院 民宿 直播间 工厂",
+     农家乐 棋牌室 度假村 采石场 合作社 铸造厂 机械厂 印刷厂 家具厂 纺织厂 养殖场 养猪场 养鸡场 养牛场 养老院 民宿 直播间 工厂",
     )
 });
 
@@ -322,6 +322,7 @@ pub(super) fn find(
                 .get(index.wrapping_sub(1))
                 .is_some_and(|before| !before.by_caller());
         let correction = if said.denies() { 4 } else { 0 };
+        let asks_shop = question.is_some_and(|asked| asked.has(&["店铺", "店名", "哪家店"]));
         // …叫X
         for (range, _) in said.find_all(&["叫做", "叫"]) {
             let before = said.before(range.start, 2);
@@ -336,7 +337,9 @@ pub(super) fn find(
                 || before.ends_with('没')
                 || said.starts_at(range.end, "什么")
                 || said.starts_at(range.end, "我")
-                || said.starts_at(range.end, "他")
+                || ["他", "她", "它", "俺", "你", "咱"]
+                    .iter()
+                    .any(|who| said.starts_at(range.end, who))
                 || ["价", "孩子", "家里人", "大家"]
                     .iter()
                     .any(|word| said.starts_at(range.end, word))
@@ -355,6 +358,9 @@ pub(super) fn find(
             if !nickname && !verb_in(&said.slice(name.clone())) {
                 let person = [
                     "包工头",
+                    "带班",
+                    "工长",
+                    "队长",
                     "老板",
                     "经理",
                     "教练",
@@ -368,7 +374,17 @@ pub(super) fn find(
                 .any(|person| said.slice(clause.start..range.start).contains(person));
                 // 小区叫锦绣华庭，物业是鑫和物业: the first is where it is.
                 let placed = before == "小区" || before.ends_with('村');
-                let weaker = if person || placed { 6 } else { 0 };
+                // 我爸叫展玉田
+                let relative = ["爸", "妈", "老人", "儿子", "女儿", "孩子", "老伴", "大名"]
+                    .iter()
+                    .any(|who| said.slice(clause.start..range.start).contains(who));
+                let weaker = if relative {
+                    10
+                } else if person || placed {
+                    6
+                } else {
+                    0
+                };
                 offer(said, name, if asked { 12 } else { 8 } + correction - weaker);
             }
         }
@@ -430,20 +446,25 @@ pub(super) fn find(
                     .iter()
                     .any(|end| text.ends_with(end))
                     || in_address(said, &name);
-                let empty = [
-                    "不知道",
-                    "不清楚",
-                    "没有",
-                    "记不",
-                    "忘了",
-                    "对",
-                    "好",
-                    "嗯",
-                    "有",
-                    "没",
-                ]
-                .iter()
-                .any(|word| text.starts_with(word))
+                // 拼多多，店叫…: where the shop was asked for, the platform is not the answer.
+                let platform = asks_shop && BRANDS.contains(&text.as_str());
+                let empty = platform
+                    || [
+                        "先说",
+                        "先别",
+                        "不知道",
+                        "不清楚",
+                        "没有",
+                        "记不",
+                        "忘了",
+                        "对",
+                        "好",
+                        "嗯",
+                        "有",
+                        "没",
+                    ]
+                    .iter()
+                    .any(|word| text.starts_with(word))
                     || ["不知道", "不清楚", "没注意"]
                         .iter()
                         .any(|word| text.contains(word));
@@ -458,7 +479,10 @@ pub(super) fn find(
                 {
                     // 小蜗牛美术，在新华书店楼上: what is said first is the answer.
                     let first = named && place == 0 && !said.starts_at(clause.start, "在");
-                    offer(said, name, if first { 11 } else { 7 } + correction);
+                    // The company answers for what goes wrong at the building site.
+                    let company = question.is_some_and(|asked| asked.has(&["公司"]));
+                    let more = correction + i32::from(company);
+                    offer(said, name, if first { 11 } else { 7 } + more);
                     break;
                 }
             }

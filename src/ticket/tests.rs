@@ -20,6 +20,9 @@ const CITIES: &str = include_str!("../../tests/data/cities.jsonl");
 /// More from all areas of the taxonomy, told in other ways than the rules were first written for.
 const YANTAI: &str = include_str!("../../tests/data/yantai.jsonl");
 
+/// Written by others than the rules' authors: how people talk, who correct themselves and tell a story first.
+const CALLERS: &str = include_str!("../../tests/data/callers.jsonl");
+
 /// One utterance a line; `o:` marks the operator's.
 pub(super) fn talk(lines: &str) -> Vec<Said> {
     (0..)
@@ -154,6 +157,14 @@ fn worst_of(seeds: std::ops::RangeInclusive<u64>, source: &str) -> (f64, usize) 
             wrong + report.sure_but_wrong_phones,
         )
     })
+}
+
+#[test]
+fn callers_who_tell_a_story_first_are_understood() {
+    let found =
+        eval::evaluate(&Drafter::new(Taxonomy::embedded()), CALLERS, |_| true).expect("dialogues");
+    assert!(found.total() > 0.975, "{found}");
+    assert_eq!(found.sure_but_wrong_phones, 0);
 }
 
 #[test]

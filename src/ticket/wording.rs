@@ -88,7 +88,8 @@ pub(super) fn demand(
         };
         for (bytes, what) in taxonomy.demands.longest(&said.text) {
             let range = said.char_at(bytes.start)..said.char_at(bytes.end);
-            if range.start < let_go {
+            // 延一延就太感谢了: thanks are no wish.
+            if range.start < let_go || what == "表扬" {
                 continue;
             }
             let clause = said.clause(range.start);
@@ -99,8 +100,7 @@ pub(super) fn demand(
             let others = (["不给", "不能", "不肯", "不同意", "拒绝", "没", "不"]
                 .iter()
                 .any(|not| before.contains(not))
-                && !before.contains("能不能")
-                && !before.contains("要不要"))
+                && !["能不能", "要不要"].iter().any(|asks| words.contains(asks)))
                 || [
                     "他说",
                     "他们说",
@@ -216,6 +216,7 @@ pub(super) fn demand(
                 "建议就是",
                 "诉求就是",
                 "您是希望",
+                "您是建议",
                 "您是想",
             ])
             .into_iter()

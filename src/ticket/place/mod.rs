@@ -88,6 +88,9 @@ fn find_address(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Option<A
                 by_the_way: false,
             });
         }
+        let first_end = found
+            .first()
+            .and_then(|parts| Some(parts.last()?.range.end));
         for parts in found {
             let negated = said::negated(said, parts[0].range.start)
                 && said.before(parts[0].range.start, 2).contains("不是");
@@ -142,11 +145,28 @@ fn find_address(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Option<A
                             .district_in(&part.text)
                             .is_none_or(|district| district == known.parts[0].1)
                     });
+                // 云龙花苑小区。o:在哪条路上？牟平区通海路: what was asked for lies around what was answered before.
+                let around = asked
+                    && said.id != known.utterance
+                    && known.score >= 5
+                    && known.parts.iter().all(|part| part.0 >= Kind::Site)
+                    && parts.iter().all(|part| part.kind < Kind::Site);
                 only_district
+                    || around
                     || follows
                     || said.id != known.utterance
                         && (asked || widest >= Kind::Building)
                         && widest > narrowest
+            });
+            // 新建路，不是，通海路: the road that was meant, with the district and the community that stay.
+            let corrects = first_end.is_some_and(|end| {
+                end < parts[0].range.start
+                    && said.clauses().into_iter().any(|clause| {
+                        (end..parts[0].range.start).contains(&clause.start)
+                            && ["不是", "不对", "错了", "说错"]
+                                .iter()
+                                .any(|word| said.starts_at(clause.start, word))
+                    })
             });
             let only_district = parts.len() == 1 && widest == Kind::District;
             // 莱山区。 is an answer, whatever the question was taken for.
@@ -164,6 +184,15 @@ fn find_address(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Option<A
                 .map(|part| (part.kind, part.text, said.evidence(&part.range)))
                 .collect();
             match &mut best {
+                Some(known) if corrects && known.utterance == said.id => {
+                    let wrong = |kind: Kind| {
+                        places.iter().any(|place| place.0 == kind)
+                            || widest == Kind::Road && kind == Kind::Number
+                    };
+                    known.parts.retain(|part| !wrong(part.0));
+                    known.parts.extend(places);
+                    known.parts.sort_by_key(|part| part.0);
+                }
                 Some(known) if completes => {
                     known.parts.extend(places);
                     known.parts.sort_by_key(|part| part.0);
@@ -318,6 +347,18 @@ mod tests {
     #[test]
     fn an_address_may_come_in_pieces() {
         assert_eq!(address("o:您在哪个区？\n牟平区。\no:具体地址呢？\n通海路，海韵花园。\no:几号楼？\n八号楼二单元。").as_deref(), Some("牟平区通海路海韵花园8号楼2单元"));
+    }
+
+    #[test]
+    fn a_road_that_was_named_by_mistake_gives_way_and_the_community_stays() {
+        assert_eq!(
+            address("o:是哪个小区？\n云龙花苑小区。\no:在哪条路上？\n牟平区，新建路，不是，那是我闺女家。我这是通海路，通海路二百一十号。").as_deref(),
+            Some("牟平区通海路210号云龙花苑小区")
+        );
+        assert_eq!(
+            address("o:请问地址？\n莱山区观海路279号，不对，是297号。").as_deref(),
+            Some("莱山区观海路297号")
+        );
     }
 
     #[test]

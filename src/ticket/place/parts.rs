@@ -316,13 +316,22 @@ fn unmarked(
         || NO_NAME.iter().any(|word| text.starts_with(word))
         || text.chars().all(|letter| digit(letter).is_some())
         || text.contains([
-            '区', '收', '交', '买', '办', '做', '卖', '找', '打', '去', '过', '报',
+            '也', '提', '区', '收', '交', '买', '办', '做', '卖', '找', '打', '去', '过', '报',
         ]);
     (free && !bad && (2..=10).contains(&text.chars().count())).then_some(Part {
         kind: Kind::Site,
         text: said.name(at..end),
         range: at..end,
     })
+}
+
+/// Whether the clause before the one that begins at `at` takes back what was said.
+fn corrected(said: &Said, at: usize) -> bool {
+    let before = said.before(at, 5);
+    let before = before.trim_end_matches(is_stop);
+    ["不对", "不是", "错了", "哦不"]
+        .iter()
+        .any(|word| before.ends_with(word))
 }
 
 /// The parts of an address in `said`, left to right; each run of connected parts is one address.
@@ -369,6 +378,18 @@ pub(super) fn addresses(
                 if let Some(last) = current.last_mut().filter(|_| unit) {
                     last.range.end = at;
                 }
+                continue;
+            }
+            // 279号，不对，是297号: the number that was meant.
+            if at == clause.start
+                && corrected(said, at)
+                && let from = at + usize::from(said.starts_at(at, "是"))
+                && let Some(last) = current.last_mut()
+                && let Some(part) = numbered(said, from, last.kind >= Kind::Building)
+                    .filter(|part| part.kind == last.kind)
+            {
+                at = part.range.end;
+                *last = part;
                 continue;
             }
             // 桐林路，就在学校对面，一百一十六号: the house comes last.
