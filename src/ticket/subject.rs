@@ -406,10 +406,12 @@ pub(super) fn find(
             offer(said, range, if asked { 9 } else { 5 });
         }
         // 上面印的是海通出租。o:海通出租，好的: what the operator takes down is a name.
-        if !about_caller && let Some(range) = echoed(said, talk.get(index + 1)) {
-            if !in_address(said, &range) && !verb_in(&said.slice(range.clone())) {
-                offer(said, range, 5);
-            }
+        if !about_caller
+            && let Some(range) = echoed(said, talk.get(index + 1))
+            && !in_address(said, &range)
+            && !verb_in(&said.slice(range.clone()))
+        {
+            offer(said, range, 5);
         }
         // 十七路公交车
         let about_bus = question.is_some_and(|asked| asked.has(&["几路", "哪路", "公交"]));

@@ -219,7 +219,6 @@ pub(super) fn demand(
                 "您是建议",
                 "您是想",
             ])
-            .into_iter()
             .next()
             .filter(|_| agreed && !said.has(&["怎么", "什么", "哪", "多少", "还是"]))?;
         let clause = opening.end..said.clause(opening.start).end;
