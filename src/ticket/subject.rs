@@ -17,7 +17,7 @@ pub(super) static ASKED: Words = LazyLock::new(|| {
         "叫什么 哪家 哪个公司 什么公司 哪个平台 哪个工地 工地叫 店名 名称 商家 哪个学校 什么学校 \
      哪个医院 哪个物业 什么店 哪个店 哪个单位 什么单位 单位是 哪个机构 哪个驾校 哪个银行 供热公司 \
      物业公司 几路 哪路 谁 什么工地 哪个景区 哪个幼儿园 公司名 全称 机构 哪一家 在哪里买 在哪买 哪儿买 运营商 \
-     哪个旅行社 哪个厂 哪家厂 有名字 热力公司 哪个诊所 什么牌子 哪个商场 哪个超市",
+     哪个旅行社 哪个场馆 什么厂 哪个厂 哪家厂 有名字 热力公司 哪个诊所 什么牌子 哪个商场 哪个超市",
     )
 });
 
@@ -46,7 +46,7 @@ pub(super) static ENDINGS: Words = LazyLock::new(|| {
      供热 热力 燃气 银行 电器 家电 家居 建材 家具 装饰 装修 通讯 数码 汽贸 租车 烘焙 茶业 珠宝 海鲜城 便利店 \
      书店 菜馆 面馆 餐馆 饭馆 美发 造型 养生馆 球馆 游泳馆 瑜伽馆 会馆 照相馆 敬老院 护理院 小吃 快餐 物流 \
      物业服务中心 社区服务中心 商场 商城 家具城 4s店 专卖店 旗舰店 汽修厂 修理厂 食品厂 化工厂 加工厂 \
-     农家乐 棋牌室 度假村 采石场 合作社 铸造厂 机械厂 印刷厂 家具厂 纺织厂 养殖场 养猪场 养鸡场 养牛场 养老院 民宿 直播间 工厂",
+     博物馆 图书馆 体育馆 游乐园 动物园 影城 供水 供电 水务 厂 农家乐 棋牌室 度假村 采石场 合作社 铸造厂 机械厂 印刷厂 家具厂 纺织厂 养殖场 养猪场 养鸡场 养牛场 养老院 民宿 直播间 工厂",
     )
 });
 
@@ -69,7 +69,7 @@ pub(super) static BRANDS: Words = LazyLock::new(|| {
 const BEFORE: &str = "的在是我你您他她们那这有个了就叫跟到从去来对把被给说让找请问和里上下边旁";
 
 /// What is rather a place than somebody complained of, where there is something else to complain of.
-const WHERE: [&str; 6] = ["小学", "中学", "学校", "幼儿园", "医院", "超市"];
+pub(super) const WHERE: [&str; 6] = ["小学", "中学", "学校", "幼儿园", "医院", "超市"];
 
 /// Of these, the ones that names contain too.
 const SOFT: &str = "和上下来对里";
@@ -152,7 +152,9 @@ fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
                 || kind_only
                 || plain(&name)
                 || name.chars().count() < 2
-                || ending == "店" && (kind || name.chars().count() < 3)
+                || matches!(ending, "店" | "厂") && (kind || name.chars().count() < 3)
+                // 一辆出租车
+                || ending == "租车" && name.ends_with('出')
             {
                 continue;
             }
@@ -166,7 +168,7 @@ fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
 /// Verbs and adverbs: a name does not go on across them.
 static VERBS: Words = LazyLock::new(|| {
     words(
-        "报了 买 欠 找 打电话 投诉 反映 办 交 觉得 联系 表扬 举报 咨询 没有 不给 希望 要求 吃 住 送 \
+        "恢复 报了 买 欠 找 打电话 投诉 反映 办 交 觉得 联系 表扬 举报 咨询 没有 不给 希望 要求 吃 住 送 \
      想 能 怎么 已经 昨天 今天 因为 所以 倒闭 孩子 开了 什么 感谢",
     )
 });
@@ -179,7 +181,7 @@ fn verb_in(name: &str) -> bool {
 /// What stands before a name in speech.
 static OPENINGS: Words = LazyLock::new(|| {
     words(
-        "就是 应该是 好像是 好像叫 它叫 他叫 叫做 名字叫 名字是 名称是 那个 这个 一家 一个 我们 \
+        "一排 一溜 一辆 一堆 就是 应该是 好像是 好像叫 它叫 他叫 叫做 名字叫 名字是 名称是 那个 这个 一家 一个 我们 \
      咱们 是在 就叫 叫 是 在 就 哦 啊 东边 西边 南边 北边 咱",
     )
 });
@@ -337,6 +339,7 @@ pub(super) fn find(
                 || before.ends_with('没')
                 || said.starts_at(range.end, "什么")
                 || said.starts_at(range.end, "我")
+                || said.starts_at(range.end, "不")
                 || ["他", "她", "它", "俺", "你", "咱"]
                     .iter()
                     .any(|who| said.starts_at(range.end, who))
@@ -377,7 +380,8 @@ pub(super) fn find(
                 // 我爸叫展玉田
                 let relative = ["爸", "妈", "老人", "儿子", "女儿", "孩子", "老伴", "大名"]
                     .iter()
-                    .any(|who| said.slice(clause.start..range.start).contains(who));
+                    .any(|who| said.slice(clause.start..range.start).contains(who))
+                    || said.slice(0..range.start).contains('姓');
                 let weaker = if relative {
                     10
                 } else if person || placed {

@@ -311,6 +311,10 @@ fn unmarked(
     let shop = ["网点", "门店", "分店", "那家店"]
         .iter()
         .any(|end| text.ends_with(end))
+        // 莱阳市的百盛家电城: who, rather than where.
+        || subject::ENDINGS
+            .iter()
+            .any(|end| text.ends_with(end) && !subject::WHERE.contains(end))
         || subject::BRANDS.iter().any(|brand| text.starts_with(brand));
     let bad = shop
         || NO_NAME.iter().any(|word| text.starts_with(word))
