@@ -235,10 +235,11 @@ fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, boo
             && (before.ends_with(['金', '费', '款', '额', '欠', '差', '赔'])
                 || before.ends_with("骗了"));
         // 一共120; 这120全退给我
-        let whole = priced
-            || SUMS_UP.iter().any(|word| before.ends_with(word)) && said::is_stop(follower)
+        let whole = SUMS_UP.iter().any(|word| before.ends_with(word)) && said::is_stop(follower)
             || before.ends_with('这') && "全都".contains(follower) && said.has(&["退", "赔", "还"]);
-        if !counted && (number.magnitude >= 100.0 || bare || whole) && (10.0..1e10).contains(&value)
+        if !counted
+            && (number.magnitude >= 100.0 || bare || priced || whole)
+            && (10.0..1e10).contains(&value)
         {
             found.push((value, range, false));
         }

@@ -208,20 +208,18 @@ fn is_other(said: &Said, at: usize, asked: Option<&Said>) -> bool {
         }) && !CONTACT.iter().any(|word| before.contains(word))
 }
 
-/// Whether the number that ends at `end` is one that nobody is to call: 我妈那个是1378…，她耳朵背，别打她的.
+/// Whether a number is somebody's whom nobody is to call: 我妈那个是1378…，她耳朵背，别打她的.
 fn unwanted(said: &Said, run: &Run) -> bool {
+    const WHOSE: [&str; 14] = [
+        "妈", "爸", "老人", "老伴", "闺女", "儿子", "女儿", "姐", "哥", "媳妇", "老公", "老婆",
+        "单位", "同事",
+    ];
+    let before = said.before(run.range.start, 8);
     let after = said.slice(run.range.end..said.chars.len());
-    let before = said.slice(0..run.range.start);
-    let kept = |words: &str| {
-        ["别打", "不要打", "别联系", "不要联系", "别往"]
+    WHOSE.iter().any(|who| before.contains(who))
+        && ["别打", "不要打", "别联系", "不要联系"]
             .iter()
-            .any(|not| words.contains(not))
-    };
-    // 别打这个，打1378…: what was said before it is of another one.
-    kept(&after)
-        && !["打我", "联系我", "记我"]
-            .iter()
-            .any(|own| before.ends_with(own))
+            .any(|not| after.contains(not))
 }
 
 /// Whether the operator asks for a yes to the caller's own number, and whether that is heard clearly: 联系电话就是您住鸵
@@ -624,6 +622,21 @@ mod tests {
 
     fn sure(lines: &str) -> f32 {
         find(&talk(lines), Some(OWN), "0535").map_or(0.0, |field| field.confidence)
+    }
+
+    #[test]
+    fn a_number_that_nobody_is_to_call_is_not_the_one_to_call() {
+        assert_eq!(
+            phone(
+                "o:联系您还是联系老人？\n联系我，就我打的这个号。我妈那个是13780957264，别打她的。"
+            )
+            .as_deref(),
+            Some(OWN)
+        );
+        assert_eq!(
+            phone("o:您的电话？\n13780957264，白天打，晚上别打。").as_deref(),
+            Some("13780957264")
+        );
     }
 
     #[test]
