@@ -20,7 +20,7 @@ const CITIES: &str = include_str!("../../tests/data/cities.jsonl");
 /// More from all areas of the taxonomy, told in other ways than the rules were first written for.
 const YANTAI: &str = include_str!("../../tests/data/yantai.jsonl");
 
-/// Written by others than the rules' authors: how people talk, who correct themselves and tell a story first.
+/// How people talk who correct themselves and tell a story first.
 const CALLERS: &str = include_str!("../../tests/data/callers.jsonl");
 
 /// One utterance a line; `o:` marks the operator's.
