@@ -157,8 +157,8 @@ fn verdict(status: &Status) -> DeskError {
             reason: Private::from(status.message()),
         },
         _ => {
-            if let Some(why) = super::unreachable(status) {
-                tracing::warn!("the ticketing backend cannot be reached: {why}");
+            if let Some(why) = super::no_answer(status) {
+                tracing::warn!("no answer from the ticketing backend: {why}");
             }
             DeskError::Unavailable { code }
         }

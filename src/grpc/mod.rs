@@ -11,9 +11,9 @@ mod transcript;
 pub use desk::{EndpointError, GrpcDesk};
 pub use transcript::Transcripts;
 
-/// Why a request reached nobody, in the words of the lowest layer (connection refused, unknown certificate); `None` where
+/// Why a request got no answer, in the words of the lowest layer (connection refused, unknown certificate); `None` where
 /// the peer itself answered.
-pub fn unreachable(status: &tonic::Status) -> Option<String> {
+pub fn no_answer(status: &tonic::Status) -> Option<String> {
     let mut cause = std::error::Error::source(status)?;
     while let Some(deeper) = cause.source() {
         cause = deeper;

@@ -268,7 +268,6 @@ pub(super) fn request(
     let mut scores = [0.0_f32; REQUESTS.len()];
     let mut places: Vec<Vec<Evidence>> = vec![Vec::new(); REQUESTS.len()];
     let mut callers = 0;
-    let asks = only_asks(talk);
     for said in talk.iter().filter(|said| said.by_caller()) {
         callers += 1;
         // Thanks and small questions at the end are courtesy.
@@ -308,7 +307,7 @@ pub(super) fn request(
             scores[usual] += 4.0;
         }
         // What is usually asked about may also have gone wrong: without any question it is a complaint.
-        Some(_) if scores[0] < 0.1 && !asks => scores[2] += 3.0,
+        Some(_) if scores[0] < 0.1 && !only_asks(talk) => scores[2] += 3.0,
         Some(usual) => scores[usual] += 4.0,
         // What nobody asked about is a complaint, of whatever kind.
         None if scores[0] < 0.1 => scores[2] += 0.5,

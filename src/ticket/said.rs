@@ -39,6 +39,9 @@ fn plain(letter: char) -> char {
     }
 }
 
+/// How a caller takes back what was just said.
+pub(super) const TAKES_BACK: [&str; 5] = ["不是", "不对", "错了", "说错", "哦不"];
+
 /// Whether a rule must not read across this character.
 pub(super) fn is_stop(letter: char) -> bool {
     matches!(letter, '，' | '。' | '？' | '、')

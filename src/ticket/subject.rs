@@ -69,7 +69,7 @@ pub(super) static BRANDS: Words = LazyLock::new(|| {
 const BEFORE: &str = "的在是我你您他她们那这有个了就叫跟到从去来对把被给说让找请问和里上下边旁";
 
 /// What is rather a place than somebody complained of, where there is something else to complain of.
-pub(super) const WHERE: [&str; 6] = ["小学", "中学", "学校", "幼儿园", "医院", "超市"];
+const WHERE: [&str; 6] = ["小学", "中学", "学校", "幼儿园", "医院", "超市"];
 
 /// Of these, the ones that names contain too.
 const SOFT: &str = "和上下来对里";
@@ -330,8 +330,16 @@ pub(super) fn find(
             let before = said.before(range.start, 2);
             // 以前叫好声音: what it is no longer called.
             let former = ["以前", "原来", "之前", "原先", "过去"].contains(&before.as_str());
+            // 我爸叫展玉田; 姓文，叫文静
+            let relative = ["爸", "妈", "老人", "儿子", "女儿", "孩子", "老伴", "大名"]
+                .iter()
+                .any(|who| before.ends_with(who))
+                || said.chars.get(range.end).is_some_and(|first| {
+                    said.slice(0..range.start).contains(&format!("姓{first}"))
+                });
             if about_caller
                 || former
+                || relative
                 || said.starts_at(range.end, "做")
                 || before.ends_with('我')
                 || before.ends_with("大")
@@ -377,18 +385,7 @@ pub(super) fn find(
                 .any(|person| said.slice(clause.start..range.start).contains(person));
                 // 小区叫锦绣华庭，物业是鑫和物业: the first is where it is.
                 let placed = before == "小区" || before.ends_with('村');
-                // 我爸叫展玉田
-                let relative = ["爸", "妈", "老人", "儿子", "女儿", "孩子", "老伴", "大名"]
-                    .iter()
-                    .any(|who| said.slice(clause.start..range.start).contains(who))
-                    || said.slice(0..range.start).contains('姓');
-                let weaker = if relative {
-                    10
-                } else if person || placed {
-                    6
-                } else {
-                    0
-                };
+                let weaker = if person || placed { 6 } else { 0 };
                 offer(said, name, if asked { 12 } else { 8 } + correction - weaker);
             }
         }
@@ -656,6 +653,18 @@ mod tests {
             subject("o:是哪个小区，物业公司叫什么？\n小区叫锦绣华庭，物业是鑫和物业。").as_deref(),
             Some("鑫和物业")
         );
+    }
+
+    #[test]
+    fn a_relatives_or_a_nurses_name_is_no_subject_and_a_childs_school_is() {
+        assert_eq!(subject("我爸叫展玉田，八十六了。"), None);
+        assert_eq!(subject("骨科的护士，姓文，叫文静。"), None);
+        for lines in [
+            "给孩子报的班叫小海豚游泳馆。",
+            "老板姓王，店叫小海豚游泳馆。",
+        ] {
+            assert_eq!(subject(lines).as_deref(), Some("小海豚游泳馆"), "{lines}");
+        }
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl Remote {
 
     fn away(&self, status: &Status) {
         if self.set_alive(false) {
-            let why = grpc::unreachable(status).unwrap_or_else(|| status.message().to_owned());
+            let why = grpc::no_answer(status).unwrap_or_else(|| status.message().to_owned());
             warn!(recognizer = %self.address, "a recogniser is away: {why}");
         }
     }

@@ -6,7 +6,7 @@ mod parts;
 use std::sync::LazyLock;
 
 use super::hearing;
-use super::said::{self, Said, Words, is_stop, words};
+use super::said::{self, Said, TAKES_BACK, Words, is_stop, words};
 use super::taxonomy::Taxonomy;
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
@@ -163,7 +163,7 @@ fn find_address(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Option<A
                 end < parts[0].range.start
                     && said.clauses().into_iter().any(|clause| {
                         (end..parts[0].range.start).contains(&clause.start)
-                            && ["不是", "不对", "错了", "说错"]
+                            && TAKES_BACK
                                 .iter()
                                 .any(|word| said.starts_at(clause.start, word))
                     })

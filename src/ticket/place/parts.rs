@@ -7,7 +7,7 @@ use super::district::{self, city_end, foreign};
 use crate::text::pinyin::same_sound;
 use crate::ticket::hearing::alike;
 use crate::ticket::numbers::{self, digit};
-use crate::ticket::said::{Said, Words, is_stop, words};
+use crate::ticket::said::{Said, TAKES_BACK, Words, is_stop, words};
 use crate::ticket::subject;
 use crate::ticket::taxonomy::Taxonomy;
 
@@ -308,13 +308,10 @@ fn unmarked(
             || !said.chars[end..clause.end]
                 .iter()
                 .any(|letter| "我他了不没".contains(*letter)));
-    let shop = ["网点", "门店", "分店", "那家店"]
+    // 金岭镇的永兴印染厂: who, rather than where.
+    let shop = ["网点", "门店", "分店", "那家店", "厂", "公司"]
         .iter()
         .any(|end| text.ends_with(end))
-        // 莱阳市的百盛家电城: who, rather than where.
-        || subject::ENDINGS
-            .iter()
-            .any(|end| text.ends_with(end) && !subject::WHERE.contains(end))
         || subject::BRANDS.iter().any(|brand| text.starts_with(brand));
     let bad = shop
         || NO_NAME.iter().any(|word| text.starts_with(word))
@@ -333,9 +330,7 @@ fn unmarked(
 fn corrected(said: &Said, at: usize) -> bool {
     let before = said.before(at, 5);
     let before = before.trim_end_matches(is_stop);
-    ["不对", "不是", "错了", "哦不"]
-        .iter()
-        .any(|word| before.ends_with(word))
+    TAKES_BACK.iter().any(|word| before.ends_with(word))
 }
 
 /// The parts of an address in `said`, left to right; each run of connected parts is one address.

@@ -79,7 +79,7 @@ async fn hindrance(address: &str, tls: Connector) -> Option<String> {
     let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
     let mut client = TicketIntakeClient::new(tls::channel(&endpoint, Some(tls)));
     let answer = client.upsert_draft(UpsertDraftRequest::default()).await;
-    grpc::unreachable(&answer.err().unwrap())
+    grpc::no_answer(&answer.err().unwrap())
 }
 
 async fn sends(desk: &GrpcDesk, revision: u64) -> bool {
