@@ -63,9 +63,11 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
                 _ = hangup.recv() => gateway.reload(),
             }
         }
-        println!("draining; ask again to end the running calls at once");
+        // Both before it is said: who has read the line may count on either.
+        gateway.refuse_new_calls();
         let hurry = CancellationToken::new();
         let (again, asked) = (hurry.clone(), asked_to_stop());
+        println!("draining; ask again to end the running calls at once");
         tokio::spawn(async move {
             asked.await;
             again.cancel();

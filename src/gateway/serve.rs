@@ -498,12 +498,17 @@ impl Gateway {
         self.reread.notify_one();
     }
 
+    /// Takes no more calls: new ones are told to come back (503 with Retry-After), and it does not count as ready.
+    pub fn refuse_new_calls(&self) {
+        self.readiness.set(State::Draining);
+        self.edge.set_accepting(false);
+    }
+
     /// Takes no more calls, lets the running ones end (at most `calls.drain_s`), ends the rest, and writes what is left.
     ///
     /// `hurry` cuts the wait short.
     pub async fn stop(self, hurry: CancellationToken) {
-        self.readiness.set(State::Draining);
-        self.edge.set_accepting(false);
+        self.refuse_new_calls();
         self.accepting.cancel();
         self.calls.tasks.close();
         let drained = tokio::select! {
