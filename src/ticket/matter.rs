@@ -157,9 +157,12 @@ pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
         for (bytes, (index, weight)) in taxonomy.signs.overlapping(&said.text) {
             let range = said.char_at(bytes.start)..said.char_at(bytes.end);
             let before = said.before(range.start, 3);
-            if ["不是", "差点", "险些"]
-                .iter()
-                .any(|word| before.contains(word))
+            // 我手机没电了 is no power cut.
+            let own_battery = before.ends_with("手机") && said.starts_at(range.start, "没电");
+            if own_battery
+                || ["不是", "差点", "险些"]
+                    .iter()
+                    .any(|word| before.contains(word))
             {
                 continue;
             }
@@ -258,6 +261,20 @@ pub(super) fn category(weights: &Weights) -> Option<Choice> {
     })
 }
 
+/// What is said of those who should have mended it and did not.
+const LEFT_UNDONE: [&str; 10] = [
+    "没下文",
+    "没了下文",
+    "没有下文",
+    "没影了",
+    "没了音信",
+    "打过两次",
+    "打过好几次",
+    "打过几次",
+    "报修了三次",
+    "报修好几次",
+];
+
 /// 咨询 求助 投诉 举报 建议 表扬: the caller's own word first, else what such a matter usually is.
 pub(super) fn request(
     talk: &[Said],
@@ -295,6 +312,17 @@ pub(super) fn request(
         REQUESTS
             .iter()
             .position(|kind| *kind == taxonomy.categories[index].usual.get_ref())
+    });
+    // Who came and left it undone, or was rung up again and again, is complained of: 看完就没下文了.
+    let usual = usual.map(|usual| {
+        let help = REQUESTS[usual] == "求助"
+            && category.is_some_and(|index| taxonomy.categories[index].place_is_subject);
+        let left = help
+            && !danger
+            && talk
+                .iter()
+                .any(|said| said.by_caller() && said.has(&LEFT_UNDONE));
+        if left { 2 } else { usual }
     });
     // Whoever is in danger asks for help, whatever words they use; whoever praises tells how it ended.
     let praises = scores[5] > scores[1..5].iter().fold(0.0, |most, score| score.max(most));
@@ -499,6 +527,27 @@ fn feared(said: &Said, at: usize, end: usize) -> bool {
         || said.starts_at(end, "风险")
 }
 
+/// Whether an operator sends an ambulance or the fire brigade at once.
+fn dispatched(said: &Said) -> Option<(std::ops::Range<usize>, u8)> {
+    let clause = said.clauses().into_iter().find(|clause| {
+        let words = said.slice(clause.clone());
+        let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
+        has(&[
+            "120",
+            "119",
+            "一二零",
+            "幺二零",
+            "一一九",
+            "幺幺九",
+            "救护车",
+            "急救",
+            "消防",
+        ]) && has(&["联系", "通知", "叫", "派"])
+            && has(&["马上", "立即", "立刻", "已经", "这就", "现在"])
+    })?;
+    Some((clause, 2))
+}
+
 /// How urgent the words of danger (and, failing them, of the category) say it is: 0 to 2, and where.
 pub(super) fn danger(
     talk: &[Said],
@@ -511,12 +560,31 @@ pub(super) fn danger(
         let confirmed = !said.by_caller()
             && said::reply(talk, index)
                 .is_some_and(|answer| answer.affirms() && answer.text.chars().count() < 12);
+        // 我马上联系120: who sends for help at once has understood how urgent it is.
+        let sent = dispatched(said).filter(|(_, rank)| *rank > level);
+        if let Some((range, rank)) = sent.filter(|_| !said.by_caller()) {
+            level = rank;
+            evidence = vec![said.evidence(&range)];
+        }
         if !said.by_caller() && !confirmed {
             continue;
         }
         for (bytes, rank) in taxonomy.alarms.longest(&said.text) {
             let range = said.char_at(bytes.start)..said.char_at(bytes.end);
-            if feared(said, range.start, range.end) || *rank < level {
+            // 老是停电 is a nuisance, 停电了 is a need; whoever is always beaten is in danger.
+            let often = *rank == 1
+                && [
+                    "老是",
+                    "总是",
+                    "经常",
+                    "动不动",
+                    "三天两头",
+                    "频繁",
+                    "隔三差五",
+                ]
+                .iter()
+                .any(|word| said.before(range.start, 5).contains(word));
+            if often || feared(said, range.start, range.end) || *rank < level {
                 continue;
             }
             if *rank > level {
@@ -588,7 +656,26 @@ pub(super) fn confidential(talk: &[Said]) -> Field {
                 .any(|wish| before.contains(wish))
             })
         });
-        if let Some(range) = said.first(&WISH).or(hidden) {
+        // 别跟他说是谁反映的
+        let untold = || {
+            let clause = said.clauses().into_iter().find(|clause| {
+                let words = said.slice(clause.clone());
+                let told = words.find('说').map(|at| &words[at..]);
+                ["别跟", "不要跟", "别和", "不要和", "别给", "别对"]
+                    .iter()
+                    .any(|wish| words.contains(wish))
+                    && told.is_some_and(|told| told.contains('谁') || told.contains('我'))
+            });
+            // 别让他说到我头上，行吧？o:可以，给您保密。
+            let promised = talk.get(index + 1).filter(|next| !next.by_caller());
+            let promised = promised.is_some_and(|next| {
+                next.has(&["给您保密", "为您保密", "会保密", "替您保密"])
+                    && !next.has(&["吗", "？"])
+            });
+            let asks = || said.first(&["别", "不要", "不想", "不能", "千万"]);
+            clause.or_else(|| promised.then(asks).flatten())
+        };
+        if let Some(range) = said.first(&WISH).or(hidden).or_else(untold) {
             let word = said.slice(range.clone());
             let refused = matches!(word.as_str(), "保密" | "匿名")
                 && said::negated(said, range.start)
@@ -691,6 +778,52 @@ mod tests {
     }
 
     #[test]
+    fn help_that_is_sent_at_once_and_what_happens_often_tell_the_urgency() {
+        for (lines, expected) in [
+            (
+                "老太太在里头哼哼。\no:我马上联系120和民警过去，您别挂。",
+                "特急",
+            ),
+            ("o:已经通知消防了，请您下楼。", "特急"),
+            ("o:请您以后留意消防的通知。", "一般"),
+            ("我们村老是停电。", "一般"),
+            ("我们村停电了。", "紧急"),
+            ("他经常拿刀。", "特急"),
+            ("吊顶都泡塌了。", "一般"),
+        ] {
+            assert_eq!(level(lines).as_deref(), Some(expected), "{lines}");
+        }
+    }
+
+    #[test]
+    fn who_came_and_left_it_undone_is_complained_of() {
+        let taxonomy = Taxonomy::embedded();
+        let kind = |lines: &str| {
+            let talk = talk(lines);
+            let category = category(&weigh(&talk, &taxonomy)).map(|choice| choice.index);
+            REQUESTS[request(&talk, &taxonomy, category, false).index]
+        };
+        assert_eq!(kind("家里水压太低，晚上不出水。"), "求助");
+        assert_eq!(
+            kind("家里水压太低，晚上不出水。\n供水公司来人看了看就没下文了。"),
+            "投诉"
+        );
+        // The wages of those who were promised them are still asked for.
+        assert_eq!(kind("欠我们工资。\n劳动局去过一次，再没下文了。"), "求助");
+    }
+
+    #[test]
+    fn a_battery_that_is_empty_is_no_power_cut() {
+        let taxonomy = Taxonomy::embedded();
+        let of = |lines: &str| {
+            let chosen = category(&weigh(&talk(lines), &taxonomy));
+            chosen.map(|choice| taxonomy.categories[choice.index].name.get_ref()[1].clone())
+        };
+        assert_ne!(of("用座机打的，我手机没电了。").as_deref(), Some("供电"));
+        assert_eq!(of("家里没电了。").as_deref(), Some("供电"));
+    }
+
+    #[test]
     fn a_kind_of_request_that_is_denied_is_not_taken() {
         let taxonomy = Taxonomy::embedded();
         let kind = |lines: &str| REQUESTS[request(&talk(lines), &taxonomy, None, false).index];
@@ -704,6 +837,9 @@ mod tests {
         for (lines, wish) in [
             ("别让他们知道是我说的。", true),
             ("我不说名字，别让人家知道就行。", true),
+            ("打这个电话的事，别跟他说是谁反映的，行吧？", true),
+            ("别扯到我头上，行吧？\no:可以，给您保密。", true),
+            ("你别跟我说这些。", false),
             ("不知道叫什么。", false),
             ("o:需要保密吗？\n不用。", false),
             ("o:需要保密吗？\n需要。", true),

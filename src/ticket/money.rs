@@ -42,7 +42,11 @@ const STAKE: [(&str, i32); 32] = [
 ];
 
 /// Words for what was paid, and for the sum of several sums.
-const PAID: [(&str, i32); 22] = [
+const PAID: [(&str, i32); 26] = [
+    ("跟我要", 3),
+    ("要我", 2),
+    ("收我", 2),
+    ("合起来", 3),
     ("最后付", 4),
     ("花", 2),
     ("要了我", 3),
@@ -68,7 +72,8 @@ const PAID: [(&str, i32); 22] = [
 ];
 
 /// Words that make a sum beside the point: a rate, an offer of the other side, a fee by the way.
-const ASIDE: [(&str, i32); 26] = [
+const ASIDE: [(&str, i32); 27] = [
+    ("一亩", -5),
     ("标价", -4),
     ("定价", -3),
     ("平时", -4),
@@ -152,6 +157,33 @@ const SUMS_UP: [&str; 7] = [
     "一共",
 ];
 
+/// What is said of a sum that is not asked for, or of an offer that is refused.
+const DISMISSED: [&str; 9] = [
+    "那个就算了",
+    "这个就算了",
+    "那个算了",
+    "不说它",
+    "不跟他计较",
+    "不提了",
+    "不同意",
+    "不接受",
+    "没答应",
+];
+
+/// Where the sentence ends that the character at `at` stands in, or the next sum begins.
+fn sentence_end(said: &Said, at: usize) -> usize {
+    let stop = said.chars[at..]
+        .iter()
+        .position(|letter| "。！？".contains(*letter));
+    let end = stop.map_or(said.chars.len(), |stop| at + stop);
+    numbers::all(&said.chars)
+        .into_iter()
+        .filter(|number| number.value >= 10.0)
+        .map(|number| number.range.start)
+        .find(|next| (at..end).contains(next))
+        .unwrap_or(end)
+}
+
 /// Words before a sum that was paid in.
 const PAID_IN: [&str; 14] = [
     "充了", "充值", "充的", "存了", "交了", "办卡", "办的", "付了", "花了", "总共", "一共", "原来",
@@ -234,6 +266,15 @@ fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, boo
             && said::is_stop(follower)
             && (before.ends_with(['金', '费', '款', '额', '欠', '差', '赔'])
                 || before.ends_with("骗了"));
+        // 张口就跟我要六十: what was asked, taken or paid.
+        let priced = priced
+            || value >= 10.0
+                && said::is_stop(follower)
+                && [
+                    "我要", "要了", "要我", "收了", "收我", "付了", "花了", "我花",
+                ]
+                .iter()
+                .any(|word| before.ends_with(word));
         // 一共120; 这120全退给我
         let whole = SUMS_UP.iter().any(|word| before.ends_with(word)) && said::is_stop(follower)
             || before.ends_with('这') && "全都".contains(follower) && said.has(&["退", "赔", "还"]);
@@ -300,7 +341,8 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
                 // Asked for what is left, callers first tell what they paid.
                 let answers = !(asked_rest && pays);
                 score += i32::from(answers) * (weight(&asked.text, &STAKE) / 2)
-                    + i32::from(money_asked) * 2;
+                    + i32::from(money_asked) * 2
+                    + i32::from(named && asked.has(&["多少钱"]));
             }
             score -= 4 * i32::from(asked_more);
             // 您要求支付赔偿金31200，对吗？对: what the operator sums up.
@@ -326,12 +368,18 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
                 score -= 8;
             }
             let earlier = said.slice(0..clause.start);
-            if ["不是", "不对", "说错了", "错了"]
-                .iter()
-                .any(|word| earlier.contains(word))
-                && before.contains('是')
-            {
+            let retold = [
+                "不是", "不对", "错了", "等等", "重新", "算漏", "漏算", "更正",
+            ]
+            .iter()
+            .any(|word| earlier.contains(word));
+            if retold && before.contains('是') {
                 score += 8;
+            }
+            // 上回自己掏八百买料，那个就算了; 说可以退八十七，我不同意: of no more account, or refused.
+            let rest = said.slice(range.end..sentence_end(said, range.end));
+            if DISMISSED.iter().any(|word| rest.contains(word)) {
+                score -= 8;
             }
             if !named && !money_asked && score < 3 || !said.by_caller() && score < 4 {
                 continue;
@@ -444,5 +492,40 @@ mod tests {
         assert_eq!(at_stake("o:花了多少钱？\n三百八。"), Some(380.0));
         assert_eq!(at_stake("o:多少钱？\n八块五。"), Some(8.5));
         assert_eq!(at_stake("门牌是三百八十号，离那儿三百米。"), None);
+    }
+
+    #[test]
+    fn a_sum_that_was_told_anew_dismissed_or_refused_gives_way() {
+        for (lines, expected) in [
+            (
+                "o:总共欠多少钱？\n九万三千五，等等，小李那份算漏了，重新加了一遍，一共是九万五千五。",
+                95_500.0,
+            ),
+            (
+                "o:损失有没有估算过？\n重做得六千五。上回我自己掏八百买料刷了一遍，那个就算了。",
+                6_500.0,
+            ),
+            (
+                "扣了八个月，一共二百三十二。\n他说可以退三个月的八十七块，我不同意。",
+                232.0,
+            ),
+            ("一亩地一年一千一，这两年没见着钱，合起来九千九。", 9_900.0),
+            ("司机不打表，张口就跟我要六十。", 60.0),
+        ] {
+            assert_eq!(at_stake(lines), Some(expected), "{lines}");
+        }
+        // Another sentence's refusal, and what is not a sum.
+        assert_eq!(
+            at_stake("押金八百块。他说让我再等等，我不同意。"),
+            Some(800.0)
+        );
+        assert_eq!(at_stake("他让我要六十二号。"), None);
+    }
+
+    #[test]
+    fn an_answer_in_yuan_counts_whatever_the_matter() {
+        let lines = "o:您家种了几亩地，应该发多少钱？\n六亩来地，按说该发八百四十块。";
+        assert_eq!(amount(find(&talk(lines), false)), Some(840.0));
+        assert_eq!(amount(find(&talk("门口八百四十块砖都碎了。"), false)), None);
     }
 }

@@ -507,12 +507,12 @@ fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
     static SELF_WOMAN: Words = LazyLock::new(|| {
         words(
             "我是女的 女的 是女士 我是女 我女的 ，女 是女， 是女。 我老公 我丈夫 我对象他 我怀孕 我怀着 我坐月子 \
-         本人女 我婆婆 孩子妈妈 孩子妈 孩子他妈 孩子她妈",
+         本人女 我婆婆 孩子妈妈 孩子妈",
         )
     });
     static SELF_MAN: Words = LazyLock::new(|| {
         words(
-            "我是男的 男的 我是男 ，男 是男， 是男。 我老婆 我媳妇 我妻子 我爱人她 本人男 孩子爸爸 孩子爸 孩子他爸 孩子她爸",
+            "我是男的 男的 我是男 ，男 是男， 是男。 我老婆 我媳妇 我妻子 我爱人她 本人男 孩子爸爸 孩子爸",
         )
     });
     let mut addressed = None;
@@ -533,6 +533,18 @@ fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
             };
             if !own && !said.has(&["孩子妈", "孩子爸", "孩子他", "孩子她"]) {
                 continue;
+            }
+            // 我是孩子他妈 is the mother; 是孩子他妈的名字 says her husband.
+            if let Some(range) = said.first(&["孩子他妈", "孩子她妈", "孩子他爸", "孩子她爸"])
+            {
+                let mother = said.slice(range.clone()).ends_with('妈');
+                let oneself = said.before(range.start, 2) == "我是";
+                let form = if mother == oneself {
+                    "女士"
+                } else {
+                    "先生"
+                };
+                return Some((form, vec![said.evidence(&range)], 0.95));
             }
             if let Some(range) = said.first(&SELF_WOMAN).filter(ends) {
                 return Some(("女士", vec![said.evidence(&range)], 0.95));
@@ -790,5 +802,17 @@ mod tests {
     fn somebody_elses_name_is_not_the_callers() {
         assert_eq!(name("那个老板姓黄，叫黄大伟。"), None);
         assert_eq!(name("o:商家叫什么名字？\n叫张记包子铺。"), None);
+    }
+
+    #[test]
+    fn whose_mother_or_father_the_child_has_tells_who_speaks() {
+        for (lines, expected) in [
+            ("居住证是孩子他妈的名字。\no:您贵姓？\n姓逄。", "逄先生"),
+            ("孩子他爸在外地。\no:您贵姓？\n姓逄。", "逄女士"),
+            ("o:您贵姓？\n姓柴，我是孩子他爸。", "柴先生"),
+            ("o:您贵姓？\n姓柴，我是孩子他妈。", "柴女士"),
+        ] {
+            assert_eq!(name(lines).as_deref(), Some(expected), "{lines}");
+        }
     }
 }

@@ -237,6 +237,21 @@ fn asks_own(asked: &Said) -> Option<bool> {
     misheard.then_some(false)
 }
 
+/// A correction that is said again with more around it, 零九，六六零九, is its longer form.
+fn restated(said: &Said, run: &Run) -> String {
+    let pieces: Vec<String> = said.chars[run.range.clone()]
+        .split(|letter| is_stop(*letter))
+        .map(|piece| {
+            let digits = piece.iter().filter_map(|letter| digit(*letter));
+            digits.map(|value| char::from(b'0' + value)).collect()
+        })
+        .collect();
+    match pieces.as_slice() {
+        [first, again] if first.len() > 1 && again.ends_with(first.as_str()) => again.clone(),
+        _ => run.digits.clone(),
+    }
+}
+
 /// Replaces part of `held` by a correction: at the place that the citizen names, else where it fits best.
 fn correct(held: &mut Vec<Heard>, new: &[Heard], said: &Said, at: usize) {
     let before = said.before(at, 10);
@@ -526,8 +541,12 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
             }
             guessed |= run.guessed;
             let places = Said::evidence;
-            let new: Vec<Heard> = run
-                .digits
+            let digits = if correcting {
+                restated(said, &run)
+            } else {
+                run.digits.clone()
+            };
+            let new: Vec<Heard> = digits
                 .chars()
                 .map(|digit| (digit, places(said, &run.range)))
                 .collect();
@@ -758,5 +777,12 @@ mod tests {
     fn what_is_no_number_is_never_given_out_with_confidence() {
         assert!(sure("o:联系电话？\n一三五零六四五八八。") < 0.4);
         assert!(sure("o:是本机吗？\n不是，我再想想。") < 0.4);
+    }
+
+    #[test]
+    fn a_correction_that_is_said_again_in_full_replaces_no_more_than_its_digits() {
+        let lines = "o:联系电话？\n一三零，五三五八，六六零九。\no:一三零五三五八六六零八？\n\
+                     最后是零九，六六零九。\no:好，六六零九。";
+        assert_eq!(phone(lines).as_deref(), Some("13053586609"));
     }
 }

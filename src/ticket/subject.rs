@@ -17,9 +17,19 @@ pub(super) static ASKED: Words = LazyLock::new(|| {
         "叫什么 哪家 哪个公司 什么公司 哪个平台 哪个工地 工地叫 店名 名称 商家 哪个学校 什么学校 \
      哪个医院 哪个物业 什么店 哪个店 哪个单位 什么单位 单位是 哪个机构 哪个驾校 哪个银行 供热公司 \
      物业公司 几路 哪路 谁 什么工地 哪个景区 哪个幼儿园 公司名 全称 机构 哪一家 在哪里买 在哪买 哪儿买 运营商 \
-     哪个旅行社 哪个场馆 什么厂 哪个厂 哪家厂 有名字 热力公司 哪个诊所 什么牌子 哪个商场 哪个超市",
+     哪个旅行社 哪个场馆 什么名字 什么厂 哪个厂 哪家厂 有名字 热力公司 哪个诊所 什么牌子 哪个商场 哪个超市",
     )
 });
+
+/// What asks how the other side sees it, and for no name: 机构那边怎么说？
+const HOW: [&str; 6] = [
+    "怎么说",
+    "怎么答复",
+    "怎么解释",
+    "怎么回复",
+    "怎么讲",
+    "什么态度",
+];
 
 /// Of these, the ones after which the first thing said is the name.
 const NAME_ASKED: [&str; 9] = [
@@ -42,19 +52,19 @@ pub(super) static ENDINGS: Words = LazyLock::new(|| {
      有限公司 物业公司 装修公司 装饰公司 劳务公司 快递公司 公司 旅行社 培训学校 培训中心 培训机构 \
      培训班 健身房 健身中心 健身会所 健身 俱乐部 美容院 美容店 理发店 美发店 超市 饭店 酒店 餐厅 \
      火锅店 烧烤店 大排档 奶茶店 蛋糕店 面包房 西饼店 洗车店 洗车行 洗衣店 药店 药房 诊所 医院 \
-     卫生院 幼儿园 小学 中学 学校 学院 画室 琴行 驾校 派出所 交警大队 大队 居委会 村委会 物业 \
+     卫生院 卫生所 供电所 供水站 服务站 管理所 车管所 司法所 税务所 风景区 景区 浴场 幼儿园 小学 中学 学校 学院 画室 琴行 驾校 派出所 交警大队 大队 居委会 村委会 物业 \
      供热 热力 燃气 银行 电器 家电 家居 建材 家具 装饰 装修 通讯 数码 汽贸 租车 烘焙 茶业 珠宝 海鲜城 便利店 \
-     书店 菜馆 面馆 餐馆 饭馆 美发 造型 养生馆 球馆 游泳馆 瑜伽馆 会馆 照相馆 敬老院 护理院 小吃 快餐 物流 \
+     汽修 汽车维修 汽配 书店 菜馆 面馆 餐馆 饭馆 美发 造型 养生馆 球馆 游泳馆 瑜伽馆 会馆 照相馆 敬老院 护理院 小吃 快餐 物流 \
      物业服务中心 社区服务中心 商场 商城 家具城 4s店 专卖店 旗舰店 汽修厂 修理厂 食品厂 化工厂 加工厂 \
      博物馆 图书馆 体育馆 游乐园 动物园 影城 供水 供电 水务 厂 农家乐 棋牌室 度假村 采石场 合作社 铸造厂 机械厂 印刷厂 家具厂 纺织厂 养殖场 养猪场 养鸡场 养牛场 养老院 民宿 直播间 工厂",
     )
 });
 
 /// Names that say only what kind of thing it is.
-const PLAIN: [&str; 30] = [
-    "手机", "电话", "我家", "他家", "网络", "各个", "所有", "几家", "我们", "他们", "一家", "那个",
-    "这个", "这家", "那家", "一个", "附近", "楼下", "有个", "旁边", "小区", "网上", "快递", "旅行",
-    "劳务", "物业", "供热", "培训", "商家", "你们",
+const PLAIN: [&str; 32] = [
+    "燃气", "通信", "手机", "电话", "我家", "他家", "网络", "各个", "所有", "几家", "我们", "他们",
+    "一家", "那个", "这个", "这家", "那家", "一个", "附近", "楼下", "有个", "旁边", "小区", "网上",
+    "快递", "旅行", "劳务", "物业", "供热", "培训", "商家", "你们",
 ];
 
 /// Brands of companies that are usually named without their kind.
@@ -130,13 +140,18 @@ fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
                 .max()
                 .unwrap_or(start);
             let name = said.slice(start..range.start);
+            // 打燃气公司老占线: who is rung up.
+            let rung_up = name.starts_with('打')
+                && ["占线", "没人接", "不通", "电话", "不接"]
+                    .iter()
+                    .any(|word| said.slice(range.end..clause.end).contains(word));
             let landmark = [
                 "门口", "对面", "旁边", "附近", "东边", "西边", "南边", "北边", "后面", "前面",
                 "那边", "楼上", "楼下", "斜对", "隔壁", "边上", "里面",
             ]
             .iter()
             .any(|word| said.starts_at(range.end, word));
-            if landmark {
+            if landmark || rung_up {
                 continue;
             }
             // 健身 is an ending and the beginning of 健身房, and 置业 of 置业有限公司.
@@ -168,8 +183,8 @@ fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
 /// Verbs and adverbs: a name does not go on across them.
 static VERBS: Words = LazyLock::new(|| {
     words(
-        "恢复 报了 买 欠 找 打电话 投诉 反映 办 交 觉得 联系 表扬 举报 咨询 没有 不给 希望 要求 吃 住 送 \
-     想 能 怎么 已经 昨天 今天 因为 所以 倒闭 孩子 开了 什么 感谢",
+        "恢复 报了 去看 买 欠 找 打电话 投诉 反映 办 交 觉得 联系 表扬 举报 咨询 没有 不给 希望 要求 吃 住 送 \
+     印着 写着 贴着 挂着 喷着 想 能 怎么 已经 昨天 今天 因为 所以 倒闭 孩子 开了 什么 感谢",
     )
 });
 
@@ -181,8 +196,8 @@ fn verb_in(name: &str) -> bool {
 /// What stands before a name in speech.
 static OPENINGS: Words = LazyLock::new(|| {
     words(
-        "一排 一溜 一辆 一堆 就是 应该是 好像是 好像叫 它叫 他叫 叫做 名字叫 名字是 名称是 那个 这个 一家 一个 我们 \
-     咱们 是在 就叫 叫 是 在 就 哦 啊 东边 西边 南边 北边 咱",
+        "路对面 马路对面 对面 一排 一溜 一辆 一堆 就是 应该是 好像是 好像叫 它叫 他叫 叫做 名字叫 名字是 名称是 那个 这个 一家 一个 我们 \
+     咱们 是在 就叫 叫 是 在 就 看 哦 啊 东边 西边 南边 北边 咱",
     )
 });
 
@@ -318,8 +333,10 @@ pub(super) fn find(
         let about_caller = question.is_some_and(|asked| {
             asked.has(&["您贵姓", "怎么称呼", "您的姓名", "称呼您", "您叫", "贵姓"])
         });
+        let which = question.and_then(asks_which);
         let asked = !about_caller
-            && question.is_some_and(|asked| asked.has(&ASKED))
+            && question
+                .is_some_and(|asked| (asked.has(&ASKED) || which.is_some()) && !asked.has(&HOW))
             && talk
                 .get(index.wrapping_sub(1))
                 .is_some_and(|before| !before.by_caller());
@@ -397,7 +414,13 @@ pub(super) fn find(
                 continue;
             }
             let name = trimmed(said, range);
-            let placed = if in_address(said, &name) { 6 } else { 0 };
+            // 哪个古船博物馆？登州古船博物馆: where it is, and what was asked for.
+            let wanted = which.is_some_and(|kind| said.slice(name.clone()).ends_with(kind));
+            let placed = if in_address(said, &name) && !wanted {
+                6
+            } else {
+                0
+            };
             offer(said, name, if asked { 10 } else { 6 } + correction - placed);
         }
         for (range, _) in said.find_all(&BRANDS) {
@@ -405,6 +428,10 @@ pub(super) fn find(
         }
         if let Some(range) = hearing::heard(said, &long_brands) {
             offer(said, range, if asked { 9 } else { 5 });
+        }
+        // 去了速安汽修。o:速安汽修在什么位置？: what the operator asks the place of is who it is about.
+        if !about_caller && let Some(range) = located(said, talk.get(index + 1)) {
+            offer(said, range, 7);
         }
         // 上面印的是海通出租。o:海通出租，好的: what the operator takes down is a name.
         if !about_caller
@@ -447,7 +474,7 @@ pub(super) fn find(
                 let text = said.slice(name.clone());
                 let placed = ["路", "街", "区", "市", "号", "楼", "上", "上的", "里"]
                     .iter()
-                    .any(|end| text.ends_with(end))
+                    .any(|end| text.ends_with(end) && !text.ends_with("景区"))
                     || in_address(said, &name);
                 // 拼多多，店叫…: where the shop was asked for, the platform is not the answer.
                 let platform = asks_shop && BRANDS.contains(&text.as_str());
@@ -496,7 +523,14 @@ pub(super) fn find(
         talk.iter()
             .filter(|said| said.by_caller())
             .find_map(|said| {
-                if let Some(range) = said.first(&words) {
+                // 加个红绿灯: what is still to come is not complained of.
+                let wished = |range: &Range<usize>| {
+                    said.before(range.start, 3)
+                        .contains(['加', '装', '设', '安', '增', '没', '缺'])
+                };
+                let mut named = said.find_all(&words).map(|(range, _)| range).peekable();
+                if named.peek().is_some() {
+                    let range = named.find(|range| !wished(range))?;
                     return Some((said.slice(range.clone()), said.evidence(&range)));
                 }
                 // 业市: written otherwise, but it sounds so.
@@ -574,6 +608,41 @@ fn echoed(said: &Said, answer: Option<&Said>) -> Option<Range<usize>> {
         .then_some(range)
 }
 
+/// The kind of place of which an operator asks which one it is: 是哪个古船博物馆？
+fn asks_which(asked: &Said) -> Option<&'static str> {
+    let mut which = asked.find_all(&["哪个", "哪家", "哪所", "哪座", "哪一家"]);
+    let (range, _) = which.next()?;
+    let words = asked.slice(range.end..asked.clause(range.start).end);
+    let mut kinds = ENDINGS.iter().copied();
+    kinds.find(|kind| kind.chars().count() > 1 && words.ends_with(kind))
+}
+
+/// The name of a caller's words whose place the operator asks next.
+fn located(said: &Said, next: Option<&Said>) -> Option<Range<usize>> {
+    let next = next.filter(|next| !next.by_caller())?;
+    next.clauses().into_iter().find_map(|clause| {
+        let words = next.slice(clause);
+        let at = [
+            "在什么位置",
+            "在哪",
+            "的地址",
+            "的位置",
+            "位于",
+            "在什么地方",
+        ]
+        .iter()
+        .filter_map(|word| words.find(word))
+        .min()?;
+        let name = words[..at].trim_start_matches(['那', '这', '家', '个']);
+        let fits = (3..=10).contains(&name.chars().count());
+        let plain = [
+            "您", "你", "他", "小区", "店", "家里", "商家", "公司", "地点", "单位",
+        ];
+        let kind = ENDINGS.contains(&name) || plain.iter().any(|word| name.starts_with(word));
+        said.find(name).filter(|_| fits && !kind)
+    })
+}
+
 /// A bus line: N路公交车, N路车, N路公交.
 fn bus_line(said: &Said, asked: bool) -> Option<Range<usize>> {
     super::numbers::all(&said.chars)
@@ -615,6 +684,7 @@ fn spoken_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::taxonomy::{Category, Taxonomy};
     use super::super::tests::{talk, text};
     use super::find;
 
@@ -719,5 +789,47 @@ mod tests {
         );
         assert_eq!(subject("他们公司不管。"), None);
         assert_eq!(subject("o:是哪家快递？\nY18820156390。").as_deref(), None);
+    }
+
+    #[test]
+    fn who_is_rung_up_and_what_is_wished_for_is_not_complained_of() {
+        assert_eq!(subject("楼道里全是煤气味，打恒源燃气公司老占线！"), None);
+        let taxonomy = Taxonomy::embedded();
+        let of = |lines: &str| {
+            let is_roads = |category: &&Category| category.name.get_ref()[1] == "交通管理";
+            let category = taxonomy.categories.iter().find(is_roads);
+            text(find(&talk(lines), category, None, &[], false, true, None))
+        };
+        assert_eq!(
+            of("创业路口那个红绿灯没有左转箭头。").as_deref(),
+            Some("红绿灯")
+        );
+        assert_eq!(of("学校门口没有红绿灯，能不能装个红绿灯？"), None);
+    }
+
+    #[test]
+    fn the_operators_next_question_and_the_kind_asked_for_tell_the_name() {
+        for (lines, expected) in [
+            (
+                "朋友推荐去了速安车养护，问题就出在这。\no:速安车养护在什么位置？\n在化工路。",
+                "速安车养护",
+            ),
+            (
+                "我带亲戚去看古船博物馆，不让进。\no:是哪个古船博物馆？\n海滨路的登州古船博物馆。",
+                "登州古船博物馆",
+            ),
+            (
+                "o:是哪个公司的车？\n车门上印着飞鸿出租公司，车号我拍照了。",
+                "飞鸿出租公司",
+            ),
+            ("o:请问是哪个景区？\n望海崖景区，在海滨路。", "望海崖景区"),
+            (
+                "o:舞蹈班是什么名字？\n星悦舞蹈。\no:机构那边怎么说？\n说合同里写了，开课以后一律不退。",
+                "星悦舞蹈",
+            ),
+            ("o:是什么工地？\n路对面惠民家园的项目。", "惠民家园"),
+        ] {
+            assert_eq!(subject(lines).as_deref(), Some(expected), "{lines}");
+        }
     }
 }

@@ -287,7 +287,7 @@ fn unmarked(
     static NO_NAME: Words = LazyLock::new(|| {
         words(
             "吧 那 这 不 没 没有 应该 大概 不知道 不清楚 具体 对 嗯 好 就 然后 附近 旁边 门口 里面 \
-         本地 一 孩子 我 他 她 爸 妈 父母 老公 老婆 媳妇 结果 但是 所以 因为 现在 后来 已经",
+         本地 单位 一 孩子 我 他 她 爸 妈 父母 老公 老婆 媳妇 结果 但是 所以 因为 现在 后来 已经",
         )
     });
     let behind = joined && last.is_some_and(|(kind, _)| kind <= Kind::Road);
@@ -307,9 +307,9 @@ fn unmarked(
         && (end == clause.end
             || !said.chars[end..clause.end]
                 .iter()
-                .any(|letter| "我他了不没".contains(*letter)));
+                .any(|letter| "我他了不没给把被".contains(*letter)));
     // 金岭镇的永兴印染厂: who, rather than where.
-    let shop = ["网点", "门店", "分店", "那家店", "厂", "公司"]
+    let shop = ["网点", "店", "厂", "公司", "车行", "物业", "汽修"]
         .iter()
         .any(|end| text.ends_with(end))
         || subject::BRANDS.iter().any(|brand| text.starts_with(brand));
