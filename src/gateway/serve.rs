@@ -586,7 +586,7 @@ fn pen(config: &Text) -> Result<Pen, StartError> {
     Ok(Pen::new(lists, config.corrections))
 }
 
-/// The taxonomy of a folder's four files, or the embedded example.
+/// The taxonomy of a folder's files, or the embedded example.
 ///
 /// # Errors
 /// [`StartError::TaxonomyFile`] or [`StartError::Taxonomy`].
@@ -600,11 +600,20 @@ pub fn taxonomy(folder: Option<&Path>) -> Result<Taxonomy, StartError> {
     };
     let (categories, departments) = (read("categories.toml")?, read("departments.toml")?);
     let (places, phrases) = (read("places.toml")?, read("phrases.toml")?);
+    let matters = match read("matters.csv") {
+        Err(StartError::TaxonomyFile { source, .. })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            None
+        }
+        matters => Some(matters?),
+    };
     let sources = Sources {
         categories: &categories,
         departments: &departments,
         places: &places,
         phrases: &phrases,
+        matters: matters.as_deref(),
     };
     Taxonomy::parse(&sources).map_err(StartError::Taxonomy)
 }

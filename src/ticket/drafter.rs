@@ -1,16 +1,15 @@
 //! Puts the draft together: every field from its own rules, then what is still missing.
 
-use std::fmt;
-use std::ops::Range;
+use std::sync::Arc;
 
 use super::advice::Advised;
 use super::classifier::Classifier;
+use super::learned::{ForeignClassifier, Learned};
 use super::said::{Said, Talk};
 use super::taxonomy::{REQUESTS, Taxonomy};
-use super::{CallFacts, Evidence, Field, FieldName, FieldValue, TicketDraft};
+use super::{CallFacts, Field, FieldName, FieldValue, TicketDraft};
 use super::{backing, matter, money, person, phone, place, subject, when, wording};
 use crate::private::Private;
-use crate::speech::Leg;
 use crate::transcript::Transcript;
 
 /// Below this a value is shown, but still asked for.
@@ -21,85 +20,31 @@ const FOLLOWS: f32 = 0.9;
 /// Turns what was said into a draft ticket, by rules: the same words always give the same draft.
 pub struct Drafter {
     taxonomy: Taxonomy,
-    learned: Option<Learned>,
-}
-
-/// A classifier, and which categories each of its labels stands for.
-struct Learned {
-    classifier: Classifier,
-    meanings: Vec<Vec<usize>>,
-}
-
-/// How much of what the caller says the classifier reads; the matter is told at the start.
-const READ: usize = 1_000;
-/// A less likely label is no hint.
-const LIKELY: f32 = 0.4;
-
-impl Learned {
-    fn hint(&self, transcript: &Transcript, weights: &mut matter::Weights) {
-        // The lines one behind the other, and where each begins.
-        let (mut text, mut starts, mut length) = (String::new(), Vec::new(), 0);
-        for line in transcript.final_lines() {
-            if line.leg != Leg::Operator && length < READ {
-                starts.push((length, line.id));
-                text.push_str(line.text.reveal());
-                text.push('。');
-                length += line.text.reveal().chars().count() + 1;
-            }
-        }
-        let Some(verdict) = self.classifier.judge(&text, 3) else {
-            return;
-        };
-        let place = |range: &Range<usize>| {
-            let (start, utterance) = *starts.iter().rfind(|(start, _)| *start <= range.start)?;
-            let next = starts.iter().find(|(next, _)| *next > start);
-            let whole = next.is_none_or(|(next, _)| range.end < *next);
-            whole.then(|| Evidence {
-                utterance,
-                start: (range.start - start) as u32,
-                end: (range.end - start) as u32,
-            })
-        };
-        let because: Vec<Evidence> = verdict
-            .reasons
-            .iter()
-            .filter_map(|reason| place(reason.places.first()?))
-            .collect();
-        for (label, likely) in verdict.ranked.iter().filter(|(_, likely)| *likely > LIKELY) {
-            weights.hint(&self.meanings[*label], *likely, &because);
-        }
-    }
+    /// What advises on the category beside the phrases: what the taxonomy's examples taught, and the site's own classifier.
+    learned: Vec<Learned>,
 }
 
 impl Drafter {
     /// A drafter for the hotline that `taxonomy` describes.
     pub fn new(taxonomy: Taxonomy) -> Self {
+        let taught = taxonomy.taught().cloned();
         Self {
+            learned: taught
+                .into_iter()
+                .filter_map(|classifier| Learned::new(classifier, &taxonomy).ok())
+                .collect(),
             taxonomy,
-            learned: None,
         }
     }
 
-    /// Has `classifier` advise on the category beside the phrases.
+    /// Has `classifier` advise on the category too.
     ///
     /// # Errors
     /// [`ForeignClassifier`] when none of its labels stands for a category of the taxonomy.
-    pub fn advised_by(self, classifier: Classifier) -> Result<Self, ForeignClassifier> {
-        let meanings: Vec<Vec<usize>> = classifier
-            .labels()
-            .iter()
-            .map(|label| self.taxonomy.meaning(label))
-            .collect();
-        if meanings.iter().all(Vec::is_empty) {
-            return Err(ForeignClassifier {
-                label: classifier.labels()[0].clone(),
-            });
-        }
-        let learned = Some(Learned {
-            classifier,
-            meanings,
-        });
-        Ok(Self { learned, ..self })
+    pub fn advised_by(mut self, classifier: Classifier) -> Result<Self, ForeignClassifier> {
+        let learned = Learned::new(Arc::new(classifier), &self.taxonomy)?;
+        self.learned.push(learned);
+        Ok(self)
     }
 
     /// What the hotline's tickets are made of.
@@ -187,7 +132,7 @@ impl Drafter {
         put(FieldName::CallerName, caller);
 
         let mut weights = matter::weigh(talk, taxonomy);
-        if let Some(learned) = &self.learned {
+        for learned in &self.learned {
             learned.hint(transcript, &mut weights);
         }
         let choice = matter::category(&weights);
@@ -222,6 +167,11 @@ impl Drafter {
             taxonomy,
             category.is_some_and(|category| !category.things.is_empty()),
         );
+        // A question has no scene; where it is asked about is where the caller wants it.
+        let mut place = place;
+        if is_question && place.address.is_none() {
+            place.address.clone_from(&place.district);
+        }
         let named = subject::find(
             talk,
             category,
@@ -344,25 +294,6 @@ impl Drafter {
             .collect();
     }
 }
-
-/// No label of a classifier stands for a category.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForeignClassifier {
-    /// One of its labels.
-    label: String,
-}
-
-impl fmt::Display for ForeignClassifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "no label of the classifier ({}, …) is a category; add its labels to `labels` of the categories that they stand for",
-            self.label
-        )
-    }
-}
-
-impl std::error::Error for ForeignClassifier {}
 
 /// What every ticket needs, before the kind of matter is known.
 const FIRST: [FieldName; 6] = [

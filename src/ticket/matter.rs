@@ -27,8 +27,8 @@ pub(super) struct Weights {
 const ENOUGH: f32 = 1.5;
 /// The weight of a phrase that settles the category.
 const STRONG: i32 = 3;
-/// What a classifier that is quite sure adds to a category.
-const HINT: f32 = 4.0;
+/// What a classifier that is quite sure adds to a category: more than a phrase or two, less than a whole story of them.
+const HINT: f32 = 8.0;
 
 impl Weights {
     /// Adds what a classifier makes of the matter to the categories that have been spoken of, or are the only meaning.
@@ -250,14 +250,17 @@ pub(super) fn category(weights: &Weights) -> Option<Choice> {
         .fold(0.0, f32::max);
     let mut evidence = places[index].clone();
     evidence.sort_by_key(|(weight, _)| -*weight);
+    let mut shown: Vec<Evidence> = Vec::new();
+    for (_, because) in evidence {
+        // What phrase and classifier both point at is shown once.
+        if shown.len() < 4 && !shown.contains(&because.evidence) {
+            shown.push(because.evidence);
+        }
+    }
     Some(Choice {
         index,
         confidence: (0.4 + 0.55 * (top - second) / top).clamp(0.3, 0.95),
-        evidence: evidence
-            .into_iter()
-            .take(4)
-            .map(|(_, because)| because.evidence)
-            .collect(),
+        evidence: shown,
     })
 }
 
@@ -460,8 +463,8 @@ pub(super) fn departments(
     })
 }
 
-/// Whether a word of danger is only feared, denied, or over.
-fn feared(said: &Said, at: usize, end: usize) -> bool {
+/// Whether a word of danger is only feared, denied, or over; what is `grave` and was days ago is over too.
+fn feared(said: &Said, at: usize, end: usize, grave: bool) -> bool {
     static FEARED: Words = LazyLock::new(|| {
         words(
             "怕 担心 万一 容易 可能 会不会 以免 避免 防止 如果 要是 没有 不会 不是 别 差点 险些 幸亏 \
@@ -478,6 +481,19 @@ fn feared(said: &Said, at: usize, end: usize) -> bool {
             .any(|word| near.contains(word));
     // 上次我被困在里面, 煤气漏过一回: a story, unless it goes on (从上次停水到现在) or has begun again.
     let whole = said.slice(clause.start..at);
+    let long_past = grave
+        && [
+            "前天",
+            "前几天",
+            "上周",
+            "上礼拜",
+            "上个礼拜",
+            "上星期",
+            "上个月",
+            "前阵子",
+        ]
+        .iter()
+        .any(|word| whole.contains(word) || said.slice(0..at).contains(word));
     let once = [
         "上次",
         "上回",
@@ -492,6 +508,7 @@ fn feared(said: &Said, at: usize, end: usize) -> bool {
     ]
     .iter()
     .any(|word| whole.contains(word))
+        || long_past
         || said.starts_at(end, "过");
     let lasts = ["从", "又", "还", "一直", "现在", "这次", "这回"]
         .iter()
@@ -533,6 +550,8 @@ fn dispatched(said: &Said) -> Option<(std::ops::Range<usize>, u8)> {
         let words = said.slice(clause.clone());
         let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
         has(&[
+            "接110",
+            "动110",
             "120",
             "119",
             "一二零",
@@ -542,7 +561,7 @@ fn dispatched(said: &Said) -> Option<(std::ops::Range<usize>, u8)> {
             "救护车",
             "急救",
             "消防",
-        ]) && has(&["联系", "通知", "叫", "派"])
+        ]) && has(&["联系", "通知", "叫", "派", "接110", "联动"])
             && has(&["马上", "立即", "立刻", "已经", "这就", "现在"])
     })?;
     Some((clause, 2))
@@ -584,7 +603,7 @@ pub(super) fn danger(
                 ]
                 .iter()
                 .any(|word| said.before(range.start, 5).contains(word));
-            if often || feared(said, range.start, range.end) || *rank < level {
+            if often || feared(said, range.start, range.end, *rank > 1) || *rank < level {
                 continue;
             }
             if *rank > level {
@@ -642,8 +661,16 @@ pub(super) fn confidential(talk: &[Said]) -> Field {
         // 别让人家知道, 不要让老板知道是我.
         let hidden = said.clauses().into_iter().find(|clause| {
             let words = said.slice(clause.clone());
-            words.split_once("知道").is_some_and(|(before, _)| {
+            let told = words
+                .split_once("知道")
+                .or_else(|| words.split_once("透露"));
+            told.is_some_and(|(before, _)| {
                 [
+                    "别跟",
+                    "不要跟",
+                    "别向",
+                    "不要向",
+                    "别和",
                     "别让",
                     "不要让",
                     "不想让",
@@ -685,6 +712,7 @@ pub(super) fn confidential(talk: &[Said]) -> Field {
         } else if asked
             && (said.affirms()
                 || said.denies()
+                || said.chars.first() == Some(&'保')
                 || said.has(&["无所谓", "都行", "可以公开", "没关系", "没事"]))
         {
             let open = said.denies() || said.has(&["无所谓", "公开", "没关系", "没事", "都行"]);
@@ -803,9 +831,9 @@ mod tests {
             let category = category(&weigh(&talk, &taxonomy)).map(|choice| choice.index);
             REQUESTS[request(&talk, &taxonomy, category, false).index]
         };
-        assert_eq!(kind("家里水压太低，晚上不出水。"), "求助");
+        assert_eq!(kind("家里电压太低，空调都带不动。"), "求助");
         assert_eq!(
-            kind("家里水压太低，晚上不出水。\n供水公司来人看了看就没下文了。"),
+            kind("家里电压太低，空调都带不动。\n供电所来人看了看就没下文了。"),
             "投诉"
         );
         // The wages of those who were promised them are still asked for.

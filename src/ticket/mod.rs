@@ -14,6 +14,7 @@ pub mod eval;
 pub mod handover;
 mod hearing;
 pub mod jsonl;
+mod learned;
 pub mod limits;
 mod matter;
 mod money;
@@ -36,7 +37,8 @@ mod wording;
 pub use draft::{
     Basis, Because, CallFacts, Evidence, Field, FieldName, FieldValue, Likely, TicketDraft,
 };
-pub use drafter::{Drafter, ForeignClassifier};
+pub use drafter::Drafter;
+pub use learned::ForeignClassifier;
 pub use limits::URGENCIES;
 pub use said::Talk;
 pub use taxonomy::{REQUESTS, Sources, Taxonomy, TaxonomyError};

@@ -42,7 +42,10 @@ const STAKE: [(&str, i32); 32] = [
 ];
 
 /// Words for what was paid, and for the sum of several sums.
-const PAID: [(&str, i32); 26] = [
+const PAID: [(&str, i32); 29] = [
+    ("抹了零", 4),
+    ("实收", 4),
+    ("收的", 3),
     ("跟我要", 3),
     ("要我", 2),
     ("收我", 2),
@@ -378,7 +381,13 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
             }
             // 上回自己掏八百买料，那个就算了; 说可以退八十七，我不同意: of no more account, or refused.
             let rest = said.slice(range.end..sentence_end(said, range.end));
-            if DISMISSED.iter().any(|word| rest.contains(word)) {
+            let dismissed = DISMISSED.iter().filter_map(|word| rest.find(word)).min();
+            // 还搭进去电费，那个就不提了: something else than the sum.
+            if dismissed.is_some_and(|at| {
+                !rest[..at].contains("，俺还")
+                    && !rest[..at].contains("，还")
+                    && !rest[..at].contains("，我还")
+            }) {
                 score -= 8;
             }
             if !named && !money_asked && score < 3 || !said.by_caller() && score < 4 {

@@ -90,7 +90,21 @@ fn commoner(heard: char) -> Option<char> {
 }
 
 /// Words about the other side: who they call by name is not the caller.
-const OTHERS: [&str; 32] = [
+const OTHERS: [&str; 46] = [
+    "儿子",
+    "女儿",
+    "闺女",
+    "孙子",
+    "孙女",
+    "老公",
+    "丈夫",
+    "老婆",
+    "媳妇",
+    "对象",
+    "室友",
+    "同学",
+    "同事",
+    "弟弟",
     "他",
     "她",
     "老板",

@@ -146,8 +146,24 @@ fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
                     .iter()
                     .any(|word| said.slice(range.end..clause.end).contains(word));
             let landmark = [
-                "门口", "对面", "旁边", "附近", "东边", "西边", "南边", "北边", "后面", "前面",
-                "那边", "楼上", "楼下", "斜对", "隔壁", "边上", "里面",
+                "那家，",
+                "门口",
+                "对面",
+                "旁边",
+                "附近",
+                "东边",
+                "西边",
+                "南边",
+                "北边",
+                "后面",
+                "前面",
+                "那边",
+                "楼上",
+                "楼下",
+                "斜对",
+                "隔壁",
+                "边上",
+                "里面",
             ]
             .iter()
             .any(|word| said.starts_at(range.end, word));
@@ -385,6 +401,16 @@ pub(super) fn find(
             let nickname = name.len() == 2 && "小老阿".contains(said.chars[name.start]);
             if !nickname && !verb_in(&said.slice(name.clone())) {
                 let person = [
+                    "护士",
+                    "小伙",
+                    "姑娘",
+                    "民警",
+                    "师傅",
+                    "网格员",
+                    "保安",
+                    "员工",
+                    "店员",
+                    "服务员",
                     "包工头",
                     "带班",
                     "工长",
@@ -404,6 +430,16 @@ pub(super) fn find(
                 let placed = before == "小区" || before.ends_with('村');
                 let weaker = if person || placed { 6 } else { 0 };
                 offer(said, name, if asked { 12 } else { 8 } + correction - weaker);
+            }
+        }
+        // 一楼开饭店那家，老渔港。
+        let clauses = said.clauses();
+        for pair in clauses.windows(2) {
+            if points(said, &pair[0]) && (2..=8).contains(&pair[1].len()) {
+                let name = trimmed(said, pair[1].clone());
+                if !in_address(said, &name) && !verb_in(&said.slice(name.clone())) {
+                    offer(said, name, 7);
+                }
             }
         }
         // 让派出所去说说: who is to help is not who is complained of.
@@ -449,7 +485,16 @@ pub(super) fn find(
         if asked {
             // The first clause of the answer that is a name, not a yes or a place.
             let named = question.is_some_and(|asked| asked.has(&NAME_ASKED));
-            for (place, clause) in said.clauses().into_iter().take(2).enumerate() {
+            let both = named
+                && question.is_some_and(|asked| asked.has(&["位置", "地址", "在哪"]))
+                && !said.has(&["叫", "是"]);
+            for (place, clause) in said
+                .clauses()
+                .into_iter()
+                .filter(|clause| !points(said, clause))
+                .take(2)
+                .enumerate()
+            {
                 let mut clause = clause;
                 // 小区叫X，物业是Y: asked for both, callers say first where it is.
                 if ["小区叫", "小区是", "村叫", "楼盘叫"]
@@ -457,6 +502,16 @@ pub(super) fn find(
                     .any(|at| said.starts_at(clause.start, at))
                 {
                     continue;
+                }
+                // 饭店名称和位置？莱山区银海路的醉海楼: where it is, and then the name, whatever that ends in.
+                let of = (clause.start..clause.end)
+                    .rev()
+                    .find(|at| said.chars[*at] == '的')
+                    .filter(|of| {
+                        both && of + 2 < clause.end && in_address(said, &(clause.start..*of))
+                    });
+                if let Some(of) = of {
+                    clause.start = of + 1;
                 }
                 // 工地是X: the name stands behind 是.
                 if let Some(at) = (clause.start..clause.end).rev().find(|at| {
@@ -472,10 +527,11 @@ pub(super) fn find(
                 }
                 let name = trimmed(said, clause.clone());
                 let text = said.slice(name.clone());
-                let placed = ["路", "街", "区", "市", "号", "楼", "上", "上的", "里"]
-                    .iter()
-                    .any(|end| text.ends_with(end) && !text.ends_with("景区"))
-                    || in_address(said, &name);
+                let placed = of.is_none()
+                    && ["路", "街", "区", "市", "号", "楼", "上", "上的", "里"]
+                        .iter()
+                        .any(|end| text.ends_with(end) && !text.ends_with("景区"))
+                    || of.is_none() && in_address(said, &name);
                 // 拼多多，店叫…: where the shop was asked for, the platform is not the answer.
                 let platform = asks_shop && BRANDS.contains(&text.as_str());
                 let empty = platform
@@ -606,6 +662,11 @@ fn echoed(said: &Said, answer: Option<&Said>) -> Option<Range<usize>> {
     let named = said.before(range.start, 1).ends_with(['是', '叫']);
     (taken && named && closes && (3..=10).contains(&echo.len()) && !words.contains(counts))
         .then_some(range)
+}
+
+/// Whether a clause only shows which one is meant: 一楼开饭店那家, 门口俩大石狮子那家.
+fn points(said: &Said, clause: &Range<usize>) -> bool {
+    clause.end - clause.start > 4 && said.before(clause.end, 2) == "那家"
 }
 
 /// The kind of place of which an operator asks which one it is: 是哪个古船博物馆？

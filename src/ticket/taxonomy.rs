@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde::Deserialize;
@@ -10,12 +11,14 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::FieldName;
+use super::classifier::train::train;
+use super::classifier::{Classifier, samples};
 use super::limits::{Limits, Table, WrittenTable};
 use super::repair::Repair;
 use super::said::Words;
 use super::{person, phone, place, subject, wording};
 
-/// The texts of the four files of a taxonomy; [`Sources::EMBEDDED`] is the city of Yantai's.
+/// The texts of the files of a taxonomy; [`Sources::EMBEDDED`] is the city of Yantai's.
 #[derive(Clone, Copy, Debug)]
 pub struct Sources<'a> {
     /// `categories.toml`.
@@ -26,6 +29,8 @@ pub struct Sources<'a> {
     pub places: &'a str,
     /// `phrases.toml`.
     pub phrases: &'a str,
+    /// `matters.csv`: what callers say, by category; may be missing.
+    pub matters: Option<&'a str>,
 }
 
 impl Sources<'static> {
@@ -35,6 +40,7 @@ impl Sources<'static> {
         departments: include_str!("../../deploy/examples/yantai/departments.toml"),
         places: include_str!("../../deploy/examples/yantai/places.toml"),
         phrases: include_str!("../../deploy/examples/yantai/phrases.toml"),
+        matters: Some(include_str!("../../deploy/examples/yantai/matters.csv")),
     };
 }
 
@@ -250,6 +256,8 @@ pub struct Taxonomy {
     aliases: Phrasebook<usize>,
     /// Puts misheard words right.
     pub(super) repair: Repair,
+    /// What the examples of `matters.csv` taught.
+    taught: Option<Arc<Classifier>>,
 }
 
 /// The words that the rules look for.
@@ -308,14 +316,30 @@ fn read<T: DeserializeOwned>(file: &'static str, text: &str) -> Result<T, Taxono
 impl Taxonomy {
     /// The taxonomy that is compiled in.
     pub fn embedded() -> Self {
-        Self::parse(&Sources::EMBEDDED).expect("the compiled-in taxonomy is checked by a test")
+        /// It is learned once a process.
+        static TAUGHT: LazyLock<Option<Arc<Classifier>>> = LazyLock::new(|| {
+            let whole = Taxonomy::parse(&Sources::EMBEDDED);
+            whole
+                .expect("the compiled-in taxonomy is checked by a test")
+                .taught
+        });
+        let untaught = Sources {
+            matters: None,
+            ..Sources::EMBEDDED
+        };
+        let taxonomy = Self::parse(&untaught).expect("checked with the examples");
+        Self {
+            taught: TAUGHT.clone(),
+            ..taxonomy
+        }
     }
 
-    /// Reads and checks the four files' texts.
+    /// Reads and checks the files' texts, and learns from the examples.
     ///
     /// # Errors
-    /// [`TaxonomyError`] naming file and line: malformed TOML, an unknown key or field, a department that is
-    /// not listed, an empty phrase, a name that is there twice, an unknown kind of request or urgency.
+    /// [`TaxonomyError`] naming file and line: malformed TOML or CSV, an unknown key or field, a department that is
+    /// not listed, an empty phrase, a name that is there twice, an unknown kind of request or urgency, an example of a
+    /// category that is not there.
     pub fn parse(sources: &Sources<'_>) -> Result<Self, TaxonomyError> {
         let Categories { limits, category } = read("categories.toml", sources.categories)?;
         let Departments { department } = read("departments.toml", sources.departments)?;
@@ -571,7 +595,8 @@ impl Taxonomy {
             .chain(RULES.iter().flat_map(|list| list.iter().copied()));
         let repair = Repair::new(listed).map_err(|error| too_many(&error))?;
 
-        Ok(Self {
+        let mut taxonomy = Self {
+            taught: None,
             repair,
             categories: category,
             limits,
@@ -590,7 +615,42 @@ impl Taxonomy {
             alarms: Phrasebook::new(alarms, MatchKind::LeftmostLongest)?,
             requests: Phrasebook::new(requests, MatchKind::LeftmostLongest)?,
             aliases: Phrasebook::new(aliases, MatchKind::LeftmostLongest)?,
-        })
+        };
+        if let Some(matters) = sources.matters {
+            let taught = taxonomy.learn(matters)?;
+            taxonomy.taught = Some(Arc::new(taught));
+        }
+        Ok(taxonomy)
+    }
+
+    /// Learns from examples of what callers say.
+    fn learn(&self, matters: &str) -> Result<Classifier, TaxonomyError> {
+        let fault = |line, what, remedy: &str| TaxonomyError {
+            file: "matters.csv",
+            line,
+            what,
+            remedy: remedy.to_owned(),
+        };
+        let samples = samples::read(matters.as_bytes())
+            .map_err(|error| fault(error.line as usize, error.what, error.remedy))?;
+        if let Some(foreign) = samples
+            .iter()
+            .find(|sample| self.meaning(&sample.label).is_empty())
+        {
+            let at = matters.find(&foreign.label).unwrap_or_default();
+            let what = format!("{} is no category", foreign.label);
+            return Err(fault(
+                line_of(matters, at),
+                what,
+                "write the two levels as in categories.toml, with / between them",
+            ));
+        }
+        train(&samples).map_err(|error| fault(0, error.to_string(), "or remove the file"))
+    }
+
+    /// What the examples of `matters.csv` taught.
+    pub(super) const fn taught(&self) -> Option<&Arc<Classifier>> {
+        self.taught.as_ref()
     }
 
     /// Every department with what it handles, for pages and reports.
@@ -721,6 +781,26 @@ mod tests {
             ..Sources::EMBEDDED
         });
         assert_eq!((error.file, error.line), ("departments.toml", 1));
+    }
+
+    #[test]
+    fn an_example_of_no_category_is_refused_with_its_line_and_no_examples_are_fine() {
+        let error = broken(Sources {
+            matters: Some("label,text\n住房与物业/供水,停水了\n住房与物业/供酒,没酒了\n"),
+            ..Sources::EMBEDDED
+        });
+        assert_eq!((error.file, error.line), ("matters.csv", 3));
+        assert!(error.to_string().contains("供酒"), "{error}");
+        let error = broken(Sources {
+            matters: Some("label,text\n住房与物业/供水\n"),
+            ..Sources::EMBEDDED
+        });
+        assert_eq!((error.file, error.line), ("matters.csv", 2));
+        let untaught = Sources {
+            matters: None,
+            ..Sources::EMBEDDED
+        };
+        assert!(Taxonomy::parse(&untaught).is_ok_and(|taxonomy| taxonomy.taught().is_none()));
     }
 
     #[test]

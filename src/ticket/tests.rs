@@ -302,7 +302,7 @@ fn what_was_extracted_is_what_its_evidence_says() {
 #[test]
 fn a_likely_department_says_what_speaks_for_it_and_by_whose_judgement() {
     use super::classifier::{samples::Sample, train::train};
-    use super::{Basis, CallFacts};
+    use super::{Basis, CallFacts, Sources};
     let sample = |label: &str, text: &str| Sample {
         label: label.to_owned(),
         text: text.to_owned(),
@@ -343,7 +343,12 @@ fn a_likely_department_says_what_speaks_for_it_and_by_whose_judgement() {
     let sum: f32 = draft.likely.iter().map(|likely| likely.confidence).sum();
     assert!(sum <= 1.001, "{sum}");
     // What only the phrases found has no reason of the classifier's.
-    let plain = Drafter::new(Taxonomy::embedded()).draft(&dialogue.transcript, &facts);
+    let untaught = Sources {
+        matters: None,
+        ..Sources::EMBEDDED
+    };
+    let taxonomy = Taxonomy::parse(&untaught).expect("the embedded one");
+    let plain = Drafter::new(taxonomy).draft(&dialogue.transcript, &facts);
     let bases = plain.likely.iter().flat_map(|likely| &likely.because);
     assert!(
         bases

@@ -359,7 +359,7 @@ pub(super) fn addresses(
             let joined = last.is_some_and(|(_, end)| {
                 said.chars[end..at]
                     .iter()
-                    .all(|letter| is_stop(*letter) || "的得德在那是边儿".contains(*letter))
+                    .all(|letter| is_stop(*letter) || "的得德在那个是边儿".contains(*letter))
             });
             let narrow = last.is_some_and(|(kind, _)| kind >= Kind::Site);
             let opens = at == clause.start || grammar(said.chars[at - 1]);
