@@ -712,7 +712,10 @@ pub(super) fn confidential(talk: &[Said]) -> Field {
         } else if asked
             && (said.affirms()
                 || said.denies()
-                || said.chars.first() == Some(&'保')
+                || said
+                    .chars
+                    .first()
+                    .is_some_and(|first| "保用".contains(*first))
                 || said.has(&["无所谓", "都行", "可以公开", "没关系", "没事"]))
         {
             let open = said.denies() || said.has(&["无所谓", "公开", "没关系", "没事", "都行"]);

@@ -42,7 +42,8 @@ const STAKE: [(&str, i32); 32] = [
 ];
 
 /// Words for what was paid, and for the sum of several sums.
-const PAID: [(&str, i32); 29] = [
+const PAID: [(&str, i32); 30] = [
+    ("全款", 3),
     ("抹了零", 4),
     ("实收", 4),
     ("收的", 3),
@@ -194,7 +195,11 @@ const PAID_IN: [&str; 14] = [
 ];
 
 /// The sums in one utterance: value, place, and whether money is named.
-fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, bool)> {
+fn sums(
+    said: &Said,
+    money_asked: bool,
+    dictated: bool,
+) -> Vec<(f64, std::ops::Range<usize>, bool)> {
     let mut found = Vec::new();
     // 电话一三一七六三五，零九二五: read out one by one, in pieces, digits are no sum.
     let read_out = |range: &std::ops::Range<usize>| {
@@ -202,7 +207,6 @@ fn sums(said: &Said, money_asked: bool) -> Vec<(f64, std::ops::Range<usize>, boo
             .iter()
             .all(|letter| numbers::digit(*letter).is_some() && !letter.is_ascii())
     };
-    let dictated = said.has(&["电话", "号码", "手机号"]);
     for number in numbers::all(&said.chars) {
         if dictated && number.range.len() > 2 && read_out(&number.range) {
             continue;
@@ -309,6 +313,8 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
                 "几块",
             ])
         });
+        let about_number = |said: &Said| said.has(&["电话", "号码", "手机号"]);
+        let dictated = about_number(said) || asked.is_some_and(about_number);
         let confirmed = !said.by_caller() && said::reply(talk, index).is_some_and(Said::affirms);
         if !said.by_caller() && !confirmed {
             continue;
@@ -319,7 +325,7 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
         let mut paid = 0.0_f64;
         let mut parts = 0.0_f64;
         let mut behind = 0;
-        for (value, range, named) in sums(said, money_asked) {
+        for (value, range, named) in sums(said, money_asked, dictated) {
             let clause = said.clause(range.start);
             // 平时八十块钱的路要了我一百六: what is said before one sum is not said of the next.
             let own = clause.start.max(behind);
@@ -379,8 +385,13 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
             if retold && before.contains('是') {
                 score += 8;
             }
-            // 上回自己掏八百买料，那个就算了; 说可以退八十七，我不同意: of no more account, or refused.
+            // 把两万定金退给我了: what has come back already.
             let rest = said.slice(range.end..sentence_end(said, range.end));
+            let returned = ["退给我了", "退我了", "已经退", "还给我了", "退回来了"];
+            if returned.iter().any(|word| rest.contains(word)) {
+                score -= 8;
+            }
+            // 上回自己掏八百买料，那个就算了; 说可以退八十七，我不同意: of no more account, or refused.
             let dismissed = DISMISSED.iter().filter_map(|word| rest.find(word)).min();
             // 还搭进去电费，那个就不提了: something else than the sum.
             if dismissed.is_some_and(|at| {
@@ -536,5 +547,19 @@ mod tests {
         let lines = "o:您家种了几亩地，应该发多少钱？\n六亩来地，按说该发八百四十块。";
         assert_eq!(amount(find(&talk(lines), false)), Some(840.0));
         assert_eq!(amount(find(&talk("门口八百四十块砖都碎了。"), false)), None);
+    }
+
+    #[test]
+    fn what_has_come_back_and_a_number_that_was_asked_for_are_no_sum_at_stake() {
+        assert_eq!(
+            at_stake("房主把两万定金退给我了，可中介费八千五，中介一毛不拔。"),
+            Some(8_500.0)
+        );
+        assert_eq!(
+            at_stake(
+                "o:扣了多少钱？\n一个月五十八，三个月一百七十四。\no:要销的号码是多少？\n一三零，五三五零，八八六二。"
+            ),
+            Some(174.0)
+        );
     }
 }

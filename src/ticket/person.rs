@@ -521,12 +521,12 @@ fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
     static SELF_WOMAN: Words = LazyLock::new(|| {
         words(
             "我是女的 女的 是女士 我是女 我女的 ，女 是女， 是女。 我老公 我丈夫 我对象他 我怀孕 我怀着 我坐月子 \
-         本人女 我婆婆 孩子妈妈 孩子妈",
+         本人女 我婆婆 我是她闺女 我是他闺女 我是闺女 我是她女儿 我是他女儿 我是他妈 我是她妈 我是他姐 我是她姐 孩子妈妈 孩子妈",
         )
     });
     static SELF_MAN: Words = LazyLock::new(|| {
         words(
-            "我是男的 男的 我是男 ，男 是男， 是男。 我老婆 我媳妇 我妻子 我爱人她 本人男 孩子爸爸 孩子爸",
+            "我是男的 男的 我是男 ，男 是男， 是男。 我老婆 我媳妇 我妻子 我爱人她 本人男 我是他儿子 我是她儿子 我是他爸 我是她爸 孩子爸爸 孩子爸",
         )
     });
     let mut addressed = None;

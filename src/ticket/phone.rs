@@ -31,6 +31,11 @@ pub(super) static OWN: Words = LazyLock::new(|| {
     )
 });
 
+/// Whether it is a public service's short number (12345, 96110), such as operators greet with; it asks for none.
+fn is_service(digits: &str) -> bool {
+    digits.len() == 5 && (digits.starts_with("12") || digits.starts_with("96"))
+}
+
 /// Digits in a row, with punctuation and fillers skipped.
 #[derive(Clone, Debug)]
 struct Run {
@@ -106,6 +111,11 @@ fn runs(said: &Said, tolerant: bool) -> Vec<Run> {
             if run.digits.len() > 40 {
                 break;
             }
+        }
+        // 留幺三二…: a verb that sounds like a digit, before a whole number.
+        if guess.is_some() && is_mobile(&run.digits[1..]) {
+            run.digits.remove(0);
+            run.range.start += 1;
         }
         index = run.range.end;
         // 二十, 八百, 三号楼: a count, not digits that were read out.
@@ -432,7 +442,9 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
         let asked = said::question(talk, index);
         let asks_contact = asked.is_some_and(|asked| {
             hearing::has(asked, &CONTACT)
-                || runs(asked, false).iter().any(|run| run.digits.len() >= 3)
+                || runs(asked, false)
+                    .iter()
+                    .any(|run| run.digits.len() >= 3 && !is_service(&run.digits))
         });
         // 就这个毫马: known by its sound, in a short answer to the question for the number.
         let heard_own = || {
@@ -784,5 +796,22 @@ mod tests {
         let lines = "o:联系电话？\n一三零，五三五八，六六零九。\no:一三零五三五八六六零八？\n\
                      最后是零九，六六零九。\no:好，六六零九。";
         assert_eq!(phone(lines).as_deref(), Some("13053586609"));
+    }
+
+    #[test]
+    fn the_number_that_is_given_instead_of_the_one_that_calls_is_taken() {
+        for (lines, expected) in [
+            (
+                "o:请留个姓名电话。\n我叫慕云飞，别留这个座机，留幺三二五六九幺零零四七。",
+                "13256910047",
+            ),
+            (
+                "o:您好，12345热线。\n我今年八十一，说个事。\no:大爷您贵姓，电话号码是多少？\n姓原。你打家里电话，零五三五，六八八，二四幺九，手机俺听不清。\n\
+                 o:零五三五六八八二四幺九，我们转给民政部门跟进。",
+                "05356882419",
+            ),
+        ] {
+            assert_eq!(phone(lines).as_deref(), Some(expected), "{lines}");
+        }
     }
 }

@@ -31,6 +31,19 @@ const HOW: [&str; 6] = [
     "什么态度",
 ];
 
+/// What stands before a name that is written on a door, a sign or a car.
+const WRITTEN: [&str; 9] = [
+    "喷的是",
+    "印的是",
+    "写的是",
+    "挂的是",
+    "喷着",
+    "印着",
+    "写着",
+    "贴着",
+    "挂着",
+];
+
 /// Of these, the ones after which the first thing said is the name.
 const NAME_ASKED: [&str; 9] = [
     "叫什么",
@@ -52,7 +65,7 @@ pub(super) static ENDINGS: Words = LazyLock::new(|| {
      有限公司 物业公司 装修公司 装饰公司 劳务公司 快递公司 公司 旅行社 培训学校 培训中心 培训机构 \
      培训班 健身房 健身中心 健身会所 健身 俱乐部 美容院 美容店 理发店 美发店 超市 饭店 酒店 餐厅 \
      火锅店 烧烤店 大排档 奶茶店 蛋糕店 面包房 西饼店 洗车店 洗车行 洗衣店 药店 药房 诊所 医院 \
-     卫生院 卫生所 供电所 供水站 服务站 管理所 车管所 司法所 税务所 风景区 景区 浴场 幼儿园 小学 中学 学校 学院 画室 琴行 驾校 派出所 交警大队 大队 居委会 村委会 物业 \
+     卫生院 卫生所 供电所 供水站 服务站 管理所 车管所 司法所 税务所 风景区 景区 浴场 公园 公墓 陵园 幼儿园 小学 中学 学校 学院 画室 琴行 驾校 派出所 交警大队 大队 居委会 村委会 物业 \
      供热 热力 燃气 银行 电器 家电 家居 建材 家具 装饰 装修 通讯 数码 汽贸 租车 烘焙 茶业 珠宝 海鲜城 便利店 \
      汽修 汽车维修 汽配 书店 菜馆 面馆 餐馆 饭馆 美发 造型 养生馆 球馆 游泳馆 瑜伽馆 会馆 照相馆 敬老院 护理院 小吃 快餐 物流 \
      物业服务中心 社区服务中心 商场 商城 家具城 4s店 专卖店 旗舰店 汽修厂 修理厂 食品厂 化工厂 加工厂 \
@@ -79,7 +92,7 @@ pub(super) static BRANDS: Words = LazyLock::new(|| {
 const BEFORE: &str = "的在是我你您他她们那这有个了就叫跟到从去来对把被给说让找请问和里上下边旁";
 
 /// What is rather a place than somebody complained of, where there is something else to complain of.
-const WHERE: [&str; 6] = ["小学", "中学", "学校", "幼儿园", "医院", "超市"];
+const WHERE: [&str; 7] = ["公园", "小学", "中学", "学校", "幼儿园", "医院", "超市"];
 
 /// Of these, the ones that names contain too.
 const SOFT: &str = "和上下来对里";
@@ -170,6 +183,12 @@ fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
             if landmark || rung_up {
                 continue;
             }
+            // 南山路望海公园: the road is where, not who.
+            let start = (start..range.start.saturating_sub(1))
+                .rev()
+                .find(|at| "路街".contains(said.chars[*at]) && at + 2 < range.start && *at > start)
+                .map_or(start, |road| road + 1);
+            let name = said.slice(start..range.start);
             // 健身 is an ending and the beginning of 健身房, and 置业 of 置业有限公司.
             let longer = found
                 .iter()
@@ -228,7 +247,7 @@ static CLOSINGS: Words = LazyLock::new(|| {
 /// What the other side is, before its name: 劳务公司叫鲁建劳务.
 static KINDS: Words = LazyLock::new(|| {
     words(
-        "劳务公司 装修公司 装饰公司 物业公司 快递公司 供热公司 旅行社 培训机构 培训学校 培训班 健身房 美容院 \
+        "开发商 劳务公司 装修公司 装饰公司 物业公司 快递公司 供热公司 旅行社 培训机构 培训学校 培训班 健身房 美容院 \
          幼儿园 直播间 店名 名字 名称 公司 饭店 机构 工地 驾校 物业 店",
     )
 });
@@ -384,9 +403,18 @@ pub(super) fn find(
                 || ["他", "她", "它", "俺", "你", "咱"]
                     .iter()
                     .any(|who| said.starts_at(range.end, who))
-                || ["价", "孩子", "家里人", "大家"]
-                    .iter()
-                    .any(|word| said.starts_at(range.end, word))
+                || [
+                    "价",
+                    "孩子",
+                    "家里人",
+                    "大家",
+                    "大伙",
+                    "别人",
+                    "人家",
+                    "邻居",
+                ]
+                .iter()
+                .any(|word| said.starts_at(range.end, word))
                 || ["人", "了", "来", "过", "车", "外卖", "救护车"]
                     .iter()
                     .any(|word| said.starts_at(range.end, word))
@@ -430,6 +458,21 @@ pub(super) fn find(
                 let placed = before == "小区" || before.ends_with('村');
                 let weaker = if person || placed { 6 } else { 0 };
                 offer(said, name, if asked { 12 } else { 8 } + correction - weaker);
+            }
+        }
+        // 车门上喷的是通达出租: what is written on it.
+        for (range, _) in said.find_all(&WRITTEN) {
+            let clause = said.clause(range.start);
+            let on = said.slice(clause.start..range.start);
+            let name = trimmed(said, range.end..clause.end);
+            if on.contains(['门', '牌', '车', '盒', '袋', '衣'])
+                && (3..=10).contains(&name.len())
+                && !verb_in(&said.slice(name.clone()))
+                && !said
+                    .slice(name.clone())
+                    .contains(['不', '钱', '要', '禁', '内'])
+            {
+                offer(said, name, 7);
             }
         }
         // 一楼开饭店那家，老渔港。
@@ -599,9 +642,9 @@ pub(super) fn find(
     });
     // 东华小学门口的摊贩: the school is where, the stalls are what is complained of.
     let only_where = thing.is_some()
-        && best
-            .as_ref()
-            .is_some_and(|found| WHERE.iter().any(|end| found.text.ends_with(end)));
+        && best.as_ref().is_some_and(|found| {
+            found.score < 10 && WHERE.iter().any(|end| found.text.ends_with(end))
+        });
     if let Some(found) = best.filter(|_| !only_where) {
         // A question of law is about nobody: only a clear name stays.
         if is_question && found.score < 9 {
@@ -855,6 +898,7 @@ mod tests {
     #[test]
     fn who_is_rung_up_and_what_is_wished_for_is_not_complained_of() {
         assert_eq!(subject("楼道里全是煤气味，打恒源燃气公司老占线！"), None);
+        assert_eq!(subject("门口牌子上写着半小时之内不要钱。"), None);
         let taxonomy = Taxonomy::embedded();
         let of = |lines: &str| {
             let is_roads = |category: &&Category| category.name.get_ref()[1] == "交通管理";
@@ -889,6 +933,12 @@ mod tests {
                 "星悦舞蹈",
             ),
             ("o:是什么工地？\n路对面惠民家园的项目。", "惠民家园"),
+            ("车门上喷的是通达出租，师傅姓牛。", "通达出租"),
+            ("o:哪个公园？\n南山路望海公园，靠喷泉那片草坪。", "望海公园"),
+            (
+                "o:地点在哪儿？\n二十二号，一楼开饭店那家，老渔港。",
+                "老渔港",
+            ),
         ] {
             assert_eq!(subject(lines).as_deref(), Some(expected), "{lines}");
         }
