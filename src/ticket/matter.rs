@@ -158,7 +158,8 @@ pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
             let range = said.char_at(bytes.start)..said.char_at(bytes.end);
             let before = said.before(range.start, 3);
             // 我手机没电了 is no power cut.
-            let own_battery = before.ends_with("手机") && said.starts_at(range.start, "没电");
+            let own_battery = before.ends_with("手机") && said.starts_at(range.start, "没电")
+                || no_power_cut(said, range.end);
             if own_battery
                 || ["不是", "差点", "险些"]
                     .iter()
@@ -544,6 +545,15 @@ fn feared(said: &Said, at: usize, end: usize, grave: bool) -> bool {
         || said.starts_at(end, "风险")
 }
 
+/// Whether the word that ends at `end` is the beginning of a thing: 没有电梯, 没电话.
+fn no_power_cut(said: &Said, end: usize) -> bool {
+    let next = said
+        .chars
+        .get(end)
+        .is_some_and(|next| "梯话脑视瓶池".contains(*next));
+    next && said.before(end, 1) == "电"
+}
+
 /// Whether an operator sends an ambulance or the fire brigade at once.
 fn dispatched(said: &Said) -> Option<(std::ops::Range<usize>, u8)> {
     let clause = said.clauses().into_iter().find(|clause| {
@@ -603,6 +613,7 @@ pub(super) fn danger(
                 ]
                 .iter()
                 .any(|word| said.before(range.start, 5).contains(word));
+            let often = often || no_power_cut(said, range.end);
             if often || feared(said, range.start, range.end, *rank > 1) || *rank < level {
                 continue;
             }
@@ -658,6 +669,9 @@ pub(super) fn confidential(talk: &[Said]) -> Field {
         let asked = said::question(talk, index)
             .filter(|_| index > 0 && !talk[index - 1].by_caller())
             .is_some_and(|asked| asked.has(&["保密", "匿名", "公开您"]));
+        let may_tell = index > 0
+            && !talk[index - 1].by_caller()
+            && said::question(talk, index).is_some_and(|asked| asked.has(&["可以透露", "能透露"]));
         // 别让人家知道, 不要让老板知道是我.
         let hidden = said.clauses().into_iter().find(|clause| {
             let words = said.slice(clause.clone());
@@ -720,6 +734,9 @@ pub(super) fn confidential(talk: &[Said]) -> Field {
         {
             let open = said.denies() || said.has(&["无所谓", "公开", "没关系", "没事", "都行"]);
             found = Some((!open, 0.9, said.whole().into_iter().collect()));
+        } else if may_tell && (said.denies() || said.has(&["不行", "不能"])) {
+            // 姓名可以透露给对方吗？那可不行。
+            found = Some((true, 0.9, said.whole().into_iter().collect()));
         } else if let Some(range) = said.first(&["可以公开", "不怕他们知道", "实名"]) {
             found = Some((false, 0.9, vec![said.evidence(&range)]));
         }
@@ -819,6 +836,8 @@ mod tests {
             ("o:请您以后留意消防的通知。", "一般"),
             ("我们村老是停电。", "一般"),
             ("我们村停电了。", "紧急"),
+            ("老楼没有电梯，我下不去。", "一般"),
+            ("我们一家报的两日游，船停了。", "一般"),
             ("他经常拿刀。", "特急"),
             ("吊顶都泡塌了。", "一般"),
         ] {
@@ -871,6 +890,8 @@ mod tests {
             ("打这个电话的事，别跟他说是谁反映的，行吧？", true),
             ("别扯到我头上，行吧？\no:可以，给您保密。", true),
             ("你别跟我说这些。", false),
+            ("o:您的姓名可以透露给对方吗？\n那可不行。", true),
+            ("o:您的姓名可以透露给对方吗？\n可以。", false),
             ("不知道叫什么。", false),
             ("o:需要保密吗？\n不用。", false),
             ("o:需要保密吗？\n需要。", true),

@@ -76,7 +76,8 @@ const PAID: [(&str, i32); 30] = [
 ];
 
 /// Words that make a sum beside the point: a rate, an offer of the other side, a fee by the way.
-const ASIDE: [(&str, i32); 27] = [
+const ASIDE: [(&str, i32); 28] = [
+    ("一个人", -3),
     ("一亩", -5),
     ("标价", -4),
     ("定价", -3),
@@ -282,8 +283,9 @@ fn sums(
                 ]
                 .iter()
                 .any(|word| before.ends_with(word));
-        // 一共120; 这120全退给我
-        let whole = SUMS_UP.iter().any(|word| before.ends_with(word)) && said::is_stop(follower)
+        // 一共120; 这120全退给我; 一节一百六，合三千五百二
+        let whole = (SUMS_UP.iter().any(|word| before.ends_with(word)) || before.ends_with("合"))
+            && said::is_stop(follower)
             || before.ends_with('这') && "全都".contains(follower) && said.has(&["退", "赔", "还"]);
         if !counted
             && (number.magnitude >= 100.0 || bare || priced || whole)
@@ -385,6 +387,8 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
             if retold && before.contains('是') {
                 score += 8;
             }
+            // 合三千五百二: the whole of what was counted up before.
+            score += 4 * i32::from(said.before(range.start, 1) == "合");
             // 把两万定金退给我了: what has come back already.
             let rest = said.slice(range.end..sentence_end(said, range.end));
             let returned = ["退给我了", "退我了", "已经退", "还给我了", "退回来了"];

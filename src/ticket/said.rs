@@ -132,32 +132,23 @@ impl Said {
         said
     }
 
-    /// The same with some characters replaced and some put in: (before which character, what).
-    pub fn with(&self, fixed: &HashMap<usize, char>, missing: &[(usize, char)]) -> Self {
+    /// The same with some characters replaced.
+    pub fn with(&self, fixed: &HashMap<usize, char>) -> Self {
         let mut said = Self {
-            chars: Vec::with_capacity(self.chars.len() + missing.len()),
-            text: String::with_capacity(self.text.len() + 3 * missing.len()),
-            bytes: Vec::with_capacity(self.chars.len() + missing.len()),
-            origin: Vec::with_capacity(self.chars.len() + missing.len()),
+            chars: self.chars.clone(),
+            text: String::with_capacity(self.text.len()),
+            bytes: Vec::with_capacity(self.chars.len()),
+            origin: self.origin.clone(),
             capitals: self.capitals.clone(),
             found: Found::default(),
             ..*self
         };
-        let mut put = |letter: char, origin: u32| {
+        for (at, letter) in said.chars.iter_mut().enumerate() {
+            if let Some(right) = fixed.get(&at) {
+                *letter = *right;
+            }
             said.bytes.push(said.text.len() as u32);
-            said.text.push(letter);
-            said.chars.push(letter);
-            said.origin.push(origin);
-        };
-        for at in 0..=self.chars.len() {
-            let last = self.origin.len() - 1;
-            for (_, letter) in missing.iter().filter(|(before, _)| *before == at) {
-                // What was not heard points at what was heard beside it.
-                put(*letter, self.origin[at.min(last)]);
-            }
-            if let Some(letter) = self.chars.get(at) {
-                put(*fixed.get(&at).unwrap_or(letter), self.origin[at]);
-            }
+            said.text.push(*letter);
         }
         said
     }

@@ -219,7 +219,7 @@ fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
 static VERBS: Words = LazyLock::new(|| {
     words(
         "恢复 报了 去看 买 欠 找 打电话 投诉 反映 办 交 觉得 联系 表扬 举报 咨询 没有 不给 希望 要求 吃 住 送 \
-     印着 写着 贴着 挂着 喷着 想 能 怎么 已经 昨天 今天 因为 所以 倒闭 孩子 开了 什么 感谢",
+     印着 写着 贴着 挂着 喷着 想 能不能 能给 能把 不能 就能 才能 能退 可能 怎么 已经 昨天 今天 因为 所以 倒闭 孩子 开了 什么 感谢",
     )
 });
 
@@ -579,6 +579,12 @@ pub(super) fn find(
                 let platform = asks_shop && BRANDS.contains(&text.as_str());
                 let empty = platform
                     || [
+                        "初一",
+                        "初二",
+                        "初三",
+                        "高一",
+                        "高二",
+                        "高三",
                         "先说",
                         "先别",
                         "不知道",
@@ -594,7 +600,7 @@ pub(super) fn find(
                     ]
                     .iter()
                     .any(|word| text.starts_with(word))
-                    || ["不知道", "不清楚", "没注意"]
+                    || ["不知道", "不清楚", "没注意", "上写"]
                         .iter()
                         .any(|word| text.contains(word));
                 if !placed

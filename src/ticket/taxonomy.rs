@@ -590,7 +590,11 @@ impl Taxonomy {
             .chain(aliases.iter().map(|(word, _)| word.as_str()))
             .chain(place_words.iter().map(|(word, _)| word.as_str()))
             .chain(demands.iter().map(|(word, _)| word.as_str()))
-            .chain(alarms.iter().map(|(word, _)| word.as_str()))
+            // Two letters of danger are heard or not: 那条河 is not 跳河.
+            .chain(
+                (alarms.iter().map(|(word, _)| word.as_str()))
+                    .filter(|word| word.chars().count() > 2),
+            )
             .chain(requests.iter().map(|(word, _)| word.as_str()))
             .chain(RULES.iter().flat_map(|list| list.iter().copied()));
         let repair = Repair::new(listed).map_err(|error| too_many(&error))?;

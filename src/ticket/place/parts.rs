@@ -317,7 +317,8 @@ fn unmarked(
         || NO_NAME.iter().any(|word| text.starts_with(word))
         || text.chars().all(|letter| digit(letter).is_some())
         || text.contains([
-            '也', '提', '区', '收', '交', '买', '办', '做', '卖', '找', '打', '去', '过', '报',
+            '也', '提', '区', '保', '收', '交', '买', '办', '做', '卖', '找', '打', '去', '过',
+            '报',
         ]);
     (free && !bad && (2..=10).contains(&text.chars().count())).then_some(Part {
         kind: Kind::Site,
