@@ -27,12 +27,11 @@ pub struct Drafter {
 impl Drafter {
     /// A drafter for the hotline that `taxonomy` describes.
     pub fn new(taxonomy: Taxonomy) -> Self {
-        let taught = taxonomy.taught().cloned();
+        let taught = taxonomy.taught().cloned().map(|classifier| {
+            Learned::new(classifier, &taxonomy).expect("every label was found when it was learned")
+        });
         Self {
-            learned: taught
-                .into_iter()
-                .filter_map(|classifier| Learned::new(classifier, &taxonomy).ok())
-                .collect(),
+            learned: taught.into_iter().collect(),
             taxonomy,
         }
     }

@@ -33,9 +33,11 @@ const HINT: f32 = 8.0;
 impl Weights {
     /// Adds what a classifier makes of the matter to the categories that have been spoken of, or are the only meaning.
     pub fn hint(&mut self, meaning: &[usize], likely: f32, because: &[Evidence]) {
+        // A label of several categories says less of each.
+        let sure = if meaning.len() == 1 { HINT } else { HINT / 2.0 };
         for index in meaning {
             if self.scores[*index] > 0.0 || meaning.len() == 1 {
-                self.scores[*index] += HINT * likely;
+                self.scores[*index] += sure * likely;
                 self.places[*index].extend(because.iter().map(|place| {
                     let because = Because {
                         basis: Basis::Classifier,
@@ -157,10 +159,7 @@ pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
         for (bytes, (index, weight)) in taxonomy.signs.overlapping(&said.text) {
             let range = said.char_at(bytes.start)..said.char_at(bytes.end);
             let before = said.before(range.start, 3);
-            // 我手机没电了 is no power cut.
-            let own_battery = before.ends_with("手机") && said.starts_at(range.start, "没电")
-                || no_power_cut(said, range.end);
-            if own_battery
+            if no_power_cut(said, &range)
                 || ["不是", "差点", "险些"]
                     .iter()
                     .any(|word| before.contains(word))
@@ -464,8 +463,8 @@ pub(super) fn departments(
     })
 }
 
-/// Whether a word of danger is only feared, denied, or over; what is `grave` and was days ago is over too.
-fn feared(said: &Said, at: usize, end: usize, grave: bool) -> bool {
+/// Whether a word of danger is only feared, denied, or over.
+fn feared(said: &Said, at: usize, end: usize) -> bool {
     static FEARED: Words = LazyLock::new(|| {
         words(
             "怕 担心 万一 容易 可能 会不会 以免 避免 防止 如果 要是 没有 不会 不是 别 差点 险些 幸亏 \
@@ -482,7 +481,9 @@ fn feared(said: &Said, at: usize, end: usize, grave: bool) -> bool {
             .any(|word| near.contains(word));
     // 上次我被困在里面, 煤气漏过一回: a story, unless it goes on (从上次停水到现在) or has begun again.
     let whole = said.slice(clause.start..at);
-    let long_past = grave
+    // 前天隔壁冒烟: that fire is out. Who was beaten then, or smells gas since, is in danger still.
+    let fire = said.slice(at..end).contains(['火', '烟']);
+    let burnt = fire
         && [
             "前天",
             "前几天",
@@ -494,7 +495,7 @@ fn feared(said: &Said, at: usize, end: usize, grave: bool) -> bool {
             "前阵子",
         ]
         .iter()
-        .any(|word| whole.contains(word) || said.slice(0..at).contains(word));
+        .any(|word| whole.contains(word));
     let once = [
         "上次",
         "上回",
@@ -509,7 +510,7 @@ fn feared(said: &Said, at: usize, end: usize, grave: bool) -> bool {
     ]
     .iter()
     .any(|word| whole.contains(word))
-        || long_past
+        || burnt
         || said.starts_at(end, "过");
     let lasts = ["从", "又", "还", "一直", "现在", "这次", "这回"]
         .iter()
@@ -545,21 +546,23 @@ fn feared(said: &Said, at: usize, end: usize, grave: bool) -> bool {
         || said.starts_at(end, "风险")
 }
 
-/// Whether the word that ends at `end` is the beginning of a thing: 没有电梯, 没电话.
-fn no_power_cut(said: &Said, end: usize) -> bool {
-    let next = said
+/// Whether the word at `range` only sounds like a power cut: 没有电梯, 没电话, 我手机没电了.
+fn no_power_cut(said: &Said, range: &std::ops::Range<usize>) -> bool {
+    let thing = said
         .chars
-        .get(end)
+        .get(range.end)
         .is_some_and(|next| "梯话脑视瓶池".contains(*next));
-    next && said.before(end, 1) == "电"
+    let battery = said.before(range.start, 3).ends_with("手机");
+    said.before(range.end, 1) == "电" && (thing || battery)
 }
 
-/// Whether an operator sends an ambulance or the fire brigade at once.
-fn dispatched(said: &Said) -> Option<(std::ops::Range<usize>, u8)> {
-    let clause = said.clauses().into_iter().find(|clause| {
+/// Where an operator sends an ambulance or the fire brigade at once. To pass a complaint on to the fire department
+/// (已经通知消防部门核实) is not that.
+fn dispatched(said: &Said) -> Option<std::ops::Range<usize>> {
+    said.clauses().into_iter().find(|clause| {
         let words = said.slice(clause.clone());
         let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
-        has(&[
+        let help = [
             "接110",
             "动110",
             "120",
@@ -571,10 +574,12 @@ fn dispatched(said: &Said) -> Option<(std::ops::Range<usize>, u8)> {
             "救护车",
             "急救",
             "消防",
-        ]) && has(&["联系", "通知", "叫", "派", "接110", "联动"])
+        ];
+        has(&help)
+            && has(&["联系", "通知", "叫", "派", "接110", "联动"])
             && has(&["马上", "立即", "立刻", "已经", "这就", "现在"])
-    })?;
-    Some((clause, 2))
+            && !has(&["部门", "支队", "核实", "处理", "反映"])
+    })
 }
 
 /// How urgent the words of danger (and, failing them, of the category) say it is: 0 to 2, and where.
@@ -590,9 +595,11 @@ pub(super) fn danger(
             && said::reply(talk, index)
                 .is_some_and(|answer| answer.affirms() && answer.text.chars().count() < 12);
         // 我马上联系120: who sends for help at once has understood how urgent it is.
-        let sent = dispatched(said).filter(|(_, rank)| *rank > level);
-        if let Some((range, rank)) = sent.filter(|_| !said.by_caller()) {
-            level = rank;
+        if !said.by_caller()
+            && level < 2
+            && let Some(range) = dispatched(said)
+        {
+            level = 2;
             evidence = vec![said.evidence(&range)];
         }
         if !said.by_caller() && !confirmed {
@@ -613,8 +620,11 @@ pub(super) fn danger(
                 ]
                 .iter()
                 .any(|word| said.before(range.start, 5).contains(word));
-            let often = often || no_power_cut(said, range.end);
-            if often || feared(said, range.start, range.end, *rank > 1) || *rank < level {
+            if often
+                || no_power_cut(said, &range)
+                || feared(said, range.start, range.end)
+                || *rank < level
+            {
                 continue;
             }
             if *rank > level {
@@ -837,7 +847,11 @@ mod tests {
             ("我们村老是停电。", "一般"),
             ("我们村停电了。", "紧急"),
             ("老楼没有电梯，我下不去。", "一般"),
-            ("我们一家报的两日游，船停了。", "一般"),
+            ("o:我们已经通知消防部门核实。", "一般"),
+            ("前天隔壁楼厨房冒烟，消防车进不来。", "一般"),
+            ("上个月搬来的，现在屋里有煤气味。", "特急"),
+            ("前天起就有煤气味。", "特急"),
+            ("上个礼拜他打我了。", "特急"),
             ("他经常拿刀。", "特急"),
             ("吊顶都泡塌了。", "一般"),
         ] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde::Deserialize;
@@ -317,21 +317,18 @@ impl Taxonomy {
     /// The taxonomy that is compiled in.
     pub fn embedded() -> Self {
         /// It is learned once a process.
-        static TAUGHT: LazyLock<Option<Arc<Classifier>>> = LazyLock::new(|| {
-            let whole = Taxonomy::parse(&Sources::EMBEDDED);
-            whole
-                .expect("the compiled-in taxonomy is checked by a test")
-                .taught
-        });
+        static TAUGHT: OnceLock<Arc<Classifier>> = OnceLock::new();
         let untaught = Sources {
             matters: None,
             ..Sources::EMBEDDED
         };
-        let taxonomy = Self::parse(&untaught).expect("checked with the examples");
-        Self {
-            taught: TAUGHT.clone(),
-            ..taxonomy
-        }
+        let mut taxonomy =
+            Self::parse(&untaught).expect("the compiled-in taxonomy is checked by a test");
+        taxonomy.taught = Sources::EMBEDDED.matters.map(|matters| {
+            let learn = || Arc::new(taxonomy.learn(matters).expect("checked by a test too"));
+            TAUGHT.get_or_init(learn).clone()
+        });
+        taxonomy
     }
 
     /// Reads and checks the files' texts, and learns from the examples.
