@@ -8,7 +8,7 @@ use super::learned::{ForeignClassifier, Learned};
 use super::said::{Said, Talk};
 use super::taxonomy::{REQUESTS, Taxonomy};
 use super::{CallFacts, Field, FieldName, FieldValue, TicketDraft};
-use super::{backing, matter, money, person, phone, place, subject, when, wording};
+use super::{backing, matter, money, person, phone, place, subject, urgency, when, wording};
 use crate::private::Private;
 use crate::transcript::Transcript;
 
@@ -137,7 +137,7 @@ impl Drafter {
         let choice = matter::category(&weights);
         let index = choice.as_ref().map(|choice| choice.index);
         let category = index.map(|index| &taxonomy.categories[index]);
-        let danger = matter::danger(talk, taxonomy, index);
+        let danger = urgency::danger(talk, taxonomy, index);
         let is_danger = danger.0 > 1;
         let request = matter::request(talk, taxonomy, index, is_danger);
         let is_question = REQUESTS[request.index] == "咨询";
@@ -208,7 +208,7 @@ impl Drafter {
         put(FieldName::EventTime, when::find(talk, facts.started_at));
         put(
             FieldName::Urgency,
-            Some(matter::urgency(danger, request.index)),
+            Some(urgency::urgency(danger, request.index)),
         );
         put(FieldName::Confidential, Some(matter::confidential(talk)));
         (draft, Some(weights))

@@ -31,6 +31,7 @@ mod subject;
 mod taxonomy;
 #[cfg(test)]
 mod tests;
+mod urgency;
 mod when;
 mod wording;
 
