@@ -16,13 +16,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use xinqiao::audio::codec::{Codec, Encoder};
 use xinqiao::audio::resample::Resampler;
 use xinqiao::events::Bus;
 use xinqiao::gateway::advice::Advisor;
-use xinqiao::gateway::calls::{Calls, Controls, DraftingDesk, MediaThreads};
+use xinqiao::gateway::calls::{CallContext, CallTable, Controls, DraftingDesk, MediaThreads};
 use xinqiao::gateway::keeper::Keeper;
 use xinqiao::gateway::ports::PortPool;
 use xinqiao::gateway::sip::{NewCall, Outlook, Transport};
@@ -63,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let workers = std::thread::available_parallelism()?.get();
     let workers_pool = RecognitionPool::start(workers, 64, move || model.recognizer())?;
     let pool = Arc::new(Recognizers::from(workers_pool));
-    let calls = Arc::new(Calls {
+    let context = CallContext {
         own_numbers: Arc::default(),
         ports: PortPool::new(IpAddr::from([127, 0, 0, 1]), 30_000, 31_999, Duration::ZERO),
         media_address: IpAddr::from([127, 0, 0, 1]),
@@ -72,8 +70,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         ring: Duration::from_mins(1),
         flush: Duration::ZERO,
         rules: xinqiao::call::Rules::default(),
-        most: CALLS,
-        threads: MediaThreads::start(1)?,
         recorder: None,
         announcement: None,
         controls: Controls::default(),
@@ -85,9 +81,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         finish: Arc::new(AsHeard),
         listening: Settings::default(),
         advisor: Advisor::default(),
-        end: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-    });
+    };
+    let calls = Arc::new(CallTable::new(context, MediaThreads::start(1)?, CALLS));
     let legs = [
         UdpSocket::bind("127.0.0.1:0")?,
         UdpSocket::bind("127.0.0.1:0")?,
@@ -125,7 +120,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .join()
             .map_err(|_| "a thread of the bench panicked")?;
     }
-    calls.end.cancel();
+    calls.end_all();
     let mut delays = std::mem::take(&mut *delays.lock().map_err(|_| "poisoned")?);
     delays.sort_by(f64::total_cmp);
     let counted: usize = sent
@@ -151,7 +146,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Sets up every call and says where each wants its caller's and its operator's packets.
 async fn answered(
-    calls: &Arc<Calls>,
+    calls: &Arc<CallTable>,
     legs: &[UdpSocket; 2],
 ) -> Result<Vec<[SocketAddr; 2]>, Box<dyn Error>> {
     let (accept, accepted) = mpsc::channel(CALLS);

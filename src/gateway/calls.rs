@@ -1,7 +1,8 @@
 //! The call table: admission, and the few threads that carry the calls' media.
 //!
 //! ```text
-//! NewCall ─► Calls::run ─► MediaThreads: many calls each ─► Task: one call, its sockets, its channels
+//! NewCall ─► CallTable::run ─► MediaThreads: many calls each ─► Task: one call, its sockets, its channels
+//!               owns both ────► CallContext: what the calls share ◄──┘ holds
 //! ```
 //! | queue | bound | when full |
 //! |---|---|---|
@@ -9,7 +10,7 @@
 //! | SIP events and commands of a call | the adapter's channels | the adapter ends the call |
 //! | hypotheses of a call | its passes under way, which the recognition queue bounds | cannot be |
 //! | drafts to draw up | one a call | the call asks again with its next line |
-//! | letters to a media thread | one a call | cannot be |
+//! | messages to a media thread | one a call | cannot be |
 //! | media | the sockets' receive buffers | the kernel drops, as any network does |
 
 mod desk;
@@ -28,7 +29,7 @@ use tracing::warn;
 pub use self::desk::DraftingDesk;
 pub use self::task::Controls;
 pub use self::threads::MediaThreads;
-use self::threads::Newcomer;
+use self::threads::PendingCall;
 use super::advice::Advisor;
 use super::keeper::Keeper;
 use super::ports::PortPool;
@@ -45,8 +46,8 @@ use crate::sip::{Party, SipCommand};
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
 
-/// What every call shares.
-pub struct Calls {
+/// What the calls share. Each running one holds it; it holds none of them, and not the threads that carry them.
+pub struct CallContext {
     /// Ports for media.
     pub ports: PortPool,
     /// The address that session descriptions name.
@@ -63,10 +64,6 @@ pub struct Calls {
     pub flush: Duration,
     /// What may happen in a call and how long.
     pub rules: Rules,
-    /// How many calls at once.
-    pub most: usize,
-    /// The threads that carry their media.
-    pub threads: MediaThreads,
     /// Records the calls, if they are recorded.
     pub recorder: Option<Arc<Recorder>>,
     /// What callers hear after the answer and before the operator.
@@ -89,24 +86,43 @@ pub struct Calls {
     pub listening: Settings,
     /// Looks things up beside the calls.
     pub advisor: Advisor,
-    /// Ends every call when cancelled.
-    pub end: CancellationToken,
-    /// Counts the running calls.
-    pub tasks: TaskTracker,
 }
 
-impl Calls {
+/// The call table: it admits calls, and owns the threads that carry them. When it is dropped, the threads end, and the
+/// calls that still run with them.
+pub struct CallTable {
+    context: Arc<CallContext>,
+    threads: MediaThreads,
+    /// How many calls at once.
+    most: usize,
+    /// Ends every call when cancelled.
+    end: CancellationToken,
+    /// Counts the running calls.
+    running: TaskTracker,
+}
+
+impl CallTable {
+    /// A table for `most` calls at once.
+    #[must_use]
+    pub fn new(context: CallContext, threads: MediaThreads, most: usize) -> Self {
+        Self {
+            context: Arc::new(context),
+            threads,
+            most,
+            end: CancellationToken::new(),
+            running: TaskTracker::new(),
+        }
+    }
+
     /// Takes new calls until `accept` ends.
     pub async fn run(self: Arc<Self>, mut accept: mpsc::Receiver<NewCall>) {
         while let Some(new) = accept.recv().await {
-            if self.tasks.len() >= self.most {
+            if self.running() >= self.most {
                 reject(&new, 503, "every line is busy");
                 continue;
             }
-            let sockets = self
-                .ports
-                .bind()
-                .and_then(|caller| Ok((caller, self.ports.bind()?)));
+            let ports = &self.context.ports;
+            let sockets = ports.bind().and_then(|caller| Ok((caller, ports.bind()?)));
             let (caller, operator) = match sockets {
                 Ok(sockets) => sockets,
                 Err(error) => {
@@ -115,15 +131,35 @@ impl Calls {
                     continue;
                 }
             };
-            self.threads.adopt(Newcomer {
-                running: self.tasks.token(),
-                calls: self.clone(),
+            self.threads.adopt(PendingCall {
+                running: self.running.token(),
+                end: self.end.clone(),
+                context: self.context.clone(),
                 new,
                 media: [caller, operator],
             });
         }
     }
 
+    /// How many calls run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Waits until no call runs; new ones are taken meanwhile, if any come.
+    pub async fn idle(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+
+    /// Ends every running call properly, and those that may yet come.
+    pub fn end_all(&self) {
+        self.end.cancel();
+    }
+}
+
+impl CallContext {
     /// What calls speak.
     fn codecs(&self) -> Vec<Codec> {
         let codecs = self.media.codecs.iter().map(|codec| match codec {

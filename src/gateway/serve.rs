@@ -11,13 +11,12 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::advice::Advisor;
 use super::archive::Archive;
 use super::audiosocket;
-use super::calls::{Calls, Controls, DraftingDesk, MediaThreads};
+use super::calls::{CallContext, CallTable, Controls, DraftingDesk, MediaThreads};
 use super::keeper::Keeper;
 use super::lists::{self, ListsError};
 use super::outgoing::{delivery, desk, grpc_tls, language_model, webhook};
@@ -203,7 +202,7 @@ pub struct Gateway {
     /// Where the gRPC services are.
     pub grpc: SocketAddr,
     edge: SipEdge,
-    calls: Arc<Calls>,
+    calls: Arc<CallTable>,
     store: Store,
     readiness: Arc<Readiness>,
     /// The reference backend's records, where it runs here.
@@ -364,7 +363,7 @@ impl Gateway {
             .choosing(drafts.drafter().taxonomy())
             .playing(recordings);
         let keeper = Arc::new(Keeper::default());
-        let calls = Arc::new(Calls {
+        let context = CallContext {
             ports: PortPool::new(
                 config.sip.listen.ip(),
                 config.media.first_port,
@@ -378,8 +377,6 @@ impl Gateway {
             ring: config.ring(),
             flush: Duration::from_secs(config.calls.flush_s),
             rules: rules(&config.calls, &config.recording),
-            most: config.calls.max,
-            threads,
             reviewed: config.recognition.review,
             recorder: archive.as_ref().map(|archive| archive.recorder.clone()),
             announcement,
@@ -391,9 +388,8 @@ impl Gateway {
             finish: Arc::new(pen.clone()),
             listening: listening(&config.listening),
             advisor: Advisor::new(store.clone(), reads_along),
-            end: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        });
+        };
+        let calls = Arc::new(CallTable::new(context, threads, config.calls.max));
 
         let mut server_tasks = vec![
             tokio::spawn(ends(
@@ -510,16 +506,15 @@ impl Gateway {
     pub async fn stop(self, hurry: CancellationToken) {
         self.refuse_new_calls();
         self.accepting.cancel();
-        self.calls.tasks.close();
         let drained = tokio::select! {
-            () = self.calls.tasks.wait() => true,
+            () = self.calls.idle() => true,
             () = tokio::time::sleep(self.drain) => false,
             () = hurry.cancelled() => false,
         };
         if !drained {
-            warn!("{} calls are ended by the shutdown", self.calls.tasks.len());
-            self.calls.end.cancel();
-            self.calls.tasks.wait().await;
+            warn!("{} calls are ended by the shutdown", self.calls.running());
+            self.calls.end_all();
+            self.calls.idle().await;
         }
         self.edge.close().await;
         if let Some(archive) = self.archive {

@@ -39,7 +39,7 @@ use tracing::{info, warn};
 
 use self::frame::{Frame, Frames, GOODBYE};
 use self::id::Id;
-use super::calls::Calls;
+use super::calls::CallTable;
 use super::sip::NewCall;
 use crate::config::Config;
 use crate::sip::route::Cidr;
@@ -61,7 +61,7 @@ const SPARE: usize = 16;
 pub fn start(
     config: &Config,
     listeners: [TcpListener; 2],
-    table: &Arc<Calls>,
+    table: &Arc<CallTable>,
     accepting: &CancellationToken,
 ) {
     let (calls, new_calls) = mpsc::channel(NEW_CALLS);

@@ -15,8 +15,8 @@ use tracing::{info, warn};
 use super::super::advice::Considered;
 use super::super::ports::MediaSockets;
 use super::super::sip::NewCall;
-use super::Calls;
-use super::threads::Newcomer;
+use super::CallContext;
+use super::threads::PendingCall;
 use crate::call::{Call, DraftOutput, Drafted, Input, Output, Refused, Setup, Summary, Transmit};
 use crate::events::{Deed, Payload};
 use crate::recognition::Job;
@@ -115,7 +115,7 @@ impl Port {
 
 /// One call.
 pub(super) struct Task {
-    calls: Arc<Calls>,
+    context: Arc<CallContext>,
     call: Call,
     id: CallId,
     new: NewCall,
@@ -136,51 +136,52 @@ pub(super) struct Task {
 
 impl Task {
     /// A call that `waker` wakes: [`Task::signal`] is due then.
-    pub fn new(newcomer: Newcomer, waker: Waker) -> Self {
-        let Newcomer {
-            calls,
+    pub fn new(pending: PendingCall, waker: Waker) -> Self {
+        let PendingCall {
+            context,
             new,
             media,
             running,
-        } = newcomer;
+            end,
+        } = pending;
         let id = CallId::new(&format!("{:032x}", rand::random::<u128>()));
         let named =
-            |sockets: &MediaSockets| SocketAddr::new(calls.media_address, sockets.local.port());
+            |sockets: &MediaSockets| SocketAddr::new(context.media_address, sockets.local.port());
         let setup = Setup {
             id: id.clone(),
             incoming: new.incoming.clone(),
             operator: match new.route.first() {
                 Some(operator) => operator.clone(),
-                None => calls.operator.clone(),
+                None => context.operator.clone(),
             },
-            own_numbers: calls.own_numbers.clone(),
+            own_numbers: context.own_numbers.clone(),
             caller_media: named(&media[0]),
             operator_media: named(&media[1]),
             wall: SystemTime::now(),
             seed: rand::random(),
-            codecs: calls.codecs(),
-            travel: calls.travel_of(&new),
-            ring: calls.ring,
-            flush: calls.flush,
-            recognised: calls.pool.is_some(),
-            reviewed: calls.reviewed,
-            rules: calls.rules,
-            recorded: calls.recorder.is_some(),
-            announcement: calls.announcement.clone(),
-            finish: calls.finish.clone(),
-            listening: calls.listening.clone(),
+            codecs: context.codecs(),
+            travel: context.travel_of(&new),
+            ring: context.ring,
+            flush: context.flush,
+            recognised: context.pool.is_some(),
+            reviewed: context.reviewed,
+            rules: context.rules,
+            recorded: context.recorder.is_some(),
+            announcement: context.announcement.clone(),
+            finish: context.finish.clone(),
+            listening: context.listening.clone(),
         };
         info!(call = %id, sip = %new.incoming.sip_call_id, "call from {}", new.source);
         let inbox = Arc::new(Inbox {
             replies: Mutex::default(),
             waker,
         });
-        calls.controls.lock().insert(id.clone(), inbox.clone());
-        let tape = calls
+        context.controls.lock().insert(id.clone(), inbox.clone());
+        let tape = context
             .recorder
             .as_ref()
             .map(|recorder| recorder.begin(id.clone()));
-        let known = calls
+        let known = context
             .drafts
             .drafter()
             .draft_of_number(new.incoming.caller_number.as_ref());
@@ -189,11 +190,11 @@ impl Task {
             lines: Vec::new(),
         };
         let advised = inbox.clone();
-        let considered = calls.advisor.attend(id.clone(), first, move |advice| {
+        let considered = context.advisor.attend(id.clone(), first, move |advice| {
             advised.put(Reply::Advice(advice));
         });
         let written = inbox.clone();
-        calls.bus.hands().lend(id.clone(), move |deed| {
+        context.bus.hands().lend(id.clone(), move |deed| {
             written.put(match deed {
                 Deed::Write(advice) => Reply::Advice(advice),
                 Deed::Revise(revision) => Reply::Revise(revision),
@@ -207,10 +208,10 @@ impl Task {
             inbox,
             tape,
             considered,
-            end: Some(Box::pin(calls.end.clone().cancelled_owned())),
+            end: Some(Box::pin(end.cancelled_owned())),
             wake: None,
             silent: false,
-            calls,
+            context,
             _running: running,
         }
     }
@@ -304,7 +305,9 @@ impl Task {
             };
             let leg = Leg::Mono;
             let alarm = TranscriptEvent::Alarm { leg, alarm };
-            self.calls.bus.publish(&self.id, Payload::Transcript(alarm));
+            self.context
+                .bus
+                .publish(&self.id, Payload::Transcript(alarm));
         }
         loop {
             match self.call.poll(Instant::now()) {
@@ -315,7 +318,7 @@ impl Task {
                     let inbox = self.inbox.clone();
                     let reply = Box::new(move |key, outcome| inbox.put(Reply::Heard(key, outcome)));
                     // Without workers a call has no ears, and asks for nothing.
-                    if let Some(pool) = &self.calls.pool {
+                    if let Some(pool) = &self.context.pool {
                         pool.submit(Job {
                             utterance,
                             due,
@@ -334,16 +337,18 @@ impl Task {
                     }
                 }
                 Output::Transcript(event) => {
-                    self.calls.bus.publish(&self.id, Payload::Transcript(event));
+                    self.context
+                        .bus
+                        .publish(&self.id, Payload::Transcript(event));
                 }
                 Output::Redraft(redraft) => {
                     let inbox = self.inbox.clone();
                     let reply = Box::new(move |drafted| inbox.put(Reply::Drafted(drafted)));
-                    self.calls.drafts.ask(redraft, reply);
+                    self.context.drafts.ask(redraft, reply);
                 }
                 Output::Draft(draft) => self.hand_over(draft),
                 Output::Ended(summary) => {
-                    self.calls.bus.hands().withdraw(&self.id);
+                    self.context.bus.hands().withdraw(&self.id);
                     self.log(&summary);
                     return true;
                 }
@@ -367,7 +372,7 @@ impl Task {
             lines,
             closes,
         } = output;
-        self.calls.bus.publish(
+        self.context.bus.publish(
             &self.id,
             Payload::Draft {
                 revision,
@@ -387,7 +392,7 @@ impl Task {
             draft: TicketDraft::clone(&draft),
             lines,
         };
-        self.calls.keeper.hold(submission, closes);
+        self.context.keeper.hold(submission, closes);
     }
 
     fn log(&self, summary: &Summary) {
@@ -411,8 +416,8 @@ impl Task {
 
     /// What is left of a call that has ended: its ports, and how long they rest.
     pub fn into_ports(self) -> ([MediaSockets; 2], std::time::Duration) {
-        self.calls.controls.lock().remove(&self.id);
-        let quiet = self.calls.ports.quiet();
+        self.context.controls.lock().remove(&self.id);
+        let quiet = self.context.ports.quiet();
         (self.media, quiet)
     }
 }

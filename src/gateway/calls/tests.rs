@@ -1,6 +1,9 @@
 //! Calls with real sockets: who may send to an open port, and what comes out of it.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Weak;
+
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::gateway::sip::Outlook;
@@ -23,13 +26,17 @@ struct Bridged {
     ports: [SocketAddr; 2],
     answer: Description,
     events: mpsc::Sender<SipEvent>,
-    _commands: mpsc::Receiver<SipCommand>,
+    commands: mpsc::Receiver<SipCommand>,
+    /// The table goes when no more calls can come.
+    accept: mpsc::Sender<NewCall>,
+    table: JoinHandle<()>,
+    shared: Weak<CallContext>,
 }
 
 impl Bridged {
     async fn new(first_port: u16, media: config::Media, key: Option<&str>) -> Self {
         let ports = PortPool::new([127, 0, 0, 1].into(), first_port, first_port + 7, NEVER);
-        let calls = Arc::new(Calls {
+        let context = CallContext {
             own_numbers: Arc::default(),
             ports,
             media_address: [127, 0, 0, 1].into(),
@@ -38,8 +45,6 @@ impl Bridged {
             ring: Duration::from_mins(1),
             flush: Duration::ZERO,
             rules: crate::call::Rules::default(),
-            most: 1,
-            threads: MediaThreads::start(1).expect("a thread"),
             pool: None,
             reviewed: false,
             bus: Bus::new(1),
@@ -52,12 +57,13 @@ impl Bridged {
                 .expect("a thread"),
             finish: Arc::new(AsHeard),
             listening: Settings::default(),
-            end: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        });
+        };
+        let threads = MediaThreads::start(1).expect("a thread");
+        let calls = Arc::new(CallTable::new(context, threads, 1));
+        let shared = Arc::downgrade(&calls.context);
         let phones = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port"));
         let (accept, incoming) = mpsc::channel(1);
-        tokio::spawn(calls.run(incoming));
+        let table = tokio::spawn(calls.run(incoming));
         let (event, events) = mpsc::channel(8);
         let (commands, mut command) = mpsc::channel(8);
         let new = NewCall {
@@ -104,7 +110,10 @@ impl Bridged {
             phones,
             answer,
             events: event,
-            _commands: command,
+            commands: command,
+            accept,
+            table,
+            shared,
         }
     }
 
@@ -238,6 +247,18 @@ async fn a_closed_calls_port_takes_stale_media_in_silence() {
     }
     assert_eq!(call.heard(1, NEVER), None);
     assert_eq!(call.heard(0, Duration::from_millis(20)), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_table_waits_for_its_threads_and_nothing_that_its_calls_shared_is_left() {
+    let mut call = Bridged::new(47_480, config::Media::default(), None).await;
+    assert!(call.shared.upgrade().is_some(), "a call runs");
+    drop(call.accept);
+    call.table.await.expect("no panic");
+    assert!(call.shared.upgrade().is_none(), "something holds it");
+    // The call went with its thread, and the adapter sees it.
+    while call.commands.recv().await.is_some() {}
+    assert!(call.events.is_closed());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The threads that carry media: each owns many calls, waits for all their sockets at once, and forwards first.
 //!
-//! A turn: wait for packets → forward every one that is there → take letters (signalling, hypotheses) → listen, call
+//! A turn: wait for packets → forward every one that is there → take messages (signalling, hypotheses) → listen, call
 //! by call, for a fraction of a millisecond → look for packets again. So no call's listening delays another call's
 //! packet by more than the listening to one call takes, and a call still has one owner.
 //!
@@ -15,17 +15,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::error;
 
 use super::super::NICE;
 use super::super::ports::{MediaSockets, Resting};
 use super::super::sip::NewCall;
-use super::Calls;
+use super::CallContext;
 use super::task::{Port, Task};
 
 /// A datagram longer than this is no telephony: 60 ms of L16 take 1,920 bytes.
@@ -48,17 +50,19 @@ const WINDOW: Duration = Duration::from_millis(100);
 const MAILBOX: u64 = u64::MAX;
 
 /// A call on its way to a thread.
-pub(super) struct Newcomer {
-    pub calls: Arc<Calls>,
+pub(super) struct PendingCall {
+    pub context: Arc<CallContext>,
     pub new: NewCall,
     pub media: [MediaSockets; 2],
     /// That it runs.
     pub running: TaskTrackerToken,
+    /// Ends it when cancelled.
+    pub end: CancellationToken,
 }
 
 /// What other threads tell a media thread.
-enum Letter {
-    Adopt(Box<Newcomer>),
+enum Message {
+    Adopt(Box<PendingCall>),
     /// A call's signalling or recognition has something for it.
     Signal(Key),
     Quit,
@@ -90,59 +94,66 @@ impl Key {
     }
 }
 
-/// A thread's letters, and the bell that wakes it.
+/// A thread's messages, and what wakes it.
 struct Mailbox {
-    letters: Mutex<Vec<Letter>>,
-    bell: OwnedFd,
-    rung: AtomicBool,
+    messages: Mutex<Vec<Message>>,
+    /// An eventfd, which the thread waits for beside its sockets.
+    event: OwnedFd,
+    signalled: AtomicBool,
     /// Calls that the thread has or will have.
     calls: AtomicUsize,
 }
 
 impl Mailbox {
-    fn lock(&self) -> MutexGuard<'_, Vec<Letter>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Message>> {
         // Nothing panics under the lock.
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn post(&self, letter: Letter) {
-        self.lock().push(letter);
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            // It can only fail when the counter is full, and then the bell rings already.
-            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+    fn post(&self, message: Message) {
+        self.lock().push(message);
+        if !self.signalled.swap(true, Ordering::AcqRel) {
+            // It can only fail when the counter is full, and then the thread wakes already.
+            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
         }
     }
 
-    /// Takes the letters; whatever is posted from now on rings again.
-    fn empty(&self, into: &mut Vec<Letter>) {
-        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-        self.rung.swap(false, Ordering::AcqRel);
+    /// Takes the messages; whatever is posted from now on wakes the thread again.
+    fn empty(&self, into: &mut Vec<Message>) {
+        let _ = rustix::io::read(&self.event, &mut [0; 8]);
+        self.signalled.swap(false, Ordering::AcqRel);
         into.append(&mut self.lock());
     }
 }
 
-/// A call's waker: at most one letter of its kind is under way.
-struct Bell {
+/// A call's waker: at most one message of its kind is under way.
+struct CallWaker {
     mailbox: Arc<Mailbox>,
     key: Key,
-    rung: AtomicBool,
+    /// The message is under way.
+    posted: AtomicBool,
 }
 
-impl Wake for Bell {
+impl Wake for CallWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            self.mailbox.post(Letter::Signal(self.key));
+        if !self.posted.swap(true, Ordering::AcqRel) {
+            self.mailbox.post(Message::Signal(self.key));
         }
     }
 }
 
-/// The threads; dropping it ends them.
+/// The threads; dropping it ends them and waits until they have.
 pub struct MediaThreads {
-    mailboxes: Vec<Arc<Mailbox>>,
+    threads: Vec<MediaThread>,
+}
+
+struct MediaThread {
+    mailbox: Arc<Mailbox>,
+    handle: JoinHandle<()>,
 }
 
 impl MediaThreads {
@@ -152,47 +163,53 @@ impl MediaThreads {
     /// When the system refuses a thread or what it waits with.
     pub fn start(count: usize) -> io::Result<Self> {
         let mut threads = Self {
-            mailboxes: Vec::new(),
+            threads: Vec::new(),
         };
         for number in 0..count.max(1) {
             let mailbox = Arc::new(Mailbox {
-                letters: Mutex::default(),
-                bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-                rung: AtomicBool::new(false),
+                messages: Mutex::default(),
+                event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+                signalled: AtomicBool::new(false),
                 calls: AtomicUsize::new(0),
             });
-            let mut carrier = Carrier::new(mailbox.clone())?;
-            std::thread::Builder::new()
+            let mut worker = MediaWorker::new(mailbox.clone())?;
+            let handle = std::thread::Builder::new()
                 .name(format!("media-{number}"))
                 .spawn(move || {
                     // Without the right to it, the thread is as urgent as any other.
                     let _ =
                         rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
                     let mut events = Vec::with_capacity(EVENTS);
-                    while carrier.turn(&mut events) {}
+                    while worker.turn(&mut events) {}
                 })?;
-            threads.mailboxes.push(mailbox);
+            threads.threads.push(MediaThread { mailbox, handle });
         }
         Ok(threads)
     }
 
     /// Gives a call to the thread that has the fewest.
-    pub(super) fn adopt(&self, newcomer: Newcomer) {
+    pub(super) fn adopt(&self, pending: PendingCall) {
         let fewest = self
-            .mailboxes
+            .threads
             .iter()
+            .map(|thread| &thread.mailbox)
             .min_by_key(|mailbox| mailbox.calls.load(Ordering::Relaxed))
             .expect("there is at least one thread");
         fewest.calls.fetch_add(1, Ordering::Relaxed);
-        fewest.post(Letter::Adopt(Box::new(newcomer)));
+        fewest.post(Message::Adopt(Box::new(pending)));
     }
 }
 
 impl Drop for MediaThreads {
     fn drop(&mut self) {
-        // Not waited for: the last call to end, on one of these threads, may be what drops this.
-        for mailbox in &self.mailboxes {
-            mailbox.post(Letter::Quit);
+        for thread in &self.threads {
+            thread.mailbox.post(Message::Quit);
+        }
+        // No call holds the threads that carry it, so none of them waits here for itself.
+        for thread in self.threads.drain(..) {
+            if thread.handle.join().is_err() {
+                error!("a media thread was lost by a fault of this program");
+            }
         }
     }
 }
@@ -200,7 +217,7 @@ impl Drop for MediaThreads {
 /// A call in its thread's table.
 struct Entry {
     task: Task,
-    bell: Arc<Bell>,
+    waker: Arc<CallWaker>,
     /// It waits for its turn to listen.
     queued: bool,
     /// The earliest alarm that is set for it.
@@ -214,7 +231,7 @@ struct Slot {
 }
 
 /// One thread's calls.
-struct Carrier {
+struct MediaWorker {
     epoll: OwnedFd,
     mailbox: Arc<Mailbox>,
     slots: Vec<Slot>,
@@ -225,16 +242,16 @@ struct Carrier {
     alarms: BinaryHeap<Reverse<(Instant, Key)>>,
     resting: Resting,
     datagram: Vec<u8>,
-    letters: Vec<Letter>,
+    messages: Vec<Message>,
     window: (Instant, u32),
     busy: bool,
 }
 
-impl Carrier {
+impl MediaWorker {
     fn new(mailbox: Arc<Mailbox>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mark = epoll::EventData::new_u64(MAILBOX);
-        epoll::add(&epoll, &mailbox.bell, mark, epoll::EventFlags::IN)?;
+        epoll::add(&epoll, &mailbox.event, mark, epoll::EventFlags::IN)?;
         Ok(Self {
             epoll,
             mailbox,
@@ -244,7 +261,7 @@ impl Carrier {
             alarms: BinaryHeap::new(),
             resting: Resting::default(),
             datagram: vec![0; LONGEST_DATAGRAM],
-            letters: Vec::new(),
+            messages: Vec::new(),
             window: (Instant::now(), 0),
             busy: false,
         })
@@ -263,15 +280,15 @@ impl Carrier {
         });
         // The only error is an interruption by a signal.
         let _ = epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref());
-        let mut has_letters = false;
+        let mut has_messages = false;
         for event in events.iter() {
             match event.data.u64() {
-                MAILBOX => has_letters = true,
+                MAILBOX => has_messages = true,
                 mark => self.carry(mark),
             }
         }
         self.count(events.len() as u32);
-        if has_letters && !self.read_letters() {
+        if has_messages && !self.read_messages() {
             return false;
         }
         self.ring_alarms(Instant::now());
@@ -340,27 +357,27 @@ impl Carrier {
         }
     }
 
-    fn read_letters(&mut self) -> bool {
-        let mut letters = std::mem::take(&mut self.letters);
-        self.mailbox.clone().empty(&mut letters);
+    fn read_messages(&mut self) -> bool {
+        let mut messages = std::mem::take(&mut self.messages);
+        self.mailbox.clone().empty(&mut messages);
         let mut goes_on = true;
-        for letter in letters.drain(..) {
-            match letter {
-                Letter::Adopt(newcomer) => self.adopt(*newcomer),
-                Letter::Signal(key) => {
+        for message in messages.drain(..) {
+            match message {
+                Message::Adopt(pending) => self.adopt(*pending),
+                Message::Signal(key) => {
                     if let Some(entry) = self.entry(key) {
-                        entry.bell.rung.store(false, Ordering::Release);
+                        entry.waker.posted.store(false, Ordering::Release);
                     }
                     self.with(key, |task| task.signal(Instant::now()));
                 }
-                Letter::Quit => goes_on = false,
+                Message::Quit => goes_on = false,
             }
         }
-        self.letters = letters;
+        self.messages = messages;
         goes_on
     }
 
-    fn adopt(&mut self, newcomer: Newcomer) {
+    fn adopt(&mut self, pending: PendingCall) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() as u32 - 1
@@ -369,13 +386,13 @@ impl Carrier {
             slot,
             generation: self.slots[slot as usize].generation,
         };
-        let bell = Arc::new(Bell {
+        let own = Arc::new(CallWaker {
             mailbox: self.mailbox.clone(),
             key,
-            rung: AtomicBool::new(false),
+            posted: AtomicBool::new(false),
         });
-        let waker = Waker::from(bell.clone());
-        let begun = catch_unwind(AssertUnwindSafe(|| Task::new(newcomer, waker)));
+        let waker = Waker::from(own.clone());
+        let begun = catch_unwind(AssertUnwindSafe(|| Task::new(pending, waker)));
         let Ok(task) = begun else {
             error!("a call was lost by a fault of this program before it began");
             self.vacate(slot);
@@ -395,7 +412,7 @@ impl Carrier {
         }
         self.slots[slot as usize].entry = Some(Box::new(Entry {
             task,
-            bell,
+            waker: own,
             queued: false,
             alarm: None,
         }));
