@@ -17,23 +17,30 @@ const ALARMS = {
   no_media: (who) => `收不到${who}一侧的声音，请确认对方是否听得到。`,
 };
 const MARKS = { announced: "已向市民播放录音告知", paused: "录音与转写已暂停", resumed: "录音与转写已恢复", number_begins: "正在报证件号或卡号，录音已静音", number_over: "录音已恢复" };
-const REASONS = {
-  "caller cancelled": "市民在接听前挂断", "caller hung up": "市民挂断", "operator hung up": "话务员挂断",
-  "the operator's phone does not answer": "话务员未接听", "the signalling was lost": "信令中断",
-  "the gateway is shutting down": "系统关闭", "Busy Here": "话务员忙", "Decline": "话务员拒接",
-  "Temporarily Unavailable": "话务员暂不可用",
+// Why a call ended, and why a stretch of it has no text: the server sends codes with their parameters.
+const REFUSALS = { 480: "话务员暂不可用", 486: "话务员忙", 600: "话务员忙", 603: "话务员拒接" };
+const ENDS = {
+  hung_up: ({ party }) => `${SPEAKERS[party]}挂断`,
+  cancelled: () => "市民在接听前挂断",
+  lost: ({ party }) => `${SPEAKERS[party]}一侧连接中断`,
+  lost_before_answer: ({ party }) => `${SPEAKERS[party]}一侧在接听前连接中断`,
+  no_answer: () => "话务员未接听",
+  rejected: ({ status }) => REFUSALS[status] ?? `话务员一侧未能接听（${status}）`,
+  unusable_offer: () => "来电一侧的媒体参数无法使用",
+  unusable_answer: ({ party }) => `${SPEAKERS[party]}一侧的媒体参数无法使用`,
+  transfer_failed: ({ status }) => `转接失败（${status}）`,
+  too_long: ({ seconds }) => `通话达到最长时限（${clock(seconds * 1000)}）`,
+  no_media: ({ party, seconds }) => `${party ? `${SPEAKERS[party]}一侧` : "双方"}已有 ${seconds} 秒没有声音`,
+  signalling_lost: () => "信令中断",
+  shutting_down: () => "系统关闭",
 };
+const GAPS = { overload: "识别繁忙，此处未能转写", engine_failed: "识别出错，此处未能转写", call_over: "通话已结束，此处未及转写" };
 const UNSURE = 0.6; // A line below this should be checked by ear.
 const SILENT_MS = 40_000; // The server says something every 15 s; after this the connection counts as dead.
 const OPERATOR = new URLSearchParams(location.search).get("operator") ?? "";
 
-function reasonOf(reason) {
-  if (reason.startsWith("caller lost")) return "市民一侧连接中断";
-  if (reason.startsWith("operator lost")) return "话务员一侧连接中断";
-  const status = reason.match(/^the operator's side said (\d+)/);
-  if (status) return status[1] === "486" ? "话务员忙" : `话务员一侧未能接听（${status[1]}）`;
-  return REASONS[reason] ?? reason;
-}
+const reasonOf = (reason) => ENDS[reason.code]?.(reason) ?? reason.detail ?? reason.code;
+const gapOf = (reason) => GAPS[reason.code] ?? reason.detail ?? reason.code;
 const isLive = (call) => call.state === "answered" || call.state === "ringing";
 // ---------------------------------------------------------------- connections
 
@@ -317,7 +324,7 @@ class View {
     if (!row.final) { row.text = ""; row.element.classList.remove("tentative"); row.element.children[2].hidden = true; }
     row.element.querySelector(".note")?.remove();
     const note = make("span", "", "此处有语音未能识别");
-    note.title = `${clock(message.start_ms)}–${clock(message.end_ms)}：${message.reason}`;
+    note.title = `${clock(message.start_ms)}–${clock(message.end_ms)}：${gapOf(message.reason)}`;
     row.element.append(make("span", "note", note));
     this.showText(row);
     this.scroll();

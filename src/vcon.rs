@@ -16,7 +16,7 @@ use crate::audio::MediaTime;
 use crate::speech::Leg;
 use crate::store::{CallRecord, HeldDraft};
 use crate::ticket::handover;
-use crate::transcript::{Line, Transcript};
+use crate::transcript::{EndReason, Line, Transcript};
 
 /// The syntax that is written.
 const SYNTAX: &str = "0.4.0";
@@ -136,7 +136,7 @@ fn speakers(leg: Leg) -> Value {
 fn dialogs(call: &Call<'_>) -> Vec<Value> {
     let record = call.record;
     let Some(answered) = record.answered_at else {
-        let reason = record.ended.as_ref().map_or("", |(_, reason)| reason);
+        let reason = record.ended.as_ref().map(|(_, reason)| reason);
         return vec![json!({
             "type": "incomplete",
             "start": time(record.info.started_at),
@@ -198,17 +198,21 @@ fn dialogs(call: &Call<'_>) -> Vec<Value> {
 }
 
 /// Why a call was not answered, in the container's words.
-fn disposition(reason: &str) -> &'static str {
-    if reason.contains("does not answer") {
-        "no-answer"
-    } else if reason.contains("Busy") || reason.contains("said 486") {
-        "busy"
-    } else if reason.contains("said 503") || reason.contains("line is busy") {
-        "congestion"
-    } else if reason.contains("caller") {
-        "hung-up"
-    } else {
-        "failed"
+const fn disposition(reason: Option<&EndReason>) -> &'static str {
+    match reason {
+        Some(EndReason::NoAnswer) => "no-answer",
+        Some(EndReason::Rejected {
+            status: 486 | 600, ..
+        }) => "busy",
+        Some(EndReason::Rejected { status: 503, .. }) => "congestion",
+        Some(
+            EndReason::Cancelled
+            | EndReason::HungUp { party: Leg::Caller }
+            | EndReason::LostBeforeAnswer {
+                party: Leg::Caller, ..
+            },
+        ) => "hung-up",
+        _ => "failed",
     }
 }
 
@@ -264,7 +268,7 @@ mod tests {
 
     const CALL: &str = "0123456789abcdef0123456789abcdef";
 
-    fn record(answered: bool, reason: &str) -> CallRecord {
+    fn record(answered: bool, reason: EndReason) -> CallRecord {
         let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
         CallRecord {
             info: CallInfo {
@@ -276,7 +280,7 @@ mod tests {
                 origin: crate::transcript::Origin::default(),
             },
             answered_at: answered.then(|| started_at + Duration::from_secs(4)),
-            ended: Some((MediaTime::from_millis(61_500), reason.to_owned())),
+            ended: Some((MediaTime::from_millis(61_500), reason)),
         }
     }
 
@@ -308,7 +312,7 @@ mod tests {
             closed: true,
             ticket: Some("T00000001".into()),
         };
-        let record = record(true, "caller hung up");
+        let record = record(true, EndReason::HungUp { party: Leg::Caller });
         let call = Call {
             record: &record,
             transcript: &dialogue.transcript,
@@ -419,11 +423,17 @@ mod tests {
 
     #[test]
     fn a_call_that_nobody_answered_says_why() {
+        let rejected = |status| EndReason::Rejected {
+            status,
+            detail: String::new(),
+        };
         for (reason, disposition) in [
-            ("the operator's phone does not answer", "no-answer"),
-            ("Busy Here", "busy"),
-            ("caller cancelled", "hung-up"),
-            ("the signalling was lost", "failed"),
+            (EndReason::NoAnswer, "no-answer"),
+            (rejected(486), "busy"),
+            (rejected(503), "congestion"),
+            (rejected(603), "failed"),
+            (EndReason::Cancelled, "hung-up"),
+            (EndReason::SignallingLost, "failed"),
         ] {
             let record = record(false, reason);
             let call = Call {

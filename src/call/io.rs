@@ -17,7 +17,7 @@ use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
 use crate::ticket::advice::{Advice, Advised};
 use crate::ticket::{CallFacts, Drafter, Talk, TicketDraft};
 use crate::transcript::revise::Revision;
-use crate::transcript::{Line, Transcript, TranscriptEvent};
+use crate::transcript::{EndReason, Line, Transcript, TranscriptEvent};
 
 /// Where a call's media ends on this machine, and what it needs to begin.
 pub struct Setup {
@@ -124,7 +124,7 @@ pub enum Input<'a> {
     /// A card's or an identity number is read: recording and recognition get silence until this is taken back.
     Pause(bool),
     /// The gateway ends the call, e.g. when it drains.
-    End(&'a str),
+    End(EndReason),
 }
 
 /// A datagram to send.
@@ -256,7 +256,7 @@ pub struct Summary {
     /// From the answer to the end.
     pub duration: MediaTime,
     /// Why it ended.
-    pub reason: String,
+    pub reason: EndReason,
     /// What came in from the caller and from the operator, where media flowed.
     pub streams: [Option<StreamStats>; 2],
     /// What the caller and the operator last reported of what we sent them.

@@ -45,10 +45,7 @@ use crate::sip::{Party, SipCommand, Target};
 use crate::speech::Leg;
 use crate::ticket::advice::Advised;
 use crate::ticket::{CallFacts, Talk, TicketDraft};
-use crate::transcript::{AlarmKind, CallInfo, Origin, RecordingMark, TranscriptEvent};
-
-/// Why a call ends that nobody takes.
-const NO_ANSWER: &str = "the operator's phone does not answer";
+use crate::transcript::{AlarmKind, CallInfo, EndReason, Origin, RecordingMark, TranscriptEvent};
 
 /// How long a leg may send nothing before the operator is told.
 const NO_MEDIA_AFTER: Duration = Duration::from_secs(8);
@@ -78,21 +75,20 @@ impl End {
         }
     }
 
-    fn sentence(self, rules: &Rules) -> String {
+    fn told(self, rules: &Rules) -> EndReason {
         let seconds = |limit: Option<Duration>| limit.unwrap_or_default().as_secs();
         match self {
-            Self::TooLong => format!(
-                "the longest time of a call, {} s, was over",
-                seconds(rules.max_duration)
-            ),
-            Self::AllQuiet => format!(
-                "no media from either side for {} s",
-                seconds(rules.media_timeout)
-            ),
-            Self::Quiet(leg) => format!(
-                "no media from the {leg} for {} s",
-                seconds(rules.leg_media_timeout)
-            ),
+            Self::TooLong => EndReason::TooLong {
+                seconds: seconds(rules.max_duration),
+            },
+            Self::AllQuiet => EndReason::NoMedia {
+                party: None,
+                seconds: seconds(rules.media_timeout),
+            },
+            Self::Quiet(leg) => EndReason::NoMedia {
+                party: Some(leg),
+                seconds: seconds(rules.leg_media_timeout),
+            },
         }
     }
 }
@@ -127,7 +123,7 @@ pub struct Call {
     offer: Option<Description>,
     began: Instant,
     answered: Option<Instant>,
-    ended: Option<(Instant, String)>,
+    ended: Option<(Instant, EndReason)>,
     state: State,
     parties: Parties,
     /// The call takes place elsewhere, and is only listened to.
@@ -262,7 +258,7 @@ impl Call {
                 return call;
             }
             Some(Err(error)) => {
-                call.refuse(now, error.status(), &error.sentence());
+                call.refuse(now, error.status(), error.told());
                 return call;
             }
             None => {}
@@ -273,7 +269,10 @@ impl Call {
                 call.invite_operator();
                 call.begin_announcement();
             }
-            Err(error) => call.refuse(now, error.status(), &error.to_string()),
+            Err(error) => {
+                let detail = error.to_string();
+                call.refuse(now, error.status(), EndReason::UnusableOffer { detail });
+            }
         }
         call
     }
@@ -446,7 +445,7 @@ impl Call {
                     self.tell(SipCommand::HangUp {
                         party: Party::OPERATOR,
                     });
-                    self.refuse(now, 480, NO_ANSWER);
+                    self.refuse(now, 480, EndReason::NoAnswer);
                 }
                 State::Ringing { until } => {
                     if self.is_announcing() {
@@ -526,8 +525,8 @@ impl Call {
         }
         let overdue = self.ends().into_iter().flatten().find(|(at, _)| *at <= now);
         if let Some((_, end)) = overdue {
-            let why = end.sentence(&self.setup.rules);
-            self.handle(now, Input::End(&why));
+            let why = end.told(&self.setup.rules);
+            self.handle(now, Input::End(why));
         }
     }
 

@@ -26,7 +26,7 @@ use crate::speech::window::{Joined, Window};
 use crate::speech::{CallId, Hypothesis, Leg, Outcome, Pass, Prompt, Utterance, UtteranceKey};
 use crate::transcript::agree::Agreement;
 use crate::transcript::revise::{Revision, revised};
-use crate::transcript::{AlarmKind, Line, Transcript, TranscriptEvent};
+use crate::transcript::{AlarmKind, GapReason, Line, Transcript, TranscriptEvent};
 
 /// How much voice may go by on a leg without a word of text before the operator is told: longer than any single
 /// utterance, so that a slow recognition is not yet an alarm.
@@ -400,8 +400,8 @@ impl Scribe {
                     self.send(key.id, Pass::Final, samples, now);
                 }
             }
-            Outcome::Shed if awaited => self.gap(key.id, "识别繁忙，此处未能转写"),
-            Outcome::Failed(_) if awaited => self.gap(key.id, "识别出错，此处未能转写"),
+            Outcome::Shed if awaited => self.gap(key.id, GapReason::Overload),
+            Outcome::Failed(_) if awaited => self.gap(key.id, GapReason::EngineFailed),
             Outcome::Superseded | Outcome::Shed | Outcome::Failed(_) => {
                 // The pause's final must not wait for a pass that will not come.
                 if open
@@ -444,7 +444,7 @@ impl Scribe {
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            self.gap(id, "通话已结束，此处未及转写");
+            self.gap(id, GapReason::CallOver);
         }
     }
 
@@ -519,7 +519,7 @@ impl Scribe {
     }
 
     /// Ends an utterance that has no final text: the last tentative words stand, and the hole is said.
-    fn gap(&mut self, id: u32, reason: &str) {
+    fn gap(&mut self, id: u32, reason: GapReason) {
         let Some(Open {
             leg, start, end, ..
         }) = self.open.remove(&id)
@@ -544,7 +544,7 @@ impl Scribe {
             leg,
             start,
             end,
-            reason: reason.to_owned(),
+            reason,
         });
     }
 

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::media::Side;
-use super::{Call, Input, LEGS, NO_ANSWER, Output, State, index};
+use super::{Call, Input, LEGS, Output, State, index};
 use crate::audio::codec::Codec;
 use crate::rtp::dtmf::{Key, Press};
 use crate::sip::sdp::{Description, Direction, Negotiated, SdpError};
-use crate::sip::{Party, SipCommand, SipEvent, status_for_caller};
+use crate::sip::{DialogEnd, Party, SipCommand, SipEvent, status_for_caller};
 use crate::speech::Leg;
-use crate::transcript::TranscriptEvent;
+use crate::transcript::{EndReason, LossCause, TranscriptEvent};
 
 impl Call {
     pub(super) fn tell(&mut self, command: SipCommand) {
@@ -37,7 +37,7 @@ impl Call {
                 self.tell(SipCommand::HangUp {
                     party: Party::OPERATOR,
                 });
-                self.close(now, "caller cancelled");
+                self.close(now, EndReason::Cancelled);
             }
             SipEvent::Ringing {
                 party: Party::OPERATOR,
@@ -91,17 +91,28 @@ impl Call {
             } => {
                 let told = status_for_caller(status);
                 let reason = match status {
-                    408 => NO_ANSWER.to_owned(),
-                    _ if told == status => reason,
-                    _ => format!("the operator's side said {status}"),
+                    408 => EndReason::NoAnswer,
+                    _ => EndReason::Rejected {
+                        status,
+                        detail: if told == status {
+                            reason
+                        } else {
+                            String::new()
+                        },
+                    },
                 };
-                self.refuse(now, told, &reason);
+                self.refuse(now, told, reason);
             }
             SipEvent::HungUp { party, cause } => {
                 self.tell(SipCommand::HangUp {
                     party: Party::OPERATOR,
                 });
-                self.close(now, &format!("{party} lost before the answer ({cause})"));
+                let party = self.parties.leg(party).unwrap_or(Leg::Caller);
+                let reason = match loss(cause) {
+                    None => EndReason::HungUp { party },
+                    Some(cause) => EndReason::LostBeforeAnswer { party, cause },
+                };
+                self.close(now, reason);
             }
             // Early media is changed (UPDATE), or its offer answered (PRACK).
             SipEvent::Offered { party, offer } => self.offered(now, party, offer.as_deref()),
@@ -119,7 +130,7 @@ impl Call {
             return self.signal_tap(now, event);
         }
         match event {
-            SipEvent::HungUp { party, cause } => self.party_hung_up(now, party, &cause),
+            SipEvent::HungUp { party, cause } => self.party_hung_up(now, party, cause),
             SipEvent::Offered { party, offer } => self.offered(now, party, offer.as_deref()),
             SipEvent::OfferAnswered { party, answer } => self.offer_answered(now, party, &answer),
             SipEvent::Keyed { party, key, millis } => {
@@ -153,7 +164,7 @@ impl Call {
     /// What a recording client signals.
     fn signal_tap(&mut self, now: Instant, event: SipEvent) {
         match event {
-            SipEvent::HungUp { party, cause } => self.party_hung_up(now, party, &cause),
+            SipEvent::HungUp { party, cause } => self.party_hung_up(now, party, cause),
             SipEvent::Offered { offer, .. } => self.streams_offered(now, offer.as_deref()),
             SipEvent::Described { body, .. } => self.described(now, &body),
             SipEvent::Referred { party, .. } => {
@@ -255,11 +266,7 @@ impl Call {
                 self.tell(SipCommand::HangUp {
                     party: Party::OPERATOR,
                 });
-                self.refuse(
-                    now,
-                    488,
-                    &format!("the operator's phone answered unusably: {error}"),
-                );
+                self.refuse(now, 488, unusable(Leg::Operator, &error));
             }
         }
     }
@@ -311,8 +318,7 @@ impl Call {
                 }
             }
             Err(error) => {
-                let reason = format!("{leg} answered our offer unusably: {error}");
-                self.handle(now, Input::End(&reason));
+                self.handle(now, Input::End(unusable(leg, &error)));
             }
         }
     }
@@ -360,11 +366,11 @@ impl Call {
         self.connect();
     }
 
-    pub(super) fn refuse(&mut self, now: Instant, status: u16, reason: &str) {
+    pub(super) fn refuse(&mut self, now: Instant, status: u16, reason: EndReason) {
         self.tell(SipCommand::Reject {
             party: Party::CALLER,
             status,
-            reason: reason.to_owned(),
+            reason: reason.to_string(),
         });
         self.close(now, reason);
     }
@@ -385,8 +391,8 @@ impl Call {
     }
 
     /// Ends a call that was connected: what was said last is still recognised.
-    pub(super) fn hang_up(&mut self, now: Instant, reason: &str) {
-        self.ended = Some((now, reason.to_owned()));
+    pub(super) fn hang_up(&mut self, now: Instant, reason: EndReason) {
+        self.ended = Some((now, reason));
         self.state = State::Flushing {
             until: now + self.setup.flush,
         };
@@ -398,8 +404,25 @@ impl Call {
     }
 
     /// Ends a call that never was connected.
-    fn close(&mut self, now: Instant, reason: &str) {
-        self.ended = Some((now, reason.to_owned()));
+    fn close(&mut self, now: Instant, reason: EndReason) {
+        self.ended = Some((now, reason));
         self.state = State::Flushing { until: now };
     }
+}
+
+fn unusable(party: Leg, error: &SdpError) -> EndReason {
+    let detail = error.to_string();
+    EndReason::UnusableAnswer { party, detail }
+}
+
+/// What ended a dialog, unless its party hung up.
+pub(super) fn loss(cause: DialogEnd) -> Option<LossCause> {
+    Some(match cause {
+        DialogEnd::Bye => return None,
+        DialogEnd::NoAck => LossCause::NoAck,
+        DialogEnd::NoPrack => LossCause::NoPrack,
+        DialogEnd::SessionExpired => LossCause::SessionExpired,
+        DialogEnd::Refused(status) => LossCause::Refused { status },
+        DialogEnd::Broken(detail) => LossCause::Other { detail },
+    })
 }

@@ -13,7 +13,7 @@ use crate::sip::sdp::{Accepted, Description, Direction, SdpError};
 use crate::sip::siprec::{self, Clues, MetadataError, Recording, Speaker};
 use crate::sip::{Body, IncomingCall, MultipartError, Party, SipCommand, Tapped};
 use crate::speech::Leg;
-use crate::transcript::{AlarmKind, TranscriptEvent};
+use crate::transcript::{AlarmKind, EndReason, TranscriptEvent};
 
 /// What a recorder takes, in its order of preference; a recording client sends what the call has.
 const CODECS: [Codec; 5] = [
@@ -54,8 +54,8 @@ impl TapError {
         }
     }
 
-    pub fn sentence(&self) -> String {
-        match self {
+    pub fn told(&self) -> EndReason {
+        let detail = match self {
             Self::Multipart(error) => error.to_string(),
             Self::Metadata(error) => error.to_string(),
             Self::Description(error) => error.to_string(),
@@ -63,7 +63,8 @@ impl TapError {
                 "a recording session needs an offer; set the recording client to send one"
                     .to_owned()
             }
-        }
+        };
+        EndReason::UnusableOffer { detail }
     }
 }
 
@@ -158,7 +159,7 @@ impl Call {
                 self.outputs
                     .push_back(Output::Transcript(TranscriptEvent::Answered { at }));
             }
-            Err(error) => self.refuse(now, error.status(), &error.sentence()),
+            Err(error) => self.refuse(now, error.status(), error.told()),
         }
     }
 

@@ -13,7 +13,7 @@ use super::*;
 use crate::audio::codec::{Codec, Encoder};
 use crate::rtp::lossy::LossyNetwork;
 use crate::rtp::{Packet, WireSequence};
-use crate::sip::{IncomingCall, SipEvent};
+use crate::sip::{DialogEnd, IncomingCall, SipEvent};
 use crate::speech::finish::AsHeard;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Hypothesis, Outcome, Pass, UtteranceKey};
@@ -377,7 +377,7 @@ fn a_call_is_bridged_heard_and_drafted_and_its_last_words_come_before_its_end() 
     world.pass(1_500, true, false);
     world.sip(SipEvent::HungUp {
         party: Party::CALLER,
-        cause: "BYE".to_owned(),
+        cause: DialogEnd::Bye,
     });
     assert!(world.commands.contains(&SipCommand::HangUp {
         party: Party::OPERATOR
@@ -399,7 +399,8 @@ fn a_call_is_bridged_heard_and_drafted_and_its_last_words_come_before_its_end() 
             .all(|pair| pair[0].revision < pair[1].revision)
     );
     let summary = world.summary.expect("ended");
-    assert_eq!(summary.reason, "caller hung up");
+    let party = Leg::Caller;
+    assert_eq!(summary.reason, EndReason::HungUp { party });
     assert_eq!(summary.duration.as_millis(), 8_500);
     assert!(
         summary
@@ -466,7 +467,7 @@ fn a_recogniser_that_never_answers_leaves_a_gap_and_the_call_ends_in_time() {
     world.pass(2_000, true, false);
     world.sip(SipEvent::HungUp {
         party: Party::OPERATOR,
-        cause: "BYE".to_owned(),
+        cause: DialogEnd::Bye,
     });
     world.wait(4_900);
     assert!(world.summary.is_none());

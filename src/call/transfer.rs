@@ -3,9 +3,11 @@
 
 use std::time::Instant;
 
+use super::signal::loss;
 use super::{Call, index};
-use crate::sip::{Party, SipCommand, Target};
+use crate::sip::{DialogEnd, Party, SipCommand, Target};
 use crate::speech::Leg;
+use crate::transcript::EndReason;
 
 impl Call {
     /// The operator asks to be replaced. What a caller asks for would be dialled at the hotline's cost.
@@ -97,7 +99,7 @@ impl Call {
         });
         if self.parties.operator_gone {
             self.hang_up_all(None);
-            self.hang_up(now, &format!("the transfer failed ({status})"));
+            self.hang_up(now, EndReason::TransferFailed { status });
         }
     }
 
@@ -157,7 +159,7 @@ impl Call {
         });
     }
 
-    pub(super) fn party_hung_up(&mut self, now: Instant, party: Party, cause: &str) {
+    pub(super) fn party_hung_up(&mut self, now: Instant, party: Party, cause: DialogEnd) {
         if self.parties.has_left(party) {
             return;
         }
@@ -172,11 +174,10 @@ impl Call {
             return;
         }
         self.hang_up_all(Some(party));
-        let reason = if cause == "BYE" {
-            format!("{leg} hung up")
-        } else {
-            format!("{leg} lost ({cause})")
+        let reason = match loss(cause) {
+            None => EndReason::HungUp { party: leg },
+            Some(cause) => EndReason::Lost { party: leg, cause },
         };
-        self.hang_up(now, &reason);
+        self.hang_up(now, reason);
     }
 }

@@ -181,7 +181,7 @@ fn show(bar: &ProgressBar, event: &Event, known: &mut HashSet<u32>) {
             bar.set_message(said.text.clone());
             return;
         }
-        Some(Body::Gap(gap)) => format!("  … {}", gap.reason),
+        Some(Body::Gap(gap)) => format!("  … {}", convert::gap_reason_back(gap)),
         Some(Body::Alarm(alarm)) => format!("  ! {}", alarm.kind().as_str_name()),
         Some(Body::CallFinal(last)) => format!(
             "call over after {} s: {}",

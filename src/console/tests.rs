@@ -26,7 +26,7 @@ use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
 use crate::transcript::revise::Revision;
-use crate::transcript::{CallInfo, Line, TranscriptEvent};
+use crate::transcript::{CallInfo, EndReason, GapReason, Line, TranscriptEvent};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -149,7 +149,7 @@ fn line(id: u32, revision: u32, is_final: bool) -> TranscriptEvent {
 fn over() -> TranscriptEvent {
     TranscriptEvent::CallFinal {
         duration: MediaTime::from_millis(61_000),
-        reason: "caller hung up".into(),
+        reason: EndReason::HungUp { party: Leg::Caller },
     }
 }
 
@@ -285,10 +285,14 @@ async fn a_viewer_sees_every_kind_of_event_while_it_happens() {
             leg: Leg::Caller,
             start: MediaTime::ZERO,
             end: MediaTime::from_millis(900),
-            reason: "busy".into(),
+            reason: GapReason::Overload,
         },
     );
-    assert_eq!(next(&mut viewer).await.unwrap()["kind"], "gap");
+    let gap = next(&mut viewer).await.unwrap();
+    assert_eq!(
+        (&gap["kind"], &gap["reason"]["code"]),
+        (&"gap".into(), &"overload".into())
+    );
     house.say("a", over());
     let last = rest(&mut viewer).await;
     assert_eq!(kinds(&last), ["call_final"]);
@@ -474,7 +478,8 @@ async fn the_list_of_calls_reaches_over_memory_and_disk_page_by_page() {
     assert_eq!(names(&first), ["4", "3", "2"]);
     assert_eq!(first["calls"][0]["state"], "ringing");
     assert_eq!(first["calls"][1]["state"], "ended");
-    assert_eq!(first["calls"][1]["reason"], "caller hung up");
+    let reason = serde_json::json!({"code": "hung_up", "party": "caller"});
+    assert_eq!(first["calls"][1]["reason"], reason);
     let next = first["next"].as_str().unwrap();
     let second = house.calls(&format!("limit=3&before={next}")).await;
     assert_eq!(

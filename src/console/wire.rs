@@ -16,7 +16,9 @@ use crate::ticket::resemble::Resemblance;
 use crate::ticket::{
     Evidence, FieldName, FieldValue, Likely, REQUESTS, Taxonomy, TicketDraft, URGENCIES,
 };
-use crate::transcript::{AlarmKind, LegMedia, RecordingMark, TranscriptEvent};
+use crate::transcript::{
+    AlarmKind, EndReason, GapReason, LegMedia, RecordingMark, TranscriptEvent,
+};
 
 /// A message on the WebSocket.
 #[derive(Debug, Serialize)]
@@ -105,7 +107,7 @@ pub enum Body<'a> {
         /// Until when.
         end_ms: u64,
         /// Why.
-        reason: &'a str,
+        reason: &'a GapReason,
     },
     /// Listening is in trouble on a leg.
     Alarm {
@@ -143,7 +145,7 @@ pub enum Body<'a> {
         /// After the answer.
         duration_ms: u64,
         /// Why it ended.
-        reason: &'a str,
+        reason: &'a EndReason,
     },
 }
 
@@ -317,7 +319,7 @@ pub struct Call<'a> {
     started_ms: i64,
     answered_ms: Option<i64>,
     duration_ms: Option<u64>,
-    reason: Option<&'a str>,
+    reason: Option<&'a EndReason>,
 }
 
 /// Where a call stands.
@@ -354,7 +356,7 @@ impl<'a> Call<'a> {
             started_ms: unix_ms(record.info.started_at),
             answered_ms: record.answered_at.map(unix_ms),
             duration_ms: ended.map(|(duration, _)| duration.as_millis()),
-            reason: ended.map(|(_, reason)| reason.as_str()),
+            reason: ended.map(|(_, reason)| reason),
         }
     }
 }

@@ -374,6 +374,7 @@ mod tests {
     use super::*;
     use crate::audio::MediaTime;
     use crate::speech::Leg;
+    use crate::transcript::EndReason;
 
     fn call(name: &str) -> CallId {
         CallId::new(name)
@@ -401,7 +402,7 @@ mod tests {
     fn over() -> Payload {
         Payload::Transcript(TranscriptEvent::CallFinal {
             duration: MediaTime::ZERO,
-            reason: "caller hung up".into(),
+            reason: EndReason::HungUp { party: Leg::Caller },
         })
     }
 

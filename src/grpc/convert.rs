@@ -12,7 +12,9 @@ use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::limits::{Limits, Span};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Basis, Because, Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
-use crate::transcript::{AlarmKind, LegMedia, Line, RecordingMark, TranscriptEvent};
+use crate::transcript::{
+    AlarmKind, EndReason, GapReason, LegMedia, Line, LossCause, RecordingMark, TranscriptEvent,
+};
 
 /// An event as the stream carries it.
 #[must_use]
@@ -61,7 +63,8 @@ fn transcript_body(call_id: &str, event: &TranscriptEvent) -> transcript::event:
             leg: leg(*speaker).into(),
             start_ms: start.as_millis(),
             end_ms: end.as_millis(),
-            reason: reason.clone(),
+            reason: reason.sentence().to_owned(),
+            code: gap_code(reason).into(),
         }),
         TranscriptEvent::Alarm { leg: on, alarm } => {
             let kind = match alarm {
@@ -93,8 +96,99 @@ fn transcript_body(call_id: &str, event: &TranscriptEvent) -> transcript::event:
         TranscriptEvent::Media(media) => Body::Media(leg_media(media)),
         TranscriptEvent::CallFinal { duration, reason } => Body::CallFinal(transcript::CallFinal {
             duration_ms: duration.as_millis(),
-            reason: reason.clone(),
+            reason: reason.to_string(),
+            end: Some(end_reason(reason)),
         }),
+    }
+}
+
+const fn gap_code(reason: &GapReason) -> transcript::GapReason {
+    match reason {
+        GapReason::Overload => transcript::GapReason::Overload,
+        GapReason::EngineFailed => transcript::GapReason::EngineFailed,
+        GapReason::CallOver => transcript::GapReason::CallOver,
+        GapReason::Other { .. } => transcript::GapReason::Unspecified,
+    }
+}
+
+/// Why a gap is one, of what was sent.
+#[must_use]
+pub fn gap_reason_back(gap: &transcript::Gap) -> GapReason {
+    match gap.code() {
+        transcript::GapReason::Overload => GapReason::Overload,
+        transcript::GapReason::EngineFailed => GapReason::EngineFailed,
+        transcript::GapReason::CallOver => GapReason::CallOver,
+        transcript::GapReason::Unspecified => GapReason::of_sentence(&gap.reason),
+    }
+}
+
+fn end_reason(reason: &EndReason) -> transcript::EndReason {
+    use transcript::EndCode;
+    let of = |code: EndCode| transcript::EndReason {
+        code: code.into(),
+        ..transcript::EndReason::default()
+    };
+    let by = |code, party: Leg| transcript::EndReason {
+        party: leg(party).into(),
+        ..of(code)
+    };
+    let lost = |code, party: Leg, cause: &LossCause| {
+        let mut reason = by(code, party);
+        let cause = match cause {
+            LossCause::NoAck => transcript::LossCause::NoAck,
+            LossCause::NoPrack => transcript::LossCause::NoPrack,
+            LossCause::SessionExpired => transcript::LossCause::SessionExpired,
+            LossCause::Refused { status } => {
+                reason.status = (*status).into();
+                transcript::LossCause::Refused
+            }
+            LossCause::Other { detail } => {
+                reason.detail.clone_from(detail);
+                transcript::LossCause::Other
+            }
+        };
+        reason.cause = cause.into();
+        reason
+    };
+    match reason {
+        EndReason::HungUp { party } => by(EndCode::HungUp, *party),
+        EndReason::Cancelled => by(EndCode::Cancelled, Leg::Caller),
+        EndReason::Lost { party, cause } => lost(EndCode::Lost, *party, cause),
+        EndReason::LostBeforeAnswer { party, cause } => {
+            lost(EndCode::LostBeforeAnswer, *party, cause)
+        }
+        EndReason::NoAnswer => by(EndCode::NoAnswer, Leg::Operator),
+        EndReason::Rejected { status, detail } => transcript::EndReason {
+            status: (*status).into(),
+            detail: detail.clone(),
+            ..by(EndCode::Rejected, Leg::Operator)
+        },
+        EndReason::UnusableOffer { detail } => transcript::EndReason {
+            detail: detail.clone(),
+            ..by(EndCode::UnusableOffer, Leg::Caller)
+        },
+        EndReason::UnusableAnswer { party, detail } => transcript::EndReason {
+            detail: detail.clone(),
+            ..by(EndCode::UnusableAnswer, *party)
+        },
+        EndReason::TransferFailed { status } => transcript::EndReason {
+            status: (*status).into(),
+            ..of(EndCode::TransferFailed)
+        },
+        EndReason::TooLong { seconds } => transcript::EndReason {
+            seconds: *seconds,
+            ..of(EndCode::TooLong)
+        },
+        EndReason::NoMedia { party, seconds } => transcript::EndReason {
+            seconds: *seconds,
+            ..party.map_or_else(|| of(EndCode::NoMedia), |party| by(EndCode::NoMedia, party))
+        },
+        EndReason::SignallingLost => of(EndCode::SignallingLost),
+        EndReason::ShuttingDown => of(EndCode::ShuttingDown),
+        EndReason::Other { detail } => transcript::EndReason {
+            detail: detail.clone(),
+            ..of(EndCode::Other)
+        },
     }
 }
 
@@ -200,8 +294,9 @@ pub fn call(record: &CallRecord, alive: bool) -> transcript::Call {
         end_reason: record
             .ended
             .as_ref()
-            .map(|(_, reason)| reason.clone())
+            .map(|(_, reason)| reason.to_string())
             .unwrap_or_default(),
+        end: record.ended.as_ref().map(|(_, reason)| end_reason(reason)),
         trunk: record.info.origin.trunk.clone().unwrap_or_default(),
         diverted_from: revealed(record.info.origin.diverted_from.as_ref()),
         user_to_user: revealed(record.info.origin.user_to_user.as_ref()),

@@ -23,7 +23,7 @@ use crate::speech::words::Word;
 use crate::speech::{CallId, Leg};
 use crate::store::{Store, writer};
 use crate::transcript::revise::revised;
-use crate::transcript::{CallInfo, Line, Origin, TranscriptEvent};
+use crate::transcript::{CallInfo, EndReason, GapReason, Line, Origin, TranscriptEvent};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -131,7 +131,7 @@ fn line(id: u32, revision: u32, is_final: bool) -> TranscriptEvent {
 fn over() -> TranscriptEvent {
     TranscriptEvent::CallFinal {
         duration: MediaTime::from_millis(61_000),
-        reason: "caller hung up".into(),
+        reason: EndReason::HungUp { party: Leg::Caller },
     }
 }
 
@@ -325,7 +325,7 @@ async fn get_shows_each_line_once_and_watching_from_its_position_continues() {
         leg: Leg::Operator,
         start: MediaTime::from_millis(5),
         end: MediaTime::from_millis(9),
-        reason: "overload".into(),
+        reason: GapReason::Overload,
     };
     house.say("a", gap);
     let mut client = house.client().await;

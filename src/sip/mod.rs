@@ -152,6 +152,36 @@ impl fmt::Display for Party {
     }
 }
 
+/// How a party's dialog came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DialogEnd {
+    /// The party said so (BYE).
+    Bye,
+    /// It never acknowledged our answer to its INVITE (RFC 3261 §13.3.1.4).
+    NoAck,
+    /// It never acknowledged a reliable provisional response (RFC 3262 §3).
+    NoPrack,
+    /// The session was not refreshed in time (RFC 4028 §10).
+    SessionExpired,
+    /// A request of ours within the dialog was answered with this status, which ends it (RFC 3261 §12.2.1.2).
+    Refused(u16),
+    /// Something else broke.
+    Broken(String),
+}
+
+impl fmt::Display for DialogEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bye => f.write_str("BYE"),
+            Self::NoAck => f.write_str("no ACK"),
+            Self::NoPrack => f.write_str("no PRACK"),
+            Self::SessionExpired => f.write_str("session expired"),
+            Self::Refused(status) => write!(f, "{status} within the dialog"),
+            Self::Broken(what) => f.write_str(what),
+        }
+    }
+}
+
 /// What the SIP adapter tells a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SipEvent {
@@ -196,8 +226,8 @@ pub enum SipEvent {
     HungUp {
         /// Who.
         party: Party,
-        /// `BYE`, or what broke.
-        cause: String,
+        /// How.
+        cause: DialogEnd,
     },
     /// A party offers a changed session (re-INVITE, UPDATE or PRACK); answer with [`SipCommand::AnswerOffer`].
     Offered {

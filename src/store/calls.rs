@@ -11,7 +11,7 @@ use crate::audio::MediaTime;
 use crate::events::{Event, Filter, Payload};
 use crate::private::Private;
 use crate::speech::CallId;
-use crate::transcript::{CallInfo, Origin, Transcript, TranscriptEvent};
+use crate::transcript::{CallInfo, EndReason, Origin, Transcript, TranscriptEvent};
 
 /// A call as the records show it.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +21,7 @@ pub struct CallRecord {
     /// Wall time of the answer, if there was one.
     pub answered_at: Option<SystemTime>,
     /// How long it lasted and why it ended, once it has.
-    pub ended: Option<(MediaTime, String)>,
+    pub ended: Option<(MediaTime, EndReason)>,
 }
 
 impl CallRecord {
@@ -244,7 +244,7 @@ async fn record_call(
         TranscriptEvent::CallFinal { duration, reason } => {
             sqlx::query("UPDATE calls SET duration_us = ?, end_reason = ? WHERE call_id = ?")
                 .bind(duration.as_micros() as i64)
-                .bind(reason)
+                .bind(stored_reason(reason))
                 .bind(call)
                 .execute(connection)
                 .await?;
@@ -273,12 +273,22 @@ fn unreadable_event(position: i64) -> StoreError {
     }
 }
 
+/// A reason as its column holds it.
+fn stored_reason(reason: &EndReason) -> String {
+    serde_json::to_string(reason).expect("a tag, numbers and texts always have a JSON form")
+}
+
+/// The reason in a column: JSON, or the sentence that an older version wrote there.
+fn read_reason(column: &str) -> EndReason {
+    serde_json::from_str(column).unwrap_or_else(|_| EndReason::of_sentence(column))
+}
+
 fn call_of(row: &SqliteRow) -> CallRecord {
     let ended = row.get::<Option<i64>, _>("duration_us").map(|duration| {
         let reason: Option<String> = row.get("end_reason");
         (
             MediaTime::from_micros(duration.unsigned_abs()),
-            reason.unwrap_or_default(),
+            read_reason(&reason.unwrap_or_default()),
         )
     });
     let private = |column| row.get::<Option<String>, _>(column).map(Private::new);
@@ -297,5 +307,81 @@ fn call_of(row: &SqliteRow) -> CallRecord {
         },
         answered_at: row.get::<Option<i64>, _>("answered_ms").map(from_unix_ms),
         ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::events::Bus;
+    use crate::speech::Leg;
+
+    #[tokio::test]
+    async fn an_end_is_kept_with_its_parameters_and_what_older_versions_wrote_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("test.db")).await.unwrap();
+        let reason = EndReason::NoMedia {
+            party: Some(Leg::Caller),
+            seconds: 60,
+        };
+        let bus = Bus::new(1);
+        let last = TranscriptEvent::CallFinal {
+            duration: MediaTime::from_millis(61_000),
+            reason: reason.clone(),
+        };
+        bus.publish(&CallId::new("new"), Payload::Transcript(last));
+        store.append(&bus.unsaved_now(10)).await.unwrap();
+        // Rows as they were written before there were codes.
+        let old = [
+            (
+                "caller lost (no ACK)",
+                EndReason::of_sentence("caller lost (no ACK)"),
+            ),
+            (
+                "对方挂了",
+                EndReason::Other {
+                    detail: "对方挂了".into(),
+                },
+            ),
+        ];
+        for (at, (sentence, _)) in (10_i64..).zip(&old) {
+            sqlx::query(
+                "INSERT INTO calls (call_id, operator, called, started_ms, duration_us, end_reason)
+                 VALUES (?, 'sip:op@h', '12345', 0, 9000000, ?)",
+            )
+            .bind(*sentence)
+            .bind(*sentence)
+            .execute(&store.db.write)
+            .await
+            .unwrap();
+            let body =
+                format!(r#"{{"kind":"call_final","duration":9000000,"reason":"{sentence}"}}"#);
+            sqlx::query("INSERT INTO events (position, call_id, body) VALUES (?, ?, ?)")
+                .bind(at)
+                .bind(*sentence)
+                .bind(body)
+                .execute(&store.db.write)
+                .await
+                .unwrap();
+        }
+        for (call, reason) in old.into_iter().chain([("new", reason)]) {
+            let call = CallId::new(call);
+            let record = store.call(&call).await.unwrap().unwrap();
+            assert_eq!(record.ended.unwrap().1, reason);
+            let filter = Filter {
+                call: Some(call),
+                operator: None,
+            };
+            let events = store.events(&filter, 0, u64::MAX, 10).await.unwrap();
+            assert!(
+                matches!(
+                    &events[0].payload,
+                    Payload::Transcript(TranscriptEvent::CallFinal { reason: read, .. }) if *read == reason
+                ),
+                "{events:?}"
+            );
+        }
+        store.close().await;
     }
 }

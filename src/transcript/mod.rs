@@ -1,10 +1,12 @@
 //! What was said in a call, as lines that grow from partial to final, on one clock for both legs.
 
 pub mod agree;
+mod reason;
 pub mod revise;
 
 use std::time::SystemTime;
 
+pub use reason::{EndReason, GapReason, LossCause};
 use serde::{Deserialize, Serialize};
 
 use crate::audio::MediaTime;
@@ -195,8 +197,9 @@ pub enum TranscriptEvent {
         start: MediaTime,
         /// Until when.
         end: MediaTime,
-        /// Why, as a short sentence for the operator.
-        reason: String,
+        /// Why.
+        #[serde(deserialize_with = "reason::stored_gap")]
+        reason: GapReason,
     },
     /// Listening is in trouble on a leg.
     Alarm {
@@ -218,8 +221,9 @@ pub enum TranscriptEvent {
     CallFinal {
         /// How long the call lasted after the answer; zero when it was never answered.
         duration: MediaTime,
-        /// Why it ended, e.g. `caller hung up`.
-        reason: String,
+        /// Why it ended.
+        #[serde(deserialize_with = "reason::stored_end")]
+        reason: EndReason,
     },
 }
 

@@ -10,7 +10,9 @@ use xinqiao::grpc::proto::ticket::v1::ticket_book_client::TicketBookClient;
 use xinqiao::grpc::proto::ticket::v1::{Basis, DraftRecord, FieldName, GetDraftRequest, field};
 use xinqiao::grpc::proto::transcript::v1::event::Body;
 use xinqiao::grpc::proto::transcript::v1::transcript_service_client::TranscriptServiceClient;
-use xinqiao::grpc::proto::transcript::v1::{Event, GetRequest, Leg, Utterance, WatchRequest};
+use xinqiao::grpc::proto::transcript::v1::{
+    EndCode, Event, GetRequest, Leg, Utterance, WatchRequest,
+};
 
 use xinqiao::ticket::eval;
 
@@ -198,7 +200,8 @@ async fn a_call_is_bridged_transcribed_live_and_filed() {
         .await
         .expect("known")
         .into_inner();
-    assert_eq!(record.call.expect("the call").end_reason, "caller hung up");
+    let end = record.call.expect("the call").end.expect("it is over");
+    assert!(end.code() == EndCode::HungUp && end.party() == Leg::Caller);
 
     let ticket = closed_ticket(&hotline, &call_id).await;
     assert_eq!(

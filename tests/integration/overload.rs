@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use xinqiao::grpc::proto::transcript::v1::event::Body;
 use xinqiao::grpc::proto::transcript::v1::transcript_service_client::TranscriptServiceClient;
-use xinqiao::grpc::proto::transcript::v1::{Leg, WatchRequest};
+use xinqiao::grpc::proto::transcript::v1::{GapReason, Leg, WatchRequest};
 
 use crate::call::samples_as_call;
 use crate::product::{Hotline, said};
@@ -52,7 +52,7 @@ async fn too_many_calls_at_once_lose_tentative_lines_first_and_then_show_honest_
                 }
                 Some(Body::Utterance(_)) => tentative += 1,
                 Some(Body::Gap(gap)) => {
-                    assert!(gap.reason.contains("识别繁忙") && gap.end_ms > gap.start_ms);
+                    assert!(gap.code() == GapReason::Overload && gap.end_ms > gap.start_ms);
                     spoken.entry(call.clone()).or_default().insert(gap.leg());
                     gaps.insert((call, gap.id));
                 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::sip::{Replaces, Target};
 use crate::text::pen::Pen;
 use crate::text::vocabulary::Vocabulary;
+use crate::transcript::LossCause;
 use crate::transcript::revise::Revision;
 
 const SUCCESSOR: &str = "203.0.113.77:7700";
@@ -54,7 +55,7 @@ impl World {
     fn bye(&mut self, party: Party) {
         self.sip(SipEvent::HungUp {
             party,
-            cause: "BYE".to_owned(),
+            cause: DialogEnd::Bye,
         });
     }
 
@@ -360,7 +361,11 @@ fn a_blind_transfer_keeps_the_caller_and_the_transcript_and_changes_the_operator
     }));
     world.wait(300);
     world.ended_properly();
-    assert_eq!(world.summary.expect("ended").reason, "operator hung up");
+    let party = Leg::Operator;
+    assert_eq!(
+        world.summary.expect("ended").reason,
+        EndReason::HungUp { party }
+    );
 }
 
 #[test]
@@ -456,7 +461,7 @@ fn a_transfer_that_fails_goes_back_to_the_operator_or_ends_the_call_that_has_non
     world.ended_properly();
     assert_eq!(
         world.summary.expect("ended").reason,
-        "the transfer failed (408)"
+        EndReason::TransferFailed { status: 408 }
     );
 }
 
@@ -616,11 +621,11 @@ fn a_lost_bye_is_noticed_when_no_media_come_any_more() {
     assert!(world.summary.is_none());
     world.wait(6_000);
     assert_eq!(
-        world
-            .summary
-            .as_ref()
-            .map(|summary| summary.reason.as_str()),
-        Some("no media from either side for 20 s")
+        world.summary.as_ref().map(|summary| &summary.reason),
+        Some(&EndReason::NoMedia {
+            party: None,
+            seconds: 20
+        })
     );
     for party in [Party::CALLER, Party::OPERATOR] {
         assert!(world.has(&SipCommand::HangUp { party }));
@@ -634,7 +639,13 @@ fn a_lost_bye_is_noticed_when_no_media_come_any_more() {
     }
     world.wait(6_000);
     let reason = world.summary.expect("ended").reason;
-    assert_eq!(reason, "no media from the caller for 60 s");
+    assert_eq!(
+        reason,
+        EndReason::NoMedia {
+            party: Some(Leg::Caller),
+            seconds: 60
+        }
+    );
 }
 
 #[test]
@@ -697,7 +708,7 @@ fn a_session_that_expires_on_one_leg_ends_both() {
     let mut world = World::answered();
     world.sip(SipEvent::HungUp {
         party: Party::OPERATOR,
-        cause: "session expired".to_owned(),
+        cause: DialogEnd::SessionExpired,
     });
     assert!(world.has(&SipCommand::HangUp {
         party: Party::CALLER
@@ -705,7 +716,10 @@ fn a_session_that_expires_on_one_leg_ends_both() {
     world.wait(300);
     assert_eq!(
         world.summary.expect("ended").reason,
-        "operator lost (session expired)"
+        EndReason::Lost {
+            party: Leg::Operator,
+            cause: LossCause::SessionExpired
+        }
     );
 }
 
@@ -769,7 +783,7 @@ fn a_change_that_the_operator_takes_back_is_told_and_the_draft_follows() {
     // When the call is over, so is its transcript.
     world.sip(SipEvent::HungUp {
         party: Party::CALLER,
-        cause: "BYE".to_owned(),
+        cause: DialogEnd::Bye,
     });
     world.ended_properly();
     revise(&mut world, true);

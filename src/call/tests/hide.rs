@@ -112,7 +112,7 @@ fn a_call_that_ends_while_a_number_is_read_ends_its_silence_too() {
         .pass(2_000, true, false);
     world.sip(SipEvent::HungUp {
         party: Party::CALLER,
-        cause: "BYE".to_owned(),
+        cause: DialogEnd::Bye,
     });
     world.wait(6_000).ended_properly();
     let marks = world.marks();

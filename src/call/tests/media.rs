@@ -93,7 +93,7 @@ impl World {
     fn hang_up(&mut self) {
         self.sip(SipEvent::HungUp {
             party: Party::CALLER,
-            cause: "BYE".to_owned(),
+            cause: DialogEnd::Bye,
         });
         self.wait(1_000);
         self.ended_properly();

@@ -176,7 +176,7 @@ fn every_vendors_layout_leads_to_the_right_legs() {
         );
         world.sip(SipEvent::HungUp {
             party: Party::CALLER,
-            cause: "BYE".to_owned(),
+            cause: DialogEnd::Bye,
         });
         world.wait(6_000).ended_properly();
         assert!(
@@ -295,7 +295,7 @@ fn a_recording_client_that_falls_silent_for_ever_is_let_go() {
     let mut world = forked(["2", "1"], layout!("cisco"), &["12345"]);
     world.pass(1_000, true, true).wait(70_000);
     assert!(
-        matches!(&world.summary, Some(summary) if summary.reason.contains("no media")),
+        matches!(&world.summary, Some(summary) if matches!(summary.reason, EndReason::NoMedia { .. })),
         "{:?}",
         world.summary
     );

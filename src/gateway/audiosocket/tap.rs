@@ -14,7 +14,7 @@ use super::frame::{Frame, FrameError, Frames};
 use super::voice::{AUDIO, EVENT, Voice};
 use super::{Line, Shared};
 use crate::sip::sdp::Description;
-use crate::sip::{IncomingCall, Party, SipCommand, SipEvent, Tapped, Transport};
+use crate::sip::{DialogEnd, IncomingCall, Party, SipCommand, SipEvent, Tapped, Transport};
 
 /// Events and commands of one call at a time: few, since nothing changes while it runs.
 const QUEUE: usize = 8;
@@ -97,7 +97,7 @@ async fn run(
     // A call that has ended by itself takes no more events.
     let _ = events.try_send(SipEvent::HungUp {
         party: Party::CALLER,
-        cause: reason.clone(),
+        cause: DialogEnd::Broken(reason.clone()),
     });
     (lines, Ok(reason))
 }

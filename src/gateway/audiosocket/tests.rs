@@ -116,7 +116,7 @@ impl Tapped {
             Some(SipEvent::HungUp {
                 party: Party::CALLER,
                 cause,
-            }) => cause,
+            }) => cause.to_string(),
             other => panic!("{other:?}"),
         }
     }

@@ -26,7 +26,7 @@ use crate::ticket::TicketDraft;
 use crate::ticket::advice::Advice;
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::transcript::revise::Revision;
-use crate::transcript::{AlarmKind, TranscriptEvent};
+use crate::transcript::{AlarmKind, EndReason, TranscriptEvent};
 
 /// What comes back to a call from elsewhere.
 enum Reply {
@@ -272,7 +272,7 @@ impl Task {
                 Poll::Ready(None) => {
                     self.silent = true;
                     // The adapter has let go of the call without saying why.
-                    self.call.handle(now, Input::End("the signalling was lost"));
+                    self.call.handle(now, Input::End(EndReason::SignallingLost));
                 }
                 Poll::Pending => break,
             }
@@ -291,8 +291,7 @@ impl Task {
             && end.as_mut().poll(&mut context).is_ready()
         {
             self.end = None;
-            self.call
-                .handle(now, Input::End("the gateway is shutting down"));
+            self.call.handle(now, Input::End(EndReason::ShuttingDown));
         }
     }
 

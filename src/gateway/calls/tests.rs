@@ -10,7 +10,7 @@ use crate::gateway::sip::Outlook;
 use crate::rtp::srtp::{Protector, Unprotector};
 use crate::rtp::{Packet, WireSequence};
 use crate::sip::sdp::{Crypto, Description};
-use crate::sip::{IncomingCall, SipEvent};
+use crate::sip::{DialogEnd, IncomingCall, SipEvent};
 use crate::speech::finish::AsHeard;
 use crate::ticket::{Drafter, Taxonomy};
 
@@ -235,7 +235,7 @@ async fn a_closed_calls_port_takes_stale_media_in_silence() {
     assert!(call.heard(1, SOON).is_some());
     let ended = SipEvent::HungUp {
         party: Party::CALLER,
-        cause: "BYE".to_owned(),
+        cause: DialogEnd::Bye,
     };
     call.events.send(ended).await.expect("taken");
     // The last report of the call is RTCP, on ports of its own.

@@ -522,7 +522,7 @@ impl Line {
                     };
                     tell(commands, SipCommand::AnswerOffer { party, answer }).await?;
                 }
-                Some(SipEvent::HungUp { cause, .. }) => break cause,
+                Some(SipEvent::HungUp { cause, .. }) => break cause.to_string(),
                 Some(_) => {}
                 None => break "the call is gone".to_owned(),
             }

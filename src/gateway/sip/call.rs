@@ -28,7 +28,7 @@ use super::ingress;
 use super::invite::{Invited, Unreachable};
 use super::side::{Happening, Newcomer, Side};
 use super::{CALL_QUEUE, Shared};
-use crate::sip::{Body, Party, SipCommand, SipEvent};
+use crate::sip::{Body, DialogEnd, Party, SipCommand, SipEvent};
 
 /// The hops that a request of ours may take (RFC 3261 §8.1.1.6).
 const MAX_FORWARDS: u8 = 70;
@@ -375,10 +375,10 @@ impl Call {
                             Some(SipEvent::Cancelled { party })
                         }
                         TerminatedReason::UacBye | TerminatedReason::UasBye => {
-                            Some(hung_up(party, "BYE"))
+                            Some(hung_up(party, DialogEnd::Bye))
                         }
-                        TerminatedReason::Timeout => Some(hung_up(party, "no ACK")),
-                        other => Some(hung_up(party, &format!("{other:?}"))),
+                        TerminatedReason::Timeout => Some(hung_up(party, DialogEnd::NoAck)),
+                        other => Some(hung_up(party, DialogEnd::Broken(format!("{other:?}")))),
                     };
                     self.shared.layer.remove_dialog(&side.dialog.id());
                     self.ends.remove(&party);
@@ -432,9 +432,10 @@ impl Call {
             Happening::Acked(party, answer) => {
                 (party, self.side(party).and_then(|side| side.acked(answer)))
             }
-            Happening::NotAcked(party) => {
-                (party, self.side(party).map(|_| hung_up(party, "no ACK")))
-            }
+            Happening::NotAcked(party) => (
+                party,
+                self.side(party).map(|_| hung_up(party, DialogEnd::NoAck)),
+            ),
             Happening::Responded(party, response) => (
                 party,
                 self.side(party)
@@ -495,9 +496,6 @@ fn body_of(request: &Request) -> Option<Body> {
     })
 }
 
-fn hung_up(party: Party, cause: &str) -> SipEvent {
-    SipEvent::HungUp {
-        party,
-        cause: cause.to_owned(),
-    }
+const fn hung_up(party: Party, cause: DialogEnd) -> SipEvent {
+    SipEvent::HungUp { party, cause }
 }

@@ -30,7 +30,7 @@ pub(super) use self::words::{allows, description, said, timer_headers};
 use super::{Alive, Shared, locked, wire};
 use crate::sip::session::{Grant, Session};
 use crate::sip::siprec;
-use crate::sip::{Party, SipEvent};
+use crate::sip::{DialogEnd, Party, SipEvent};
 
 /// What happens to a dialog besides what the stack tells of it.
 pub(super) enum Happening {
@@ -213,10 +213,10 @@ impl Side {
         self.unanswered.is_some()
     }
 
-    fn hung_up(&self, cause: &str) -> SipEvent {
+    const fn hung_up(&self, cause: DialogEnd) -> SipEvent {
         SipEvent::HungUp {
             party: self.party,
-            cause: cause.to_owned(),
+            cause,
         }
     }
 

@@ -6,8 +6,8 @@ use rsipstack::sip::{Header, HeadersExt, Method, Response};
 
 use super::words::{description, said, timer_headers, with_sdp};
 use super::{Happening, Side};
-use crate::sip::SipEvent;
 use crate::sip::session::{Act, Ask, Outcome};
+use crate::sip::{DialogEnd, SipEvent};
 
 impl Side {
     /// Says by INFO that a key was pressed.
@@ -31,7 +31,7 @@ impl Side {
         while self.confirmed {
             match self.session.poll(now) {
                 Act::Send { ask, offer } => self.ask(ask, offer),
-                Act::Expire => return Some(self.hung_up("session expired")),
+                Act::Expire => return Some(self.hung_up(DialogEnd::SessionExpired)),
                 Act::At(_) | Act::Nothing => break,
             }
         }
@@ -86,7 +86,7 @@ impl Side {
                 party: self.party,
                 status,
             }),
-            Outcome::Dead => Some(self.hung_up(&format!("{status} within the dialog"))),
+            Outcome::Dead => Some(self.hung_up(DialogEnd::Refused(status))),
             _ => None,
         }
     }

@@ -8,9 +8,9 @@ use rsipstack::transaction::transaction::{Transaction, TransactionEvent, Transac
 use super::words::{description, granted, with_sdp};
 use super::{Open, Side};
 use crate::gateway::sip::wire;
-use crate::sip::SipEvent;
 use crate::sip::reliable::{Due, Reliable};
 use crate::sip::session::{Grant, Said};
+use crate::sip::{DialogEnd, SipEvent};
 
 /// What waits for a PRACK, with its description.
 enum Next {
@@ -197,7 +197,7 @@ impl Side {
                 }
                 Due::GiveUp => {
                     self.reject(504, "no PRACK");
-                    return Some(self.hung_up("no PRACK"));
+                    return Some(self.hung_up(DialogEnd::NoPrack));
                 }
                 Due::At(_) | Due::Nothing => return None,
             }

@@ -5,6 +5,7 @@ use crate::call::{Call, Input, Output, Rules, Setup};
 use crate::sip::session::Terms;
 use crate::speech::CallId;
 use crate::speech::finish::AsHeard;
+use crate::transcript::EndReason;
 
 /// A gateway that runs real calls, without media.
 pub(super) struct Bridge {
@@ -65,7 +66,7 @@ async fn run_call(mut new: NewCall, operator: String, ended: Arc<StdMutex<Vec<St
                 Output::Redraft(redraft) => {
                     call.handle(Instant::now(), Input::Drafted(redraft.refuse()));
                 }
-                Output::Ended(summary) => return locked(&ended).push(summary.reason),
+                Output::Ended(summary) => return locked(&ended).push(summary.reason.to_string()),
                 Output::Deadline(at, _) => break at,
                 Output::Idle => break Instant::now() + PATIENCE,
                 _ => {}
@@ -74,7 +75,7 @@ async fn run_call(mut new: NewCall, operator: String, ended: Arc<StdMutex<Vec<St
         tokio::select! {
             event = new.events.recv() => match event {
                 Some(event) => call.handle(Instant::now(), Input::Sip(event)),
-                None => call.handle(Instant::now(), Input::End("the signalling was lost")),
+                None => call.handle(Instant::now(), Input::End(EndReason::SignallingLost)),
             },
             () = tokio::time::sleep_until(wake.into()) => {}
         }

@@ -517,7 +517,7 @@ async fn an_answer_that_is_never_acknowledged_ends_the_call() {
     call.commands.send(answer).await.expect("taken");
     let ended = SipEvent::HungUp {
         party: Party::CALLER,
-        cause: "no ACK".to_owned(),
+        cause: DialogEnd::NoAck,
     };
     assert_eq!(event(&mut call.events).await, Some(ended));
     assert_eq!(event(&mut call.events).await, None);

@@ -29,7 +29,7 @@ use std::sync::Mutex as StdMutex;
 use self::sipp::{SIPP, Sipp, free_port};
 use super::*;
 use crate::sip::sdp::{self, Description, Direction, Local};
-use crate::sip::{Party, Target, status_for_caller};
+use crate::sip::{DialogEnd, Party, Target, status_for_caller};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -219,7 +219,15 @@ async fn the_caller_hangs_up_and_the_operator_hears_it() {
             .offer
             .is_some_and(|offer| offer.contains("m=audio"))
     );
-    let hung_up = |event: &SipEvent| matches!(event, SipEvent::HungUp { party: Party::CALLER, cause } if cause == "BYE");
+    let hung_up = |event: &SipEvent| {
+        matches!(
+            event,
+            SipEvent::HungUp {
+                party: Party::CALLER,
+                cause: DialogEnd::Bye
+            }
+        )
+    };
     assert_eq!(gateway.saw(hung_up), 1);
     assert_eq!(
         gateway.saw(|event| matches!(event, SipEvent::Ringing { status: 180, .. })),
