@@ -21,7 +21,7 @@ use xinqiao::audio::resample::Resampler;
 use xinqiao::events::Bus;
 use xinqiao::gateway::advice::Advisor;
 use xinqiao::gateway::calls::{CallContext, CallTable, Controls, DraftingDesk, MediaThreads};
-use xinqiao::gateway::keeper::Keeper;
+use xinqiao::gateway::draft_writer::DraftWriter;
 use xinqiao::gateway::ports::PortPool;
 use xinqiao::gateway::sip::{NewCall, Outlook, Transport};
 use xinqiao::gateway::wav::Wav;
@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         pool: Some(pool.clone()),
         reviewed: false,
         bus: Bus::new(1),
-        keeper: Arc::new(Keeper::default()),
+        draft_writer: Arc::new(DraftWriter::default()),
         drafts: DraftingDesk::start(Arc::new(Drafter::new(Taxonomy::embedded())), CALLS)?,
         finish: Arc::new(AsHeard),
         listening: Settings::default(),

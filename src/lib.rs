@@ -15,7 +15,7 @@
 //!                (final lines once more, in longer pieces, while no worker has anything else to do)
 //!   Transcript → event bus → operator's page, gRPC stream, store
 //!   Redraft    → drafting thread → Input::Drafted → Draft
-//!   Draft      → keeper → outbox → gRPC TicketIntake (the ticketing backend), webhook
+//!   Draft      → draft writer → outbox → gRPC TicketIntake (the ticketing backend), webhook
 //!   Record, Erase → recorder thread → stereo file
 //! ```
 //!

@@ -21,7 +21,7 @@ use crate::audio::MediaTime;
 use crate::events::{Bus, Deed, Payload, WATCHER_LAG};
 use crate::speech::finish::{Change, ChangeKind};
 use crate::speech::{CallId, Leg};
-use crate::store::{Store, writer};
+use crate::store::{EventWriter, Store};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
@@ -56,7 +56,11 @@ impl House {
         let console = Console::new(bus.clone(), store.clone());
         let serving = serve(listener, console, stop.clone());
         let server = tokio::spawn(async move { serving.await.unwrap() });
-        let writer = tokio::spawn(writer(store.clone(), bus.clone(), stop.clone()));
+        let writer = tokio::spawn({
+            let (writer, store, stop) =
+                (EventWriter::new(bus.clone()), store.clone(), stop.clone());
+            async move { writer.run(&store, &stop).await }
+        });
         Self {
             bus,
             store,

@@ -4,23 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::Recording;
 use crate::recording::{self, Keeping, Key, Notice, Recorder, RecordingError, State};
 use crate::speech::CallId;
-use crate::store::Store;
+use crate::store::write_behind::Newest;
+use crate::store::{Store, WriteBehind};
 
-/// Notices on their way to the store.
-const NOTICES: usize = 1_024;
-/// How many of them a transaction takes.
-const BATCH: usize = 256;
 /// How often old recordings are looked for.
 const SWEEP: Duration = Duration::from_mins(10);
-/// Pause after the store has refused.
-const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the store is to know of recordings: of each call the newest.
+type Notices = WriteBehind<Newest<CallId, Notice>>;
 
 /// The running keeper.
 pub struct Archive {
@@ -28,7 +26,8 @@ pub struct Archive {
     pub recorder: Arc<Recorder>,
     /// What the recordings are sealed with.
     pub key: Option<Key>,
-    notes: JoinHandle<()>,
+    stop: CancellationToken,
+    writer: JoinHandle<usize>,
     sweeps: JoinHandle<()>,
 }
 
@@ -56,47 +55,47 @@ impl Archive {
                 recovered.len()
             );
         }
-        let mended: Vec<Notice> = recovered
-            .into_iter()
-            .map(|mended| Notice {
+        let notices = Arc::new(Notices::new("notices of recordings", Newest::default()));
+        for mended in recovered {
+            let file = mended.path.strip_prefix(&folder).unwrap_or(&mended.path);
+            let notice = Notice {
                 call: CallId::new(&mended.call),
-                file: mended
-                    .path
-                    .strip_prefix(&folder)
-                    .unwrap_or(&mended.path)
-                    .display()
-                    .to_string(),
+                file: file.display().to_string(),
                 state: State::Recovered,
                 duration: mended.duration,
                 lost: Duration::ZERO,
-            })
-            .collect();
-        let (notices, mut noticed) = mpsc::channel(NOTICES);
-        let recorder = Recorder::start(&folder, key.clone(), notices).map_err(refused)?;
+            };
+            notices.put(notice.call.clone(), notice);
+        }
+        let recorder = Recorder::start(&folder, key.clone(), {
+            let notices = notices.clone();
+            move |notice| notices.put(notice.call.clone(), notice)
+        });
+        let recorder = recorder.map_err(refused)?;
         let keeping = Keeping {
             days: settings.keep_days,
             free: settings.min_free_mb << 20,
         };
         let sweeps = tokio::spawn(sweep(folder, keeping, store.clone()));
-        let notes = tokio::spawn(async move {
-            let mut batch = mended;
-            loop {
-                while !batch.is_empty()
-                    && let Err(error) = store.note_recordings(&batch).await
-                {
-                    error!(%error, "{} recordings are not in the records yet", batch.len());
-                    tokio::time::sleep(PAUSE).await;
-                }
-                batch.clear();
-                if noticed.recv_many(&mut batch, BATCH).await == 0 {
-                    return;
-                }
+        let stop = CancellationToken::new();
+        let writer = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                let write = |batch: Vec<(_, Arc<Notice>)>| {
+                    let store = &store;
+                    async move {
+                        let notices: Vec<_> = batch.iter().map(|(_, notice)| &**notice).collect();
+                        store.note_recordings(&notices).await
+                    }
+                };
+                notices.run(write, &stop).await
             }
         });
         Ok(Self {
             recorder: Arc::new(recorder),
             key,
-            notes,
+            stop,
+            writer,
             sweeps,
         })
     }
@@ -107,8 +106,8 @@ impl Archive {
         let recorder = self.recorder;
         // Joins its thread, which may have to wait for the disk.
         let _ = tokio::task::spawn_blocking(move || recorder.close()).await;
-        let last = tokio::time::timeout(Duration::from_secs(5), self.notes).await;
-        if last.is_err() {
+        self.stop.cancel();
+        if self.writer.await.is_ok_and(|lost| lost > 0) {
             warn!("some recordings are not in the records; their files are there");
         }
     }

@@ -31,7 +31,7 @@ pub use self::task::Controls;
 pub use self::threads::MediaThreads;
 use self::threads::PendingCall;
 use super::advice::Advisor;
-use super::keeper::Keeper;
+use super::draft_writer::DraftWriter;
 use super::ports::PortPool;
 use super::sip::{NewCall, Prospect, Transport};
 use crate::audio::Frame;
@@ -77,7 +77,7 @@ pub struct CallContext {
     /// Where events go.
     pub bus: Bus,
     /// Brings drafts to disk.
-    pub keeper: Arc<Keeper>,
+    pub draft_writer: Arc<DraftWriter>,
     /// Draws up drafts.
     pub drafts: DraftingDesk,
     /// Writes what was recognised.

@@ -17,11 +17,11 @@ use super::advice::Advisor;
 use super::archive::Archive;
 use super::audiosocket;
 use super::calls::{CallContext, CallTable, Controls, DraftingDesk, MediaThreads};
-use super::keeper::Keeper;
+use super::draft_writer::DraftWriter;
 use super::lists::{self, ListsError};
 use super::outgoing::{delivery, desk, grpc_tls, language_model, webhook};
-use super::places::{self, Places};
 use super::ports::PortPool;
+use super::registrations::{self, RegistrationStore};
 use super::server::{self, ServeError, Services};
 use super::sip::{BindError, SipConfig, SipEdge};
 use super::telephony;
@@ -41,7 +41,7 @@ use crate::recognition::{
 use crate::recording::RecordingError;
 use crate::speech::RecognizerError;
 use crate::speech::segmenter::Settings;
-use crate::store::{Lane, Store, StoreError, writer};
+use crate::store::{EventWriter, Lane, Store, StoreError};
 use crate::telemetry::{self, Readiness, State};
 use crate::text::pen::Pen;
 use crate::ticket::classifier::{self, Classifier};
@@ -213,7 +213,7 @@ pub struct Gateway {
     servers: CancellationToken,
     writers: CancellationToken,
     server_tasks: Vec<JoinHandle<()>>,
-    writer_tasks: Vec<JoinHandle<()>>,
+    writer_tasks: Vec<JoinHandle<usize>>,
     archive: Option<Archive>,
     /// Has the word lists read again.
     reread: Arc<Notify>,
@@ -265,9 +265,9 @@ impl Gateway {
             ]),
             None => None,
         };
-        let places = Arc::<Places>::default();
+        let registrations = Arc::<RegistrationStore>::default();
         let sip_config = SipConfig {
-            places: Some(places.clone()),
+            registrations: Some(registrations.clone()),
             ..telephony::sip_config(config)
         };
         let (edge, accept) = SipEdge::bind(sip_config).await.map_err(StartError::Sip)?;
@@ -312,7 +312,11 @@ impl Gateway {
         let store = Store::open_with(&config.store.database, &lanes)
             .await
             .map_err(StartError::Store)?;
-        edge.restore(places::restored(&store).await.map_err(StartError::Store)?);
+        edge.restore(
+            registrations::restored(&store)
+                .await
+                .map_err(StartError::Store)?,
+        );
         let abandoned = store.outbox().close_abandoned().await;
         match abandoned.map_err(StartError::Store)? {
             0 => {}
@@ -362,7 +366,7 @@ impl Gateway {
             .telling(readiness.clone())
             .choosing(drafts.drafter().taxonomy())
             .playing(recordings);
-        let keeper = Arc::new(Keeper::default());
+        let draft_writer = Arc::<DraftWriter>::default();
         let context = CallContext {
             ports: PortPool::new(
                 config.sip.listen.ip(),
@@ -383,7 +387,7 @@ impl Gateway {
             controls,
             pool,
             bus: bus.clone(),
-            keeper: keeper.clone(),
+            draft_writer: draft_writer.clone(),
             drafts,
             finish: Arc::new(pen.clone()),
             listening: listening(&config.listening),
@@ -434,25 +438,16 @@ impl Gateway {
         let writer_tasks = vec![
             tokio::spawn({
                 let (outbox, stop) = (store.outbox(), writers.clone());
-                async move {
-                    let lost = keeper.run(&outbox, &stop).await;
-                    if lost > 0 {
-                        warn!("{lost} drafts could not be written");
-                    }
-                }
+                async move { draft_writer.run(&outbox, &stop).await }
             }),
             tokio::spawn({
                 let (store, stop) = (store.clone(), writers.clone());
-                async move { places.run(&store, &stop).await }
+                async move { registrations.run(&store, &stop).await }
             }),
             tokio::spawn({
                 let (store, stop) = (store.clone(), writers.clone());
-                async move {
-                    let lost = writer(store, bus, stop).await;
-                    if lost > 0 {
-                        warn!("{lost} transcript events could not be written");
-                    }
-                }
+                let events = EventWriter::new(bus);
+                async move { events.run(&store, &stop).await }
             }),
         ];
         let reread = Arc::<Notify>::default();

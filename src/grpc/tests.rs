@@ -21,7 +21,7 @@ use crate::gateway::{Services, bind, serve};
 use crate::speech::finish::{Change, ChangeKind, Mark};
 use crate::speech::words::Word;
 use crate::speech::{CallId, Leg};
-use crate::store::{Store, writer};
+use crate::store::{EventWriter, Store};
 use crate::transcript::revise::revised;
 use crate::transcript::{CallInfo, EndReason, GapReason, Line, Origin, TranscriptEvent};
 
@@ -53,7 +53,11 @@ impl House {
         };
         let serving = serve(listener, services, None, stop.clone());
         let server = tokio::spawn(async move { serving.await.unwrap() });
-        let writer = tokio::spawn(writer(store.clone(), bus.clone(), stop.clone()));
+        let writer = tokio::spawn({
+            let (writer, store, stop) =
+                (EventWriter::new(bus.clone()), store.clone(), stop.clone());
+            async move { writer.run(&store, &stop).await }
+        });
         Self {
             bus,
             store,

@@ -10,7 +10,7 @@
 //! | queue | bound | when full |
 //! |---|---|---|
 //! | a call's shelf | [`SHELF`] of sound | what comes is silence in the recording, counted and alarmed |
-//! | notices to the store | one a call | they wait in the recorder |
+//! | notices to the store | the newest of each call | cannot be |
 
 mod erase;
 mod file;

@@ -1,6 +1,5 @@
 //! The recorder: one thread that carries what lies on the shelves to the files, four times a second.
 
-use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
 use tracing::error;
 
 use super::file::Writer;
@@ -66,14 +64,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the thread, which records below `folder` and says so by `notices`.
+    /// Starts the thread, which records below `folder` and tells `noticed` what became of it; that must not block.
     ///
     /// # Errors
     /// When the system refuses a thread.
     pub fn start(
         folder: &Path,
         key: Option<Key>,
-        notices: mpsc::Sender<Notice>,
+        noticed: impl Fn(Notice) + Send + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
@@ -87,8 +85,7 @@ impl Recorder {
                 let mut reels = Reels {
                     shared: shared.clone(),
                     running: Vec::new(),
-                    notices,
-                    waiting: VecDeque::new(),
+                    noticed,
                     spare: Sound::default(),
                     bytes: Vec::new(),
                 };
@@ -150,18 +147,16 @@ struct Reel {
 }
 
 /// The thread's own.
-struct Reels {
+struct Reels<F> {
     shared: Arc<Shared>,
     running: Vec<Reel>,
-    notices: mpsc::Sender<Notice>,
-    /// Notices that the store has not taken.
-    waiting: VecDeque<Notice>,
+    noticed: F,
     /// Buffers that change places with a shelf's, so that nothing is allocated in the long run.
     spare: Sound,
     bytes: Vec<u8>,
 }
 
-impl Reels {
+impl<F: Fn(Notice)> Reels<F> {
     fn run(&mut self) {
         loop {
             let last = self.shared.stop.load(Ordering::Acquire);
@@ -199,24 +194,10 @@ impl Reels {
                 left_over.append(spare);
             }
             let notice = reel.advance(&self.shared, closed, &mut self.bytes);
-            self.waiting.extend(notice);
+            notice.into_iter().for_each(&self.noticed);
             if closed {
                 let reel = self.running.swap_remove(at);
-                self.waiting.extend(reel.end());
-            }
-        }
-        while let Some(notice) = self.waiting.pop_front() {
-            let sent = if last {
-                self.notices.blocking_send(notice).map_err(|_| None)
-            } else {
-                self.notices.try_send(notice).map_err(|error| match error {
-                    mpsc::error::TrySendError::Full(notice) => Some(notice),
-                    mpsc::error::TrySendError::Closed(_) => None,
-                })
-            };
-            if let Err(Some(notice)) = sent {
-                self.waiting.push_front(notice);
-                return;
+                reel.end().into_iter().for_each(&self.noticed);
             }
         }
     }

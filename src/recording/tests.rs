@@ -3,9 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
-
-use tokio::sync::mpsc;
 
 use super::tape::Shelf;
 use super::*;
@@ -24,13 +23,16 @@ fn frame(start_ms: u64, value: i16) -> Frame {
 }
 
 fn recorded(folder: &Path, key: Option<Key>, fill: impl FnOnce(&mut Tape)) -> Vec<Notice> {
-    let (notices, mut noticed) = mpsc::channel(8);
-    let recorder = Recorder::start(folder, key, notices).expect("a thread");
+    let (notices, noticed) = mpsc::sync_channel(8);
+    let recorder = Recorder::start(folder, key, move |notice| {
+        notices.try_send(notice).expect("room");
+    });
+    let recorder = recorder.expect("a thread");
     let mut tape = recorder.begin(CallId::new("c1"));
     fill(&mut tape);
     drop(tape);
     drop(recorder);
-    std::iter::from_fn(|| noticed.try_recv().ok()).collect()
+    noticed.iter().collect()
 }
 
 fn channels(wav: &Path) -> [Vec<i16>; 2] {
@@ -238,8 +240,7 @@ fn records_until_it_is_killed() {
     let key = std::env::var("XINQIAO_RECORD_KEY")
         .ok()
         .map(|key| Key::read(Path::new(&key)).expect("a key"));
-    let (notices, _noticed) = mpsc::channel(8);
-    let recorder = Recorder::start(Path::new(&folder), key, notices).expect("a thread");
+    let recorder = Recorder::start(Path::new(&folder), key, drop).expect("a thread");
     let mut tape = recorder.begin(CallId::new("c1"));
     let began = Instant::now();
     for at in (0..20_000).step_by(20) {

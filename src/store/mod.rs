@@ -1,6 +1,6 @@
 //! What must outlive the process: calls, their transcript events, drafts, and the outbox, in one `SQLite` file.
 //!
-//! [`Store::open`] → [`writer()`] keeps the bus's durable events; [`Store::outbox`] keeps drafts until the
+//! [`Store::open`] → [`EventWriter`] keeps the bus's durable events; [`Store::outbox`] keeps drafts until the
 //! ticketing backend has them. Text is personal data: it is in the file, and nowhere in messages or logs.
 
 mod calls;
@@ -11,6 +11,7 @@ mod places;
 mod recordings;
 mod replay;
 pub mod sqlite;
+pub mod write_behind;
 mod writer;
 
 use std::fmt;
@@ -24,7 +25,8 @@ pub use outbox::{Entry, EntryKind, EntryState, HeldDraft, Lane, Outbox, Put};
 pub use places::Place;
 pub use replay::{Listed, Replay, recent_calls};
 pub use sqlite::OpenError;
-pub use writer::writer;
+pub use write_behind::WriteBehind;
+pub use writer::EventWriter;
 
 use outbox::Lanes;
 use sqlite::{Database, Schema};

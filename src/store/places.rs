@@ -18,26 +18,28 @@ pub struct Place {
 }
 
 impl Store {
-    /// Keeps the places of an extension instead of those that were kept.
+    /// Keeps the places of each extension instead of those that were kept, all or nothing.
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be written; the old ones are kept then.
-    pub async fn keep_places(&self, extension: &str, places: &[Place]) -> Result<(), StoreError> {
-        const DOING: &str = "keeping where an extension is registered";
+    pub async fn keep_places(&self, changed: &[(&str, Vec<Place>)]) -> Result<(), StoreError> {
+        const DOING: &str = "keeping where extensions are registered";
         let mut transaction = self.db.begin().await.doing(DOING)?;
-        sqlx::query("DELETE FROM places WHERE extension = ?")
-            .bind(extension)
-            .execute(&mut *transaction)
-            .await
-            .doing(DOING)?;
-        for place in places {
-            sqlx::query("INSERT INTO places (extension, body, until_ms) VALUES (?, ?, ?)")
+        for (extension, places) in changed {
+            sqlx::query("DELETE FROM places WHERE extension = ?")
                 .bind(extension)
-                .bind(&place.body)
-                .bind(unix_ms(place.until))
                 .execute(&mut *transaction)
                 .await
                 .doing(DOING)?;
+            for place in places {
+                sqlx::query("INSERT INTO places (extension, body, until_ms) VALUES (?, ?, ?)")
+                    .bind(extension)
+                    .bind(&place.body)
+                    .bind(unix_ms(place.until))
+                    .execute(&mut *transaction)
+                    .await
+                    .doing(DOING)?;
+            }
         }
         transaction.commit().await.doing(DOING)
     }

@@ -30,7 +30,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be written.
-    pub async fn note_recordings(&self, notices: &[Notice]) -> Result<(), StoreError> {
+    pub async fn note_recordings(&self, notices: &[&Notice]) -> Result<(), StoreError> {
         const DOING: &str = "saving what is recorded";
         let mut transaction = self.db.begin().await.doing(DOING)?;
         for notice in notices {
@@ -127,12 +127,10 @@ mod tests {
             notice("a", State::Running, 0),
             notice("b", State::Running, 0),
         ];
-        store.note_recordings(&running).await.expect("noted");
+        let [a, b] = &running;
+        store.note_recordings(&[a, b]).await.expect("noted");
         let whole = notice("a", State::Complete, 9);
-        store
-            .note_recordings(std::slice::from_ref(&whole))
-            .await
-            .expect("noted");
+        store.note_recordings(&[&whole]).await.expect("noted");
         let found = store.recording(&CallId::new("a")).await.expect("read");
         assert_eq!(found, Some(whole));
         store

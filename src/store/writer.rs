@@ -1,42 +1,53 @@
-//! The task that keeps the bus's durable events.
+//! Keeps the bus's durable events, which stay in the bus until they are on disk.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Store;
-use crate::events::Bus;
+use super::write_behind::{Health, Queue, WriteBehind};
+use crate::events::{Bus, Event};
 
-/// Events a transaction: one disk flush for many lines when many calls speak at once.
-const BATCH: usize = 512;
-/// Pause after a failed write, e.g. on a full disk. Meanwhile the events wait in the bus's memory.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Failed attempts after `shutdown` before the rest is given up, so that a broken disk cannot stop the exit.
-const LAST_ATTEMPTS: u32 = 3;
+/// Writes what the bus publishes.
+#[derive(Debug)]
+pub struct EventWriter(WriteBehind<Bus>);
 
-/// Saves what the bus publishes until `shutdown`, then the rest; returns the number of events left unsaved.
-pub async fn writer(store: Store, bus: Bus, shutdown: CancellationToken) -> usize {
-    let mut failed_at_end = 0;
-    loop {
-        let batch = tokio::select! {
-            batch = bus.unsaved(BATCH) => batch,
-            () = shutdown.cancelled() => bus.unsaved_now(BATCH),
-        };
-        if batch.is_empty() {
-            return 0;
-        }
-        match store.append(&batch).await {
-            Ok(()) => bus.mark_saved(&batch),
-            Err(error) => {
-                tracing::error!(events = batch.len(), %error, "transcript events wait in memory");
-                if shutdown.is_cancelled() {
-                    failed_at_end += 1;
-                    if failed_at_end == LAST_ATTEMPTS {
-                        return bus.unsaved_now(usize::MAX).len();
-                    }
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
+impl EventWriter {
+    /// A writer of `bus`, which is to have no other.
+    #[must_use]
+    pub fn new(bus: Bus) -> Self {
+        Self(WriteBehind::new("transcript events", bus))
+    }
+
+    /// Writes until `stop`, then the rest; returns how many events could not be written.
+    pub async fn run(&self, store: &Store, stop: &CancellationToken) -> usize {
+        let write = |events: Vec<_>| async move { store.append(&events).await };
+        self.0.run(write, stop).await
+    }
+
+    /// How it goes.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.0.health()
+    }
+}
+
+impl Queue for Bus {
+    type Item = Arc<Event>;
+
+    fn oldest(&self, limit: usize) -> Vec<Self::Item> {
+        self.unsaved_now(limit)
+    }
+
+    fn written(&self, batch: &[Self::Item]) {
+        self.mark_saved(batch);
+    }
+
+    fn waiting(&self) -> usize {
+        self.unsaved_now(usize::MAX).len()
+    }
+
+    async fn arrival(&self) {
+        self.unsaved(1).await;
     }
 }

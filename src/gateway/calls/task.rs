@@ -391,7 +391,7 @@ impl Task {
             draft: TicketDraft::clone(&draft),
             lines,
         };
-        self.context.keeper.hold(submission, closes);
+        self.context.draft_writer.hold(submission, closes);
     }
 
     fn log(&self, summary: &Summary) {

@@ -48,7 +48,7 @@ impl Bridged {
             pool: None,
             reviewed: false,
             bus: Bus::new(1),
-            keeper: Arc::default(),
+            draft_writer: Arc::default(),
             advisor: Advisor::default(),
             recorder: None,
             announcement: None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::tls::{TlsError, TlsFiles};
-use crate::gateway::places::Places;
+use crate::gateway::registrations::RegistrationStore;
 use crate::sip::Transport;
 use crate::sip::digest::{Algorithm, Secret};
 use crate::sip::limits::ScanLimits;
@@ -65,7 +65,7 @@ pub struct SipConfig {
     /// For how long they are registered.
     pub terms: Terms,
     /// Who is told when it changes where an extension is registered.
-    pub places: Option<Arc<Places>>,
+    pub registrations: Option<Arc<RegistrationStore>>,
     /// Who gets which calls.
     pub routes: Routes,
     /// How long sessions last without a refresh (RFC 4028).
@@ -157,7 +157,7 @@ impl SipConfig {
                 least: 60,
                 most: 3_600,
             },
-            places: None,
+            registrations: None,
             routes: Routes::default(),
             session: session::Terms {
                 expires: 1_800,

@@ -95,8 +95,10 @@ fn serve(
     let registered = locked(&shared.registrar).register(now, &register);
     match registered {
         Ok(bindings) => {
-            if let (Some(places), false) = (&shared.config.places, register.wish == Wish::Ask) {
-                places.note(name, &bindings);
+            if register.wish != Wish::Ask
+                && let Some(store) = &shared.config.registrations
+            {
+                store.note(name, &bindings);
             }
             shared
                 .addresses

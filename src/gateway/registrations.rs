@@ -2,29 +2,27 @@
 //!
 //! | queue | bound | when full |
 //! |---|---|---|
-//! | changed extensions → store | one entry an extension | the newer places of an extension replace the older |
+//! | changed extensions → store | one entry an extension | the newer bindings of an extension replace the older |
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
 use crate::sip::Transport;
 use crate::sip::registrar::{Binding, Flow};
-use crate::store::{Place, Store, StoreError};
+use crate::store::write_behind::{Health, Newest};
+use crate::store::{Place, Store, StoreError, WriteBehind};
 
-/// Between attempts while the disk refuses.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The extensions whose bindings have changed and are not on disk yet.
+#[derive(Debug)]
+pub struct RegistrationStore(WriteBehind<Newest<String, Vec<Binding>>>);
 
-/// The extensions whose places have changed and are not on disk yet.
-#[derive(Debug, Default)]
-pub struct Places {
-    changed: Mutex<HashMap<String, Vec<Binding>>>,
-    fresh: Notify,
+impl Default for RegistrationStore {
+    fn default() -> Self {
+        Self(WriteBehind::new("registrations", Newest::default()))
+    }
 }
 
 /// What is kept of a binding beside its end.
@@ -39,48 +37,30 @@ struct Kept {
     q: u16,
 }
 
-impl Places {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Binding>>> {
-        // Nothing panics under the lock.
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes an extension's places; never waits.
+impl RegistrationStore {
+    /// Takes an extension's bindings; never waits.
     pub fn note(&self, extension: &str, bindings: &[Binding]) {
-        self.lock().insert(extension.to_owned(), bindings.to_vec());
-        self.fresh.notify_one();
+        self.0.put(extension.to_owned(), bindings.to_vec());
     }
 
-    /// Writes until `stop`, then what is left, once.
-    pub async fn run(&self, store: &Store, stop: &CancellationToken) {
-        loop {
-            let batch = std::mem::take(&mut *self.lock());
-            if batch.is_empty() {
-                if stop.is_cancelled() {
-                    return;
-                }
-                tokio::select! {
-                    () = self.fresh.notified() => {}
-                    () = stop.cancelled() => {}
-                }
-                continue;
-            }
-            for (extension, bindings) in batch {
-                let places: Vec<Place> = bindings
+    /// Writes until `stop`, then the rest; returns of how many extensions the bindings could not be written.
+    pub async fn run(&self, store: &Store, stop: &CancellationToken) -> usize {
+        let write = |changed: Vec<(String, Arc<Vec<Binding>>)>| async move {
+            let kept = changed.iter().map(|(extension, bindings)| {
+                let places = bindings
                     .iter()
-                    .filter_map(|binding| kept(&extension, binding))
-                    .collect();
-                if let Err(error) = store.keep_places(&extension, &places).await {
-                    error!(extension, %error, "its places wait in memory");
-                    if stop.is_cancelled() {
-                        return;
-                    }
-                    // A newer change may have come meanwhile.
-                    self.lock().entry(extension).or_insert(bindings);
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
+                    .filter_map(|binding| kept(extension, binding));
+                (extension.as_str(), places.collect())
+            });
+            store.keep_places(&kept.collect::<Vec<_>>()).await
+        };
+        self.0.run(write, stop).await
+    }
+
+    /// How it goes.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.0.health()
     }
 }
 
@@ -135,6 +115,8 @@ pub async fn restored(store: &Store) -> Result<Vec<(String, Binding)>, StoreErro
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn binding(contact: &str, seconds: u64) -> Binding {
@@ -159,14 +141,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.db");
         let store = Store::open(&file).await.expect("opened");
-        let (places, stop) = (Places::default(), CancellationToken::new());
+        let (places, stop) = (RegistrationStore::default(), CancellationToken::new());
         places.note("1001", &[binding("sip:old", 600)]);
         places.note("1001", &[binding("sip:a", 600), binding("sip:b", 0)]);
         places.note("1002", &[binding("sip:c", 600)]);
         stop.cancel();
-        places.run(&store, &stop).await;
+        assert_eq!(places.run(&store, &stop).await, 0);
         places.note("1002", &[]);
-        places.run(&store, &stop).await;
+        assert_eq!(places.run(&store, &stop).await, 0);
         store.close().await;
         let store = Store::open(&file).await.expect("opened again");
         let back = restored(&store).await.expect("read");
