@@ -22,7 +22,7 @@ use xinqiao::events::Bus;
 use xinqiao::gateway::advice::Advisor;
 use xinqiao::gateway::calls::{CallContext, CallTable, Controls, DraftingDesk, MediaThreads};
 use xinqiao::gateway::draft_writer::DraftWriter;
-use xinqiao::gateway::ports::PortPool;
+use xinqiao::gateway::media::ports::PortPool;
 use xinqiao::gateway::sip::{NewCall, Outlook, Transport};
 use xinqiao::gateway::wav::Wav;
 use xinqiao::recognition::models::ModelStore;

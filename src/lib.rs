@@ -4,13 +4,13 @@
 //! ticket already filled in beside it. No audio and no text leaves the hotline's machines.
 //!
 //! ```text
-//! UDP ─gateway─► Call::handle(now, Input)
+//! gateway ─► Call::handle(now, Input)      (each leg's media by a MediaTransport: RTP sockets, decoded frames)
 //!  SIP → dialog → legs {caller, operator}
 //!  RTP ─┬─► other leg                 (forwarded first; nothing below can delay or drop it)
-//!       └─► ListenBuffer → Decoder → Ear { Resampler → VoiceActivity → Segmenter }
-//!                                                      │ utterance (partial, end-point or final)
+//!       └─► ListenBuffer → Decoder ─┬─► Ear { Resampler → VoiceActivity → Segmenter }
+//!  decoded sound ─► DecodedStream ──┘                     │ utterance (partial, end-point or final)
 //! Call::transmit() → packets to the other leg, drained first
-//! Call::poll() → Sip | Recognize | Transcript | Redraft | Draft | Record | Erase | Ended | Deadline(Instant, Reason)
+//! Call::poll() → Sip | EndTap | Recognize | Transcript | Redraft | Draft | Record | Erase | Ended | Deadline
 //!   Recognize  → recognition workers, here or elsewhere → Input::Heard → Scribe → transcript
 //!                (final lines once more, in longer pieces, while no worker has anything else to do)
 //!   Transcript → event bus → operator's page, gRPC stream, store

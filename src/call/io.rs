@@ -5,42 +5,129 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::path::{Refused, Travel};
+use super::decoded::DecodedFrame;
+use super::media::RtpEnd;
+use super::path::Refused;
 use crate::audio::codec::Codec;
 use crate::audio::{Frame, MediaTime};
+use crate::private::Private;
+use crate::rtp::dtmf::Key;
 use crate::rtp::rtcp;
 use crate::rtp::stats::StreamStats;
-use crate::sip::{IncomingCall, SipCommand, SipEvent};
+use crate::sip::{Body, IncomingCall, SipCommand, SipEvent};
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
 use crate::ticket::advice::{Advice, Advised};
 use crate::ticket::{CallFacts, Drafter, Talk, TicketDraft};
 use crate::transcript::revise::Revision;
-use crate::transcript::{EndReason, Line, Transcript, TranscriptEvent};
+use crate::transcript::{EndReason, Line, Origin, Transcript, TranscriptEvent};
 
-/// Where a call's media ends on this machine, and what it needs to begin.
+/// A call as it comes in: what is known of every one, and what only its way of signalling has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// The caller's number, if it is known.
+    pub caller_number: Option<Private<String>>,
+    /// The number that was called.
+    pub called: String,
+    /// How it came here.
+    pub origin: Origin,
+    /// How its parties signal, and how their media travel.
+    pub signalling: Signalling,
+}
+
+/// How the parties of a call signal, and how their media travel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signalling {
+    /// By SIP: the call is bridged to an operator's phone or, where a recording client brings it, listened to.
+    Sip(Box<SipSetup>),
+    /// Not to us. The call takes place elsewhere, and an edge that knows who speaks brings both legs' decoded sound.
+    Tapped {
+        /// The operator's number, if it is known.
+        operator: Option<Private<String>>,
+    },
+}
+
+/// What a call that is signalled by SIP has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SipSetup {
+    /// What the caller's INVITE asks for.
+    pub invite: Invite,
+    /// The operator's SIP URI.
+    pub operator: String,
+    /// Where the RTP of the caller and of the operator ends.
+    pub media: [RtpEnd; 2],
+}
+
+/// What an INVITE asks for, beside who calls whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Invite {
+    /// The session description offered, if there was one.
+    pub offer: Option<String>,
+    /// The body as it came, for what stands beside the description (SIPREC metadata).
+    pub body: Option<Body>,
+    /// The option tags of Require, in small letters; `siprec` makes it a recording session (RFC 7866).
+    pub requires: Vec<String>,
+    /// The option tags of Supported, in small letters.
+    pub supports: Vec<String>,
+}
+
+impl Invite {
+    /// Whether a provisional response reaches the caller for certain (100rel), so that it may carry an offer.
+    pub(super) fn takes_reliably(&self) -> bool {
+        let mut tags = self.requires.iter().chain(&self.supports);
+        tags.any(|tag| tag == "100rel")
+    }
+}
+
+impl Incoming {
+    /// What the adapter understood of an INVITE, to be bridged to `operator` between those two ends.
+    #[must_use]
+    pub fn by_sip(call: IncomingCall, operator: String, media: [RtpEnd; 2]) -> Self {
+        Self {
+            caller_number: call.caller_number,
+            called: call.called,
+            origin: Origin {
+                trunk: call.trunk,
+                diverted_from: call.diverted_from,
+                user_to_user: call.user_to_user,
+            },
+            signalling: Signalling::Sip(Box::new(SipSetup {
+                invite: Invite {
+                    offer: call.offer,
+                    body: call.body,
+                    requires: call.requires,
+                    supports: call.supports,
+                },
+                operator,
+                media,
+            })),
+        }
+    }
+
+    /// What it has by SIP, if it is signalled so.
+    pub(super) fn sip(&self) -> Option<&SipSetup> {
+        match &self.signalling {
+            Signalling::Sip(sip) => Some(sip),
+            Signalling::Tapped { .. } => None,
+        }
+    }
+}
+
+/// What a call needs to begin.
 pub struct Setup {
     /// The gateway's identifier of the call.
     pub id: CallId,
-    /// The caller's INVITE.
-    pub incoming: IncomingCall,
-    /// The operator's SIP URI.
-    pub operator: String,
+    /// Who calls whom, and how.
+    pub incoming: Incoming,
     /// The hotline's own numbers, `*` at the end for the rest: who bears one in a forked call is the operator.
     pub own_numbers: Arc<[String]>,
-    /// Where the caller is told to send RTP.
-    pub caller_media: SocketAddr,
-    /// Where the operator's phone is told to send RTP.
-    pub operator_media: SocketAddr,
     /// The wall clock at `now`, read once.
     pub wall: SystemTime,
     /// From a cryptographic generator: SSRCs, first sequence numbers and timestamps, session numbers, keys.
     pub seed: [u8; 32],
     /// What the bridge speaks, in our order of preference; what the caller offers goes before.
     pub codecs: Vec<Codec>,
-    /// How the caller's and the operator's packets may travel.
-    pub travel: [Travel; 2],
     /// How long the operator's phone may ring.
     pub ring: Duration,
     /// How long the last words may take after the end.
@@ -113,6 +200,27 @@ pub enum Input<'a> {
         /// The datagram.
         datagram: &'a [u8],
     },
+    /// The next decoded sound of a tapped leg.
+    Decoded {
+        /// Whose.
+        leg: Leg,
+        /// The sound.
+        frame: DecodedFrame,
+    },
+    /// A key was pressed on a tapped leg; it is none of what is said, and shows that the leg is there.
+    Key {
+        /// On which.
+        leg: Leg,
+        /// Which.
+        key: Key,
+    },
+    /// A tapped party is gone, and the call with it.
+    Gone {
+        /// Which.
+        leg: Leg,
+        /// What broke, if the party did not hang up.
+        broke: Option<String>,
+    },
     /// What became of a recognition.
     Heard(UtteranceKey, Outcome),
     /// Something was found out beside the call.
@@ -147,6 +255,8 @@ pub enum Output {
     Transmit(Transmit),
     /// Tell the SIP adapter.
     Sip(SipCommand),
+    /// Tell the edge that tapped the call that it is over.
+    EndTap,
     /// Have this recognised by then, and hand back [`Input::Heard`].
     Recognize(Utterance, Instant),
     /// Record this of a leg; its frames follow one another without a hole.

@@ -25,6 +25,8 @@ pub enum Latching {
     Address,
     /// From their networks too: the same /24 of IPv4, or /64 of IPv6.
     Network,
+    /// From wherever the transport takes them, now here and now there: it knows its peer by itself, as ICE with DTLS does.
+    Transport,
 }
 
 /// An address on probation.
@@ -74,7 +76,9 @@ impl Latch {
 
     /// Whether a packet from `source` is worth being looked into: neither a stranger's nor too late.
     pub fn may_be(&self, source: SocketAddr) -> bool {
-        self.is_right(source) || (self.open && self.is_allowed(source))
+        self.policy == Latching::Transport
+            || self.is_right(source)
+            || (self.open && self.is_allowed(source))
     }
 
     fn is_right(&self, source: SocketAddr) -> bool {
@@ -89,7 +93,7 @@ impl Latch {
         (ssrc, sequence): (u32, u16),
         proven: bool,
     ) -> bool {
-        if !self.is_right(source) {
+        if self.policy != Latching::Transport && !self.is_right(source) {
             if !self.open || !self.is_allowed(source) {
                 return false;
             }
@@ -109,7 +113,7 @@ impl Latch {
             .into_iter()
             .chain(self.signals_from)
             .any(|address| match self.policy {
-                Latching::Signalled => false,
+                Latching::Signalled | Latching::Transport => false,
                 Latching::Address => address == source.ip(),
                 Latching::Network => is_same_network(address, source.ip()),
             })
@@ -143,6 +147,13 @@ impl Latch {
         candidate.packets = candidate.packets.saturating_add(1);
         candidate.packets >= PROBATION_PACKETS
             && now.saturating_duration_since(candidate.since) >= PROBATION
+    }
+
+    /// Whether a report from `source` is the leg's, which has named `rtcp` for them.
+    pub fn may_report(&self, source: SocketAddr, rtcp: Option<SocketAddr>) -> bool {
+        let known = [self.target(), rtcp];
+        let mut known = known.into_iter().flatten();
+        self.policy == Latching::Transport || known.any(|address| address.ip() == source.ip())
     }
 
     /// Where the leg gets its packets: where its own come from, or where its description says.
@@ -281,5 +292,17 @@ mod tests {
         // The leg moves to another address: what was latched is forgotten.
         door.latch.signal(at(NEIGHBOUR));
         assert_eq!(door.latch.target(), Some(at(NEIGHBOUR)));
+    }
+
+    #[test]
+    fn a_transport_that_knows_its_peer_decides_where_that_is() {
+        let mut door = Door::new(Latching::Transport, None);
+        for source in [STRANGER, SIGNALLED, NEIGHBOUR, STRANGER] {
+            assert!(door.latch.may_be(at(source)) && door.latch.may_report(at(source), None));
+            assert_eq!(door.send(source, 1), 1);
+            assert_eq!(door.latch.target(), Some(at(source)));
+        }
+        door.latch.signal(at(OTHER_PORT));
+        assert_eq!(door.send(STRANGER, 1), 1);
     }
 }

@@ -1,4 +1,7 @@
 //! One leg's media: who may send, what goes to it, what is heard of it.
+//!
+//! A leg is heard by packets, after an offer and an answer, or its sound comes decoded: then nothing is ever agreed on,
+//! and so no packet is taken from it or sent to it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -6,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::path::{Out, Path, Refused, Travel};
+use super::decoded::{DecodedFrame, DecodedStream};
+use super::path::{MediaPolicy, Out, Path, Refused};
 use super::{NO_MEDIA_AFTER, QUIET_AFTER_NOISE, QUIET_AFTER_REPORT, Reason, ear::Ear};
 use crate::audio::Frame;
 use crate::audio::codec::Codec;
@@ -23,15 +27,66 @@ use crate::speech::Leg;
 use crate::speech::segmenter::Event;
 use crate::transcript::LegMedia;
 
+/// Where a leg ends on this machine, and how its packets may travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RtpEnd {
+    /// Where it is told to send RTP.
+    pub address: SocketAddr,
+    /// Whether its packets are encrypted, and where they may come from.
+    pub policy: MediaPolicy,
+}
+
+impl RtpEnd {
+    /// That of a leg which has none: port 0 is the word of SDP for a stream that is not there (RFC 3264 §6).
+    pub(super) fn nowhere() -> Self {
+        Self {
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            policy: MediaPolicy::default(),
+        }
+    }
+}
+
+/// What is heard of a leg, on the call's timeline.
+enum LegInput {
+    /// By packets.
+    Packets(ListenBuffer),
+    /// As decoded sound.
+    Decoded(DecodedStream),
+}
+
+impl LegInput {
+    fn poll(&mut self, now: Instant) -> Option<Frame> {
+        match self {
+            Self::Packets(buffer) => buffer.poll(now).map(|heard| heard.frame),
+            Self::Decoded(stream) => stream.poll(now),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        match self {
+            Self::Packets(buffer) => buffer.deadline(),
+            Self::Decoded(stream) => stream.deadline(),
+        }
+    }
+
+    const fn stats(&self) -> Option<&StreamStats> {
+        match self {
+            Self::Packets(buffer) => buffer.stats(),
+            Self::Decoded(stream) => stream.stats(),
+        }
+    }
+}
+
 /// One leg.
-pub struct Side {
+pub struct MediaLeg {
     local: Local,
     agreed: Option<Negotiated>,
     path: Box<Path>,
     /// The peer takes or gives keys only in the secured profile, so far as it has shown.
     secured: bool,
     reports: Reports,
-    buffer: Option<ListenBuffer>,
+    /// From the answer on.
+    input: Option<LegInput>,
     /// What this leg is heard through, if anybody recognises what is said.
     ear: Option<Ear>,
     /// What was heard and is still to be recorded, if anybody records.
@@ -55,16 +110,9 @@ pub struct Side {
     events: Vec<Event>,
 }
 
-impl Side {
-    /// A leg that is told to send to `rtp`; `seed` gives its stream's random beginnings and its keys.
-    pub fn new(
-        leg: Leg,
-        now: Instant,
-        rtp: SocketAddr,
-        seed: [u8; 32],
-        travel: &Travel,
-        ear: Option<Ear>,
-    ) -> Self {
+impl MediaLeg {
+    /// A leg that nothing has been agreed with; `seed` gives its stream's random beginnings and its keys.
+    pub fn new(leg: Leg, now: Instant, rtp: &RtpEnd, seed: [u8; 32], ear: Option<Ear>) -> Self {
         let mut random = StdRng::from_seed(seed);
         let ssrc = random.random();
         // Half the sequence numbers lie ahead, so that the first wrap is some minutes away (RFC 3711 §3.3.1).
@@ -75,14 +123,14 @@ impl Side {
                 // Some phones keep it in 32 bits with a sign.
                 session: u64::from(random.random::<u32>() >> 1),
                 version: 0,
-                rtp,
+                rtp: rtp.address,
                 direction: Direction::SendRecv,
             },
             agreed: None,
             reports: Reports::new(now, random.random()),
-            path: Box::new(Path::new(leg, forwarder, travel, random)),
+            path: Box::new(Path::new(leg, forwarder, &rtp.policy, random)),
             secured: false,
-            buffer: None,
+            input: None,
             ear,
             frames: None,
             muted: false,
@@ -262,7 +310,7 @@ impl Side {
     }
 
     fn set_formats(&mut self) {
-        if let Some(buffer) = &mut self.buffer {
+        if let Some(LegInput::Packets(buffer)) = &mut self.input {
             // A payload type that is none of these counts as time that passes without sound.
             let agreed = self.agreed.as_ref().filter(|_| self.heard);
             buffer.set_formats(
@@ -300,11 +348,7 @@ impl Side {
 
     /// Since when the leg, which should send and may, has given no sign of life; `None` while it holds or is held.
     pub fn quiet_since(&self) -> Option<Instant> {
-        let sends = self.heard
-            && self
-                .agreed
-                .as_ref()
-                .is_some_and(|agreed| agreed.direction.receives());
+        let sends = self.heard && self.may_send();
         sends.then_some(self.last_sign)
     }
 
@@ -331,9 +375,38 @@ impl Side {
     /// The call has been answered: the timeline begins.
     pub fn open(&mut self, now: Instant) {
         let formats = self.agreed.as_ref().map(|agreed| agreed.receives.clone());
-        self.buffer = Some(ListenBuffer::new(now, formats.unwrap_or_default()));
+        let buffer = ListenBuffer::new(now, formats.unwrap_or_default());
+        self.input = Some(LegInput::Packets(buffer));
         (self.last_packet, self.last_sign, self.excused) = (now, now, now);
         self.set_formats();
+    }
+
+    /// The call has been answered, and the leg's sound comes decoded.
+    pub fn open_decoded(&mut self, now: Instant) {
+        self.input = Some(LegInput::Decoded(DecodedStream::new(now)));
+        self.give_sign(now);
+    }
+
+    /// Takes decoded sound of the leg.
+    pub fn take_decoded(&mut self, now: Instant, frame: DecodedFrame) {
+        if let Some(LegInput::Decoded(stream)) = &mut self.input {
+            stream.push(now, frame);
+            self.give_sign(now);
+        }
+    }
+
+    /// The leg sends, or has shown otherwise that it is there.
+    pub const fn give_sign(&mut self, now: Instant) {
+        (self.last_packet, self.last_sign, self.excused) = (now, now, now);
+        self.alarmed = false;
+    }
+
+    /// Whether anything should come of the leg, by what was agreed on with it.
+    fn may_send(&self) -> bool {
+        match &self.agreed {
+            Some(agreed) => agreed.direction.receives(),
+            None => matches!(self.input, Some(LegInput::Decoded(_))),
+        }
     }
 
     /// Makes the stream towards this leg fit what `other` sends.
@@ -360,12 +433,9 @@ impl Side {
     ) -> Option<Packet<'a>> {
         self.agreed.as_ref()?;
         let packet = self.path.accept(now, source, datagram, room)?;
-        (self.last_packet, self.last_sign) = (now, now);
-        self.alarmed = false;
+        self.give_sign(now);
         if self.path.is_noise(&packet) {
             self.excused = now + QUIET_AFTER_NOISE;
-        } else {
-            self.excused = now;
         }
         Some(packet)
     }
@@ -399,7 +469,7 @@ impl Side {
 
     /// How its sound travelled, once it had the chance to.
     pub fn quality(&self) -> Option<LegMedia> {
-        self.buffer.as_ref()?;
+        self.input.as_ref()?;
         let micros = |span: Duration| span.as_micros() as u64;
         let (stats, remote) = (self.stats(), self.reported());
         let (sent, refused) = (self.path.sent(), self.path.refused());
@@ -431,7 +501,7 @@ impl Side {
 
     /// Listens to a packet of this leg.
     pub fn hear(&mut self, now: Instant, packet: &Packet<'_>) {
-        if let Some(buffer) = &mut self.buffer {
+        if let Some(LegInput::Packets(buffer)) = &mut self.input {
             buffer.push(now, packet);
         }
     }
@@ -439,24 +509,24 @@ impl Side {
     /// Brings what has been heard to the end-pointer and tells what it found, with all the voice heard so far;
     /// at the `end` of the call nothing is waited for any more.
     pub fn listen(&mut self, now: Instant, end: bool, mut tell: impl FnMut(Duration, Event)) {
-        let Some(buffer) = &mut self.buffer else {
+        let Some(input) = &mut self.input else {
             return;
         };
-        if end {
+        if let (LegInput::Packets(buffer), true) = (&mut *input, end) {
             buffer.finish();
         }
-        while let Some(mut heard) = buffer.poll(now) {
+        while let Some(mut frame) = input.poll(now) {
             if self.muted {
-                heard.frame.samples.fill(0);
+                frame.samples.fill(0);
             }
             if let Some(ear) = &mut self.ear {
-                ear.listen(&heard.frame, &mut self.events);
+                ear.listen(&frame, &mut self.events);
             }
             if self.hidden {
-                heard.frame.samples.fill(0);
+                frame.samples.fill(0);
             }
             if let Some(frames) = &mut self.frames {
-                frames.push(heard.frame);
+                frames.push(frame);
             }
         }
         if end {
@@ -508,7 +578,7 @@ impl Side {
 
     /// What came in, once something has.
     pub fn stats(&self) -> Option<&StreamStats> {
-        self.buffer.as_ref()?.stats()
+        self.input.as_ref()?.stats()
     }
 
     /// What the leg last reported of what we send it.
@@ -541,7 +611,7 @@ impl Side {
 
     /// Sends the report that is due.
     pub fn report_if_due(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
-        let Some(buffer) = self.buffer.as_mut() else {
+        let Some(LegInput::Packets(buffer)) = self.input.as_mut() else {
             return;
         };
         let report = self
@@ -554,7 +624,7 @@ impl Side {
 
     /// Sends the last report.
     pub fn goodbye(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
-        let Some(buffer) = self.buffer.as_mut() else {
+        let Some(LegInput::Packets(buffer)) = self.input.as_mut() else {
             return;
         };
         let report = self
@@ -573,28 +643,19 @@ impl Side {
     }
 
     fn silence_deadline(&self) -> Option<Instant> {
-        let sends = self
-            .agreed
-            .as_ref()
-            .is_some_and(|agreed| agreed.direction.receives());
-        (sends && !self.alarmed).then(|| self.excused.max(self.last_packet + NO_MEDIA_AFTER))
+        (self.may_send() && !self.alarmed)
+            .then(|| self.excused.max(self.last_packet + NO_MEDIA_AFTER))
     }
 
     /// When this leg wants to be looked after.
     pub fn deadlines(&self) -> impl Iterator<Item = (Instant, Reason)> {
-        let listen = self
-            .buffer
-            .as_ref()
-            .map(|buffer| (buffer.deadline(), Reason::Listen));
+        let input = self.input.as_ref();
+        let listen = input.map(|input| (input.deadline(), Reason::Listen));
+        // Decoded sound is nothing to report of.
+        let report = matches!(input, Some(LegInput::Packets(_)))
+            .then(|| (self.reports.deadline(), Reason::Report));
         let silence = self.silence_deadline().map(|at| (at, Reason::NoMedia));
         let keys = self.path.key_deadline().map(|at| (at, Reason::Keys));
-        [
-            listen,
-            silence,
-            keys,
-            Some((self.reports.deadline(), Reason::Report)),
-        ]
-        .into_iter()
-        .flatten()
+        [listen, silence, keys, report].into_iter().flatten()
     }
 }

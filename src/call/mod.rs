@@ -5,6 +5,7 @@
 //! gives the rest, until it names the next [`Deadline`](Output::Deadline). `now` is the only clock.
 
 mod announce;
+mod decoded;
 mod ear;
 mod hide;
 mod io;
@@ -24,16 +25,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use announce::Announcement;
 pub use announce::sound;
+pub use decoded::DecodedFrame;
 pub use ear::Ear;
 use hide::Hiding;
 pub use io::{
-    DraftOutput, Drafted, Input, Output, Reason, Redraft, Rules, Setup, Summary, Transmit,
+    DraftOutput, Drafted, Incoming, Input, Invite, Output, Reason, Redraft, Rules, Setup,
+    Signalling, SipSetup, Summary, Transmit,
 };
 pub use latch::Latching;
-use media::Side;
+use media::MediaLeg;
+pub use media::RtpEnd;
 use parties::Parties;
 use path::Out;
-pub use path::{Refused, Travel};
+pub use path::{MediaPolicy, Refused};
 pub use scribe::{Note, Scribe};
 use tap::Tap;
 
@@ -45,7 +49,7 @@ use crate::sip::{Party, SipCommand, Target};
 use crate::speech::Leg;
 use crate::ticket::advice::Advised;
 use crate::ticket::{CallFacts, Talk, TicketDraft};
-use crate::transcript::{AlarmKind, CallInfo, EndReason, Origin, RecordingMark, TranscriptEvent};
+use crate::transcript::{AlarmKind, CallInfo, EndReason, RecordingMark, TranscriptEvent};
 
 /// How long a leg may send nothing before the operator is told.
 const NO_MEDIA_AFTER: Duration = Duration::from_secs(8);
@@ -126,11 +130,11 @@ pub struct Call {
     ended: Option<(Instant, EndReason)>,
     state: State,
     parties: Parties,
-    /// The call takes place elsewhere, and is only listened to.
+    /// A recording client forks a call to us that takes place elsewhere.
     tap: Option<Tap>,
     /// The description that the caller has been told, in 183 or 200.
     told: Option<String>,
-    sides: [Side; 2],
+    sides: [MediaLeg; 2],
     scribe: Scribe,
     /// After the end, what was said last has been asked to be heard once more.
     rest_asked: bool,
@@ -161,19 +165,21 @@ const fn index(leg: Leg) -> usize {
 const LEGS: [Leg; 2] = [Leg::Caller, Leg::Operator];
 
 impl Call {
-    /// Takes an INVITE: the operator's phone is invited, or the caller refused when no codec is shared.
+    /// Takes a call. By SIP, the operator's phone is invited, or the caller refused when no codec is shared; a tapped
+    /// one is up at once.
     #[must_use]
     pub fn new(now: Instant, setup: Setup) -> Self {
         let incoming = &setup.incoming;
-        let tap = Tap::of(incoming);
-        let named = |leg| match &tap {
-            Some(Ok(tap)) => tap.number(leg, incoming, &setup.own_numbers),
+        let tap = incoming.sip().and_then(|sip| Tap::of(&sip.invite));
+        let named = |leg| match (&tap, &incoming.signalling) {
+            (Some(Ok(tap)), _) => tap.number(leg, incoming, &setup.own_numbers),
+            (_, Signalling::Tapped { operator }) if leg == Leg::Operator => operator.clone(),
             _ => None,
         };
         let caller_number = named(Leg::Caller).or_else(|| incoming.caller_number.clone());
-        let operator = match &tap {
-            Some(_) => named(Leg::Operator).map_or_else(String::new, Private::into_inner),
-            None => setup.operator.clone(),
+        let operator = match incoming.sip() {
+            Some(sip) if tap.is_none() => sip.operator.clone(),
+            _ => named(Leg::Operator).map_or_else(String::new, Private::into_inner),
         };
         let facts = CallFacts {
             call: setup.id.clone(),
@@ -186,12 +192,11 @@ impl Call {
             called: incoming.called.clone(),
             operator,
             started_at: setup.wall,
-            origin: Origin {
-                trunk: incoming.trunk.clone(),
-                diverted_from: incoming.diverted_from.clone(),
-                user_to_user: incoming.user_to_user.clone(),
-            },
+            origin: incoming.origin.clone(),
         });
+        let ends = incoming
+            .sip()
+            .map_or_else(|| [RtpEnd::nowhere(); 2], |sip| sip.media);
         let ear = || {
             setup
                 .recognised
@@ -209,20 +214,12 @@ impl Call {
             tap: None,
             told: None,
             sides: [
-                Side::new(
-                    Leg::Caller,
-                    now,
-                    setup.caller_media,
-                    setup.seed,
-                    &setup.travel[0],
-                    ear(),
-                ),
-                Side::new(
+                MediaLeg::new(Leg::Caller, now, &ends[0], setup.seed, ear()),
+                MediaLeg::new(
                     Leg::Operator,
                     now,
-                    setup.operator_media,
+                    &ends[1],
                     setup.seed.map(|octet| !octet),
-                    &setup.travel[1],
                     ear(),
                 ),
             ],
@@ -242,7 +239,7 @@ impl Call {
             setup,
         };
         if call.setup.recorded {
-            call.sides.iter_mut().for_each(Side::record);
+            call.sides.iter_mut().for_each(MediaLeg::record);
         }
         if !call.setup.recognised {
             let alarm = TranscriptEvent::Alarm {
@@ -252,33 +249,42 @@ impl Call {
             call.outputs.push_back(Output::Transcript(alarm));
         }
         match tap {
+            None if call.is_tapped() => call.begin_tapped(now),
             Some(Ok(tap)) => {
                 call.tap = Some(tap);
                 call.begin_tap(now);
-                return call;
             }
-            Some(Err(error)) => {
-                call.refuse(now, error.status(), error.told());
-                return call;
-            }
-            None => {}
-        }
-        match call.read_offer() {
-            Ok(offer) => {
-                call.offer = offer;
-                call.invite_operator();
-                call.begin_announcement();
-            }
-            Err(error) => {
-                let detail = error.to_string();
-                call.refuse(now, error.status(), EndReason::UnusableOffer { detail });
-            }
+            Some(Err(error)) => call.refuse(now, error.status(), error.told()),
+            None => call.begin_bridge(now),
         }
         call
     }
 
+    /// Whether an edge brings what is said, and there is nobody to signal to.
+    const fn is_tapped(&self) -> bool {
+        matches!(self.setup.incoming.signalling, Signalling::Tapped { .. })
+    }
+
+    fn begin_bridge(&mut self, now: Instant) {
+        match self.read_offer() {
+            Ok(offer) => {
+                self.offer = offer;
+                self.invite_operator();
+                self.begin_announcement();
+            }
+            Err(error) => {
+                let detail = error.to_string();
+                self.refuse(now, error.status(), EndReason::UnusableOffer { detail });
+            }
+        }
+    }
+
     /// Invites the operator's phone to what the caller can.
     fn invite_operator(&mut self) {
+        let Some(sip) = self.setup.incoming.sip() else {
+            return;
+        };
+        let target = Target::new(&sip.operator);
         let offer = self.offer.as_ref();
         let mut codecs = offer.map(Description::codecs).unwrap_or_default();
         codecs.retain(|codec| self.setup.codecs.contains(codec));
@@ -291,7 +297,7 @@ impl Call {
         let offer = self.sides[1].offer(Direction::SendRecv, &codecs, like);
         self.tell(SipCommand::Invite {
             party: Party::OPERATOR,
-            target: Target::new(&self.setup.operator),
+            target,
             caller_number: self.setup.incoming.caller_number.clone(),
             offer,
         });
@@ -299,7 +305,8 @@ impl Call {
 
     /// The caller's offer, if there is one and it can be served.
     fn read_offer(&self) -> Result<Option<Description>, SdpError> {
-        let Some(offer) = &self.setup.incoming.offer else {
+        let sip = self.setup.incoming.sip();
+        let Some(offer) = sip.and_then(|sip| sip.invite.offer.as_deref()) else {
             return Ok(None);
         };
         let offer = Description::parse(offer)?;
@@ -320,6 +327,9 @@ impl Call {
                 source,
                 datagram,
             } => self.sides[index(leg)].report(now, source, datagram),
+            Input::Decoded { leg, frame } => self.decoded(now, leg, frame),
+            Input::Key { leg, .. } => self.sides[index(leg)].give_sign(now),
+            Input::Gone { leg, broke } => self.tapped_party_gone(now, leg, broke),
             Input::Heard(key, outcome) => {
                 let voiced = self.sides[index(key.leg)].voiced();
                 self.scribe.heard(now, &key, outcome, voiced);
@@ -597,7 +607,7 @@ impl Call {
         let next = self
             .sides
             .iter()
-            .flat_map(Side::deadlines)
+            .flat_map(MediaLeg::deadlines)
             .chain(self.parties.deadlines())
             .chain(ends)
             .chain(announcement)

@@ -64,7 +64,7 @@ impl Out {
 
 /// How a leg's packets may travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Travel {
+pub struct MediaPolicy {
     /// Whether they are encrypted.
     pub protection: Protection,
     /// Where they may come from.
@@ -224,12 +224,12 @@ pub struct Path {
 
 impl Path {
     /// A path on which nothing travels yet.
-    pub fn new(leg: Leg, forwarder: Forwarder, travel: &Travel, random: StdRng) -> Self {
+    pub fn new(leg: Leg, forwarder: Forwarder, policy: &MediaPolicy, random: StdRng) -> Self {
         Self {
             leg,
-            latch: Latch::new(travel.latching, travel.signals_from),
+            latch: Latch::new(policy.latching, policy.signals_from),
             keys: Keys {
-                protection: travel.protection,
+                protection: policy.protection,
                 offered: Vec::new(),
                 changes: false,
                 own: None,
@@ -442,12 +442,7 @@ impl Path {
         source: SocketAddr,
         datagram: &'a [u8],
     ) -> Option<&'a [u8]> {
-        let known = [self.latch.target(), self.remote_rtcp];
-        if !known
-            .into_iter()
-            .flatten()
-            .any(|address| address.ip() == source.ip())
-        {
+        if !self.latch.may_report(source, self.remote_rtcp) {
             self.refused.strays += 1;
             return None;
         }

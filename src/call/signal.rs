@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::media::Side;
+use super::media::MediaLeg;
 use super::{Call, Input, LEGS, Output, State, index};
 use crate::audio::codec::Codec;
 use crate::rtp::dtmf::{Key, Press};
@@ -193,7 +193,8 @@ impl Call {
     /// Bridges what the operator's side plays before it answers; gives the description that the caller gets for it.
     fn early(&mut self, answer: &str) -> Option<String> {
         // An offer of ours reaches the caller only in a response that is acknowledged.
-        if self.offer.is_none() && !self.setup.incoming.takes_reliably() {
+        let sip = self.setup.incoming.sip()?;
+        if self.offer.is_none() && !sip.invite.takes_reliably() {
             return None;
         }
         let operator = self.chosen(Leg::Operator, answer).ok()?;
@@ -359,7 +360,7 @@ impl Call {
     /// Makes the streams fit what has been agreed on. While one leg holds the other, what it plays is no speech of its
     /// own, and what the held one says is meant for nobody.
     pub(super) fn settle(&mut self, now: Instant) {
-        let talking = self.sides.iter().all(Side::talks);
+        let talking = self.sides.iter().all(MediaLeg::talks);
         for side in &mut self.sides {
             side.be_heard(now, talking);
         }
@@ -375,8 +376,12 @@ impl Call {
         self.close(now, reason);
     }
 
-    /// Ends the dialogs of everybody but `except`.
+    /// Ends the dialogs of everybody but `except`, or lets go of who is tapped.
     pub(super) fn hang_up_all(&mut self, except: Option<Party>) {
+        if self.is_tapped() {
+            self.outputs.push_back(Output::EndTap);
+            return;
+        }
         let ends: Vec<Party> = LEGS
             .into_iter()
             .map(|leg| self.parties.of(leg))

@@ -1,17 +1,17 @@
 //! A call that takes place elsewhere and is forked to us (SIPREC, RFC 7866): both speakers come in one dialog, each in
 //! a stream of its own, and nothing is bridged.
 //!
-//! Who speaks in which stream is read of the metadata, never of the streams' order; an edge of ours that knows it says so. What follows, the listening, the
+//! Who speaks in which stream is read of the metadata, never of the streams' order. What follows, the listening, the
 //! transcript, the draft and the record, is that of every other call.
 
 use std::time::Instant;
 
-use super::{Call, LEGS, Output, State, index};
+use super::{Call, Incoming, Invite, LEGS, Output, State, index};
 use crate::audio::codec::Codec;
 use crate::private::Private;
 use crate::sip::sdp::{Accepted, Description, Direction, SdpError};
 use crate::sip::siprec::{self, Clues, MetadataError, Recording, Speaker};
-use crate::sip::{Body, IncomingCall, MultipartError, Party, SipCommand, Tapped};
+use crate::sip::{Body, MultipartError, Party, SipCommand};
 use crate::speech::Leg;
 use crate::transcript::{AlarmKind, EndReason, TranscriptEvent};
 
@@ -27,8 +27,6 @@ const CODECS: [Codec; 5] = [
 /// What is known of the call that takes place elsewhere.
 pub(super) struct Tap {
     recording: Recording,
-    /// What the edge that brings the call knows without metadata.
-    known: Option<Tapped>,
     /// The streams as they were offered last.
     offer: Option<Description>,
     /// The operator has been told that nothing says who is who.
@@ -70,21 +68,16 @@ impl TapError {
 
 impl Tap {
     /// The recording session that an INVITE begins, if it begins one.
-    pub fn of(incoming: &IncomingCall) -> Option<Result<Self, TapError>> {
-        let is_recording = incoming.tapped.is_some()
-            || incoming
-                .requires
-                .iter()
-                .any(|tag| tag == siprec::OPTION_TAG)
-            || incoming.body.as_ref().is_some_and(Body::has_metadata);
+    pub fn of(invite: &Invite) -> Option<Result<Self, TapError>> {
+        let is_recording = invite.requires.iter().any(|tag| tag == siprec::OPTION_TAG)
+            || invite.body.as_ref().is_some_and(Body::has_metadata);
         is_recording.then(|| {
             let mut tap = Self {
                 recording: Recording::default(),
-                known: incoming.tapped.clone(),
                 offer: None,
                 warned: false,
             };
-            if let Some(body) = &incoming.body {
+            if let Some(body) = &invite.body {
                 tap.update(body)?;
             }
             Ok(tap)
@@ -100,20 +93,7 @@ impl Tap {
         Ok(true)
     }
 
-    fn speakers(&self, incoming: &IncomingCall, own: &[String]) -> Vec<Speaker> {
-        if let Some(known) = &self.known {
-            let numbers = [incoming.caller_number.clone(), known.operator.clone()];
-            let speakers = LEGS.into_iter().zip(Tapped::LABELS).zip(numbers);
-            return speakers
-                .map(|((leg, label), number)| Speaker {
-                    label: label.to_owned(),
-                    leg,
-                    certain: true,
-                    number,
-                    name: None,
-                })
-                .collect();
-        }
+    fn speakers(&self, incoming: &Incoming, own: &[String]) -> Vec<Speaker> {
         self.recording.speakers(Clues {
             own,
             calling: incoming
@@ -124,12 +104,7 @@ impl Tap {
     }
 
     /// The number of who speaks on a leg.
-    pub fn number(
-        &self,
-        leg: Leg,
-        incoming: &IncomingCall,
-        own: &[String],
-    ) -> Option<Private<String>> {
+    pub fn number(&self, leg: Leg, incoming: &Incoming, own: &[String]) -> Option<Private<String>> {
         self.speakers(incoming, own)
             .into_iter()
             .find(|speaker| speaker.leg == leg)?
@@ -140,9 +115,11 @@ impl Tap {
 impl Call {
     /// Takes the streams of a recording session and answers at once: it is up as soon as it is there.
     pub(super) fn begin_tap(&mut self, now: Instant) {
-        // There is nobody to call, and nothing is ever told to an operator's phone.
+        // There is nobody to call, and nothing is ever told to an operator's phone, or played to anybody.
         self.parties.operator_gone = true;
-        let offer = self.setup.incoming.offer.clone();
+        self.announcement = None;
+        let sip = self.setup.incoming.sip();
+        let offer = sip.and_then(|sip| sip.invite.offer.clone());
         match self.take_streams(offer.as_deref()) {
             Ok(answer) => {
                 self.tell(SipCommand::Answer {

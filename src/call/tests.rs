@@ -20,7 +20,7 @@ use crate::speech::{CallId, Hypothesis, Outcome, Pass, UtteranceKey};
 use crate::ticket::advice::Advice;
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Drafter, Field, FieldName, FieldValue, Taxonomy};
-use crate::transcript::Line;
+use crate::transcript::{Line, Origin};
 
 const MS: Duration = Duration::from_millis(1);
 const CALLER: &str = "198.51.100.7:6000";
@@ -39,6 +39,21 @@ fn described(address: &str, formats: &str) -> String {
     )
 }
 
+/// A call by SIP, with the ports and the operator of the tests.
+fn bridged(incoming: IncomingCall, policies: [MediaPolicy; 2]) -> Incoming {
+    let [caller, operator] = policies;
+    let end = |address, policy| RtpEnd {
+        address: at(address),
+        policy,
+    };
+    let ends = [
+        end("192.0.2.1:20000", caller),
+        end("192.0.2.1:20002", operator),
+    ];
+    Incoming::by_sip(incoming, "sip:op@203.0.113.9".to_owned(), ends)
+}
+
+mod decoded;
 mod media;
 mod tap;
 
@@ -68,14 +83,16 @@ struct World {
     drafter: Drafter,
     drafts: Vec<DraftOutput>,
     summary: Option<Box<Summary>>,
+    /// How often the edge of a tapped call was told that it is over.
+    let_go: usize,
 }
 
 impl World {
     fn offered(offer: Option<String>) -> Self {
-        Self::travelling(offer, [Travel::default(); 2])
+        Self::travelling(offer, [MediaPolicy::default(); 2])
     }
 
-    fn travelling(offer: Option<String>, travel: [Travel; 2]) -> Self {
+    fn travelling(offer: Option<String>, policies: [MediaPolicy; 2]) -> Self {
         let incoming = IncomingCall {
             sip_call_id: "abc@peer".to_owned(),
             caller_number: Some("13812345678".into()),
@@ -87,31 +104,26 @@ impl World {
             user_to_user: Some("56a390".into()),
             ..IncomingCall::default()
         };
-        Self::of(incoming, travel, &[])
+        Self::of(incoming, policies, &[])
     }
 
-    fn of(incoming: IncomingCall, travel: [Travel; 2], own_numbers: &[&str]) -> Self {
+    fn of(incoming: IncomingCall, policies: [MediaPolicy; 2], own_numbers: &[&str]) -> Self {
         let own_numbers: Vec<String> = own_numbers.iter().map(ToString::to_string).collect();
-        Self::set_up(incoming, |setup| {
-            setup.travel = travel;
+        Self::set_up(bridged(incoming, policies), |setup| {
             setup.own_numbers = own_numbers.into();
         })
     }
 
     /// A call with what `change` makes of the usual settings.
-    fn set_up(incoming: IncomingCall, change: impl FnOnce(&mut Setup)) -> Self {
+    fn set_up(incoming: Incoming, change: impl FnOnce(&mut Setup)) -> Self {
         let now = Instant::now();
         let mut setup = Setup {
             id: CallId::new("c1"),
             incoming,
-            operator: "sip:op@203.0.113.9".to_owned(),
             own_numbers: Arc::default(),
-            caller_media: at("192.0.2.1:20000"),
-            operator_media: at("192.0.2.1:20002"),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             seed: [42; 32],
             codecs: vec![Codec::Pcma, Codec::Pcmu, Codec::G722, Codec::Opus],
-            travel: [Travel::default(); 2],
             ring: Duration::from_secs(30),
             flush: Duration::from_secs(5),
             recognised: true,
@@ -142,6 +154,7 @@ impl World {
             drafter: Drafter::new(Taxonomy::embedded()),
             drafts: Vec::new(),
             summary: None,
+            let_go: 0,
         };
         world.drain();
         world
@@ -181,6 +194,7 @@ impl World {
                     self.forwarded[index(transmit.leg)].push(transmit.datagram);
                 }
                 Output::Sip(command) => self.commands.push(command),
+                Output::EndTap => self.let_go += 1,
                 Output::Recognize(utterance, _) => {
                     self.passes.push(utterance.pass);
                     if let Some(took) = self.recognition {

@@ -1,23 +1,25 @@
 //! The call table: admission, and the few threads that carry the calls' media.
 //!
 //! ```text
-//! NewCall ─► CallTable::run ─► MediaThreads: many calls each ─► Task: one call, its sockets, its channels
+//! NewCall ─► CallTable::run ─► MediaThreads: many calls each ─► Task: one call, its transports, its channels
 //!               owns both ────► CallContext: what the calls share ◄──┘ holds
 //! ```
 //! | queue | bound | when full |
 //! |---|---|---|
 //! | new calls | `calls.max` running ones | 503 with Retry-After |
 //! | SIP events and commands of a call | the adapter's channels | the adapter ends the call |
+//! | decoded sound of a tapped leg | [`BOUND`](super::media::frames::BOUND) | the newest is lost, and silence in its place |
 //! | hypotheses of a call | its passes under way, which the recognition queue bounds | cannot be |
 //! | drafts to draw up | one a call | the call asks again with its next line |
 //! | messages to a media thread | one a call | cannot be |
 //! | media | the sockets' receive buffers | the kernel drops, as any network does |
 
 mod desk;
+mod new;
 mod task;
 mod threads;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,22 +29,24 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 pub use self::desk::DraftingDesk;
+pub use self::new::{NewCall, TappedCall};
+use self::new::{Opening, Signals};
 pub use self::task::Controls;
 pub use self::threads::MediaThreads;
 use self::threads::PendingCall;
 use super::advice::Advisor;
 use super::draft_writer::DraftWriter;
-use super::ports::PortPool;
-use super::sip::{NewCall, Prospect, Transport};
+use super::media::MediaTransport;
+use super::media::ports::{PortPool, PortsError, RtpSockets};
+use super::sip::{self, Prospect, Transport};
 use crate::audio::Frame;
 use crate::audio::codec::Codec;
-use crate::call::{Latching, Rules, Travel};
+use crate::call::{Incoming, Latching, MediaPolicy, RtpEnd, Rules};
 use crate::config::{self, Sources, Srtp};
 use crate::events::Bus;
 use crate::recognition::Recognizers;
 use crate::recording::Recorder;
 use crate::sip::sdp::Protection;
-use crate::sip::{Party, SipCommand};
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
 
@@ -115,30 +119,34 @@ impl CallTable {
     }
 
     /// Takes new calls until `accept` ends.
-    pub async fn run(self: Arc<Self>, mut accept: mpsc::Receiver<NewCall>) {
+    pub async fn run<C: Into<NewCall>>(self: Arc<Self>, mut accept: mpsc::Receiver<C>) {
         while let Some(new) = accept.recv().await {
-            if self.running() >= self.most {
-                reject(&new, 503, "every line is busy");
-                continue;
-            }
-            let ports = &self.context.ports;
-            let sockets = ports.bind().and_then(|caller| Ok((caller, ports.bind()?)));
-            let (caller, operator) = match sockets {
-                Ok(sockets) => sockets,
+            self.admit(new.into());
+        }
+    }
+
+    fn admit(&self, new: NewCall) {
+        if self.running() >= self.most {
+            new.reject("every line is busy");
+            return;
+        }
+        let opening = match new {
+            NewCall::Sip(new) => match self.context.media_sockets() {
+                Ok(sockets) => self.context.bridge(*new, sockets),
                 Err(error) => {
                     warn!("a call is refused: {error}");
-                    reject(&new, 503, "no media port is free");
-                    continue;
+                    NewCall::Sip(new).reject("no media port is free");
+                    return;
                 }
-            };
-            self.threads.adopt(PendingCall {
-                running: self.running.token(),
-                end: self.end.clone(),
-                context: self.context.clone(),
-                new,
-                media: [caller, operator],
-            });
-        }
+            },
+            NewCall::Tapped(tapped) => tapped.into(),
+        };
+        self.threads.adopt(PendingCall {
+            running: self.running.token(),
+            end: self.end.clone(),
+            context: self.context.clone(),
+            opening,
+        });
     }
 
     /// How many calls run.
@@ -171,24 +179,44 @@ impl CallContext {
         codecs.collect()
     }
 
-    /// How the packets of a new call's caller and of its operator may travel.
-    fn travel_of(&self, new: &NewCall) -> [Travel; 2] {
-        if new.incoming.tapped.is_some() {
-            // It comes from this process, over the machine's own loopback.
-            return [Travel {
-                latching: Latching::Signalled,
-                ..Travel::default()
-            }; 2];
+    /// Sockets for the caller's media and for the operator's.
+    fn media_sockets(&self) -> Result<[RtpSockets; 2], PortsError> {
+        Ok([self.ports.bind()?, self.ports.bind()?])
+    }
+
+    /// A call by SIP, whose media go through those sockets.
+    fn bridge(&self, new: sip::NewCall, sockets: [RtpSockets; 2]) -> Opening {
+        let end = |sockets: &RtpSockets, policy| RtpEnd {
+            address: SocketAddr::new(self.media_address, sockets.local.port()),
+            policy,
+        };
+        let [caller, operator] = self.policies(&new);
+        let ends = [end(&sockets[0], caller), end(&sockets[1], operator)];
+        let operator = new.route.into_iter().next();
+        let operator = operator.unwrap_or_else(|| self.operator.clone());
+        Opening {
+            name: new.incoming.sip_call_id.clone(),
+            source: new.source,
+            incoming: Incoming::by_sip(new.incoming, operator, ends),
+            signals: Signals::Sip {
+                events: new.events,
+                commands: new.commands,
+            },
+            media: sockets.map(MediaTransport::Rtp),
         }
+    }
+
+    /// How the packets of a new call's caller and of its operator may travel.
+    fn policies(&self, new: &sip::NewCall) -> [MediaPolicy; 2] {
         let latching = match self.media.sources {
             Sources::Signalled => Latching::Signalled,
             Sources::Address => Latching::Address,
             Sources::Network => Latching::Network,
         };
-        let travel = |srtp: Srtp, peer: Prospect| {
+        let policy = |srtp: Srtp, peer: Prospect| {
             // A key that everybody can read protects nothing.
             let may_have_keys = peer.is_secret || self.media.keys_without_tls;
-            Travel {
+            MediaPolicy {
                 protection: match srtp {
                     Srtp::Required if may_have_keys => Protection::Required,
                     Srtp::Required => Protection::Impossible,
@@ -219,19 +247,10 @@ impl CallContext {
         };
         let operator_srtp = self.media.operator_srtp.unwrap_or(self.media.srtp);
         [
-            travel(self.media.srtp, caller),
-            travel(operator_srtp, operator),
+            policy(self.media.srtp, caller),
+            policy(operator_srtp, operator),
         ]
     }
-}
-
-fn reject(new: &NewCall, status: u16, reason: &str) {
-    // When the adapter does not take it, the call has ended by itself.
-    let _ = new.commands.try_send(SipCommand::Reject {
-        party: Party::CALLER,
-        status,
-        reason: reason.to_owned(),
-    });
 }
 
 #[cfg(test)]

@@ -17,16 +17,16 @@ use crate::audio::codec::{Codec, Decoder};
 use crate::audio::{Frame, Frequency, MediaTime};
 
 /// How long a missing packet is waited for at first; three packets of 20 ms.
-const DEPTH: Duration = Duration::from_millis(60);
+pub const DEPTH: Duration = Duration::from_millis(60);
 
 /// What the depth may grow to; more would delay the transcript as a person notices.
-const DEEPEST: Duration = Duration::from_millis(300);
+pub const DEEPEST: Duration = Duration::from_millis(300);
 
 /// Silence goes out in frames of this length.
-const FRAME: Duration = Duration::from_millis(20);
+pub const FRAME: Duration = Duration::from_millis(20);
 
 /// What goes out at a time at most.
-const LONGEST: Duration = Duration::from_secs(1);
+pub const LONGEST: Duration = Duration::from_secs(1);
 
 /// Packets that wait at most; at 20 ms each more than the deepest buffer.
 const MOST_WAITING: usize = 64;
@@ -36,7 +36,10 @@ const MAX_DROPOUT: i16 = 3_000;
 const MAX_MISORDER: i16 = 100;
 
 /// A timestamp further ahead of the arrivals than this has jumped.
-const MOST_AHEAD: Duration = Duration::from_secs(1);
+pub const MOST_AHEAD: Duration = Duration::from_secs(1);
+
+/// A hole of less, a few samples, is rounding.
+pub const ROUNDING: Duration = Duration::from_millis(1);
 
 /// What a frame is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,9 +303,9 @@ impl ListenBuffer {
         }
     }
 
-    /// What is missing up to `at`; less than a few samples is rounding.
+    /// What is missing up to `at`.
     fn hole_before(&self, at: MediaTime) -> Option<Duration> {
-        Some(at.since(self.until)).filter(|hole| *hole >= Duration::from_millis(1))
+        Some(at.since(self.until)).filter(|hole| *hole >= ROUNDING)
     }
 
     fn decode(&mut self, waiting: Waiting) -> Option<Heard> {

@@ -40,10 +40,18 @@ impl StreamStats {
     /// Begins with a stream's first packet.
     #[must_use]
     pub fn new(now: Instant, clock: Frequency, packet: &Packet<'_>) -> Self {
-        let first = ExtendedSequence::first(packet.sequence);
+        Self {
+            ssrc: packet.ssrc,
+            ..Self::numbered(now, clock, ExtendedSequence::first(packet.sequence))
+        }
+    }
+
+    /// Begins a stream whose pieces are numbered and come from no source, with the first one.
+    #[must_use]
+    pub const fn numbered(now: Instant, clock: Frequency, first: ExtendedSequence) -> Self {
         Self {
             clock,
-            ssrc: packet.ssrc,
+            ssrc: 0,
             received: 0,
             duplicates: 0,
             reordered: 0,
@@ -95,8 +103,20 @@ impl StreamStats {
             self.transit = None;
             self.first
         });
+        let octets = packet.payload.len() as u64;
+        self.arrive(now, packet.timestamp, octets, sequence);
+    }
+
+    /// Counts so many octets that begin at `timestamp`, in ticks of the clock.
+    pub fn arrive(
+        &mut self,
+        now: Instant,
+        timestamp: u32,
+        octets: u64,
+        sequence: ExtendedSequence,
+    ) {
         self.received += 1;
-        self.octets += packet.payload.len() as u64;
+        self.octets += octets;
         if sequence < self.highest {
             self.reordered += 1;
             self.first = self.first.min(sequence);
@@ -105,7 +125,7 @@ impl StreamStats {
         let arrival = now.saturating_duration_since(self.epoch).as_micros()
             * u128::from(self.clock.hertz())
             / 1_000_000;
-        let transit = arrival as i64 - i64::from(packet.timestamp);
+        let transit = arrival as i64 - i64::from(timestamp);
         if let Some(last) = self.transit {
             // The timestamp may wrap between two packets: the difference is taken in 32 bits.
             let difference = u64::from(((transit - last) as i32).unsigned_abs());

@@ -81,31 +81,6 @@ pub struct IncomingCall {
     pub diverted_from: Option<Private<String>>,
     /// User-to-User, as it came (RFC 7433).
     pub user_to_user: Option<Private<String>>,
-    /// Set when the call takes place elsewhere and an edge that knows both sides brings it.
-    pub tapped: Option<Tapped>,
-}
-
-/// A call that takes place elsewhere, whose two streams are labelled by who speaks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tapped {
-    /// The operator's number, if it is known.
-    pub operator: Option<Private<String>>,
-}
-
-impl Tapped {
-    /// The labels of the caller's stream and of the operator's.
-    pub const LABELS: [&str; 2] = ["caller", "operator"];
-}
-
-impl IncomingCall {
-    /// Whether a provisional response reaches the caller for certain (100rel), so that it may carry an offer.
-    #[must_use]
-    pub fn takes_reliably(&self) -> bool {
-        self.requires
-            .iter()
-            .chain(&self.supports)
-            .any(|tag| tag == "100rel")
-    }
 }
 
 /// One party of a call: the caller, and whoever was invited to talk to him or took over from another.

@@ -17,6 +17,7 @@ impl World {
             offer,
             ..IncomingCall::default()
         };
+        let incoming = bridged(incoming, [MediaPolicy::default(); 2]);
         Self::set_up(incoming, |setup| {
             setup.rules.announce_early = true;
             setup.announcement = Some(Arc::new(said()));

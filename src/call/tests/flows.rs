@@ -147,8 +147,11 @@ fn early_media_is_not_bridged_where_the_settings_or_the_caller_forbid_it() {
     assert_eq!(ring(&mut world), plain);
     // Our offer would go out in a response that may be lost.
     assert_eq!(ring(&mut World::offered(None)), plain);
-    let mut reliable = World::offered(None);
-    reliable.call.setup.incoming.supports = vec!["100rel".to_owned()];
+    let incoming = IncomingCall {
+        supports: vec!["100rel".to_owned()],
+        ..IncomingCall::default()
+    };
+    let mut reliable = World::of(incoming, [MediaPolicy::default(); 2], &[]);
     let Some(SipCommand::Ring {
         answer: Some(_), ..
     }) = ring(&mut reliable)

@@ -17,10 +17,10 @@ fn secured(address: &str, formats: &str, key: &str) -> String {
     described(address, formats).replace("RTP/AVP", "RTP/SAVP") + &format!("a=crypto:{key}\r\n")
 }
 
-fn travel(protection: Protection) -> Travel {
-    Travel {
+fn policy(protection: Protection) -> MediaPolicy {
+    MediaPolicy {
         protection,
-        ..Travel::default()
+        ..MediaPolicy::default()
     }
 }
 
@@ -103,8 +103,8 @@ impl World {
 /// A caller under keys and an operator in the clear, bridged.
 fn half_secured() -> World {
     let offer = secured(CALLER, "8 101", KEY);
-    let travel = [travel(Protection::Required), travel(Protection::Off)];
-    let mut world = World::travelling(Some(offer), travel);
+    let policies = [policy(Protection::Required), policy(Protection::Off)];
+    let mut world = World::travelling(Some(offer), policies);
     world.sip(SipEvent::Answered {
         party: Party::OPERATOR,
         answer: described(OPERATOR, "8"),
@@ -224,8 +224,8 @@ fn keys_are_offered_to_the_operators_phone_as_the_policy_says() {
         (Protection::Optional, "RTP/AVP", 4),
         (Protection::Required, "RTP/SAVP", 4),
     ] {
-        let travel = [Travel::default(), travel(protection)];
-        let mut world = World::travelling(Some(described(CALLER, "8")), travel);
+        let policies = [MediaPolicy::default(), policy(protection)];
+        let mut world = World::travelling(Some(described(CALLER, "8")), policies);
         let offered = world.invited();
         let section = &offered.sections()[0];
         assert_eq!(
@@ -266,27 +266,27 @@ fn keys_are_offered_to_the_operators_phone_as_the_policy_says() {
         );
     }
     // A phone without keys where they are required is not bridged.
-    let required = [Travel::default(), travel(Protection::Required)];
+    let required = [MediaPolicy::default(), policy(Protection::Required)];
     let mut world = World::travelling(Some(described(CALLER, "8")), required);
     world.sip(SipEvent::Answered {
         party: Party::OPERATOR,
         answer: described(OPERATOR, "8"),
     });
     assert_eq!(world.rejected(), Some(488));
-    let required = [travel(Protection::Required), Travel::default()];
+    let required = [policy(Protection::Required), MediaPolicy::default()];
     let world = World::travelling(Some(described(CALLER, "8")), required);
     assert_eq!(world.rejected(), Some(488));
 }
 
 #[test]
 fn a_phone_that_demands_keys_is_offered_them_in_the_secured_profile_ever_after() {
-    let travel = [Travel::default(), travel(Protection::Optional)];
+    let policies = [MediaPolicy::default(), policy(Protection::Optional)];
     let refusal = || SipEvent::Rejected {
         party: Party::OPERATOR,
         status: 488,
         reason: String::new(),
     };
-    let mut world = World::travelling(Some(described(CALLER, "8")), travel);
+    let mut world = World::travelling(Some(described(CALLER, "8")), policies);
     assert_eq!(world.invited().sections()[0].protocol, "RTP/AVP");
     world.sip(refusal());
     assert_eq!(world.rejected(), None);
@@ -304,7 +304,7 @@ fn a_phone_that_demands_keys_is_offered_them_in_the_secured_profile_ever_after()
     let held = world.offered_to(Party::OPERATOR).expect("an offer");
     assert!(held.contains("RTP/SAVP"), "{held}");
     // Who refuses that too has other reasons.
-    let mut world = World::travelling(Some(described(CALLER, "8")), travel);
+    let mut world = World::travelling(Some(described(CALLER, "8")), policies);
     world.sip(refusal());
     world.sip(refusal());
     assert_eq!(world.rejected(), Some(488));
@@ -712,4 +712,44 @@ fn a_key_of_the_stream_is_told_once_by_info_to_a_leg_that_takes_none_there() {
             millis: 100
         }]
     );
+}
+
+#[test]
+fn a_leg_whose_transport_knows_its_peer_moves_without_a_new_offer() {
+    let known = MediaPolicy {
+        latching: Latching::Transport,
+        ..MediaPolicy::default()
+    };
+    let offer = described(CALLER, "8\r\na=rtcp-mux");
+    let mut world = World::travelling(Some(offer), [known, MediaPolicy::default()]);
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
+        answer: described(OPERATOR, "8"),
+    });
+    let places = [CALLER, "203.0.113.200:40000", "[2001:db8::7]:9", CALLER];
+    for (sequence, place) in (0..).zip(places) {
+        let before = world.forwarded[1].len();
+        world.receive(Leg::Caller, place, &voice(sequence, 8, 160, &[0x55; 160]));
+        assert_eq!(world.forwarded[1].len(), before + 1, "{place}");
+        // What goes to the leg follows it at once.
+        let datagram = voice(sequence, 8, 160, &[0xd5; 160]);
+        let rtp = Input::Rtp {
+            leg: Leg::Operator,
+            source: at(OPERATOR),
+            datagram: &datagram,
+        };
+        world.call.handle(world.now, rtp);
+        let sent = world.call.transmit().expect("forwarded");
+        assert_eq!(
+            (sent.leg, sent.rtcp, sent.to),
+            (Leg::Caller, false, at(place))
+        );
+        world.wait(20);
+    }
+    // Its reports come and go beside the sound, from and to wherever it is.
+    world.receive(Leg::Caller, "203.0.113.9:1", &[0x80, 201, 0, 1, 0, 0, 0, 7]);
+    world.wait(10_000);
+    assert!(world.forwarded[0].iter().any(|sent| rtcp::is_rtcp(sent)));
+    world.hang_up();
+    assert_eq!(world.quality()[0].strays, 0);
 }

@@ -1,7 +1,7 @@
 //! Calls that recording clients fork to us.
 
 use super::*;
-use crate::sip::{Body, Tapped};
+use crate::sip::Body;
 
 macro_rules! layout {
     ($name:literal) => {
@@ -52,7 +52,7 @@ fn forked(labels: [&str; 2], metadata: &str, own_numbers: &[&str]) -> World {
         requires: vec!["siprec".to_owned()],
         ..IncomingCall::default()
     };
-    World::of(incoming, [Travel::default(); 2], own_numbers)
+    World::of(incoming, [MediaPolicy::default(); 2], own_numbers)
 }
 
 impl World {
@@ -265,6 +265,32 @@ fn new_metadata_may_turn_the_streams_round() {
 }
 
 #[test]
+fn nobody_is_said_to_have_heard_an_announcement_that_was_not_played() {
+    let description = streams(["2", "1"], "sendonly");
+    let forked = IncomingCall {
+        body: Some(body(&description, layout!("cisco"))),
+        offer: Some(description),
+        ..IncomingCall::default()
+    };
+    let tapped = Incoming {
+        caller_number: None,
+        called: "12345".to_owned(),
+        origin: Origin::default(),
+        signalling: Signalling::Tapped { operator: None },
+    };
+    for incoming in [bridged(forked, [MediaPolicy::default(); 2]), tapped] {
+        let mut world = World::set_up(incoming, |setup| {
+            let tone = vec![5_000; 8_000];
+            setup.announcement = Some(Arc::new(sound(tone, crate::audio::Frequency::HZ_8000)));
+        });
+        world.wait(3_000);
+        let marked = |event: &TranscriptEvent| matches!(event, TranscriptEvent::Recording { .. });
+        assert!(!world.told.iter().any(marked), "{:?}", world.told);
+        assert!(matches!(world.call.state, State::Up));
+    }
+}
+
+#[test]
 fn without_a_clue_the_operator_is_told_that_the_legs_may_be_confused() {
     let world = forked(["2", "1"], layout!("cisco"), &[]);
     assert_eq!(world.alarms(), [AlarmKind::UncertainLegs]);
@@ -283,7 +309,7 @@ fn a_recording_session_that_cannot_be_taken_is_refused_with_the_reason() {
             requires: vec!["siprec".to_owned()],
             ..IncomingCall::default()
         };
-        World::of(incoming, [Travel::default(); 2], &[]).rejected()
+        World::of(incoming, [MediaPolicy::default(); 2], &[]).rejected()
     };
     assert_eq!(of(None), Some(488));
     assert_eq!(of(Some(described(CALLER, "3"))), Some(488));
@@ -318,29 +344,4 @@ fn a_changed_offer_that_cannot_be_taken_leaves_the_session_as_it_was() {
     };
     assert!(world.commands.contains(&refused), "{:?}", world.commands);
     assert_eq!(world.speak_in_turn(), [Leg::Caller, Leg::Operator]);
-}
-
-#[test]
-fn an_edge_that_knows_both_sides_needs_no_metadata() {
-    let offer = streams(Tapped::LABELS, "sendonly");
-    let incoming = IncomingCall {
-        caller_number: Some("13812345678".into()),
-        called: "12345".to_owned(),
-        offer: Some(offer),
-        tapped: Some(Tapped {
-            operator: Some("1007".into()),
-        }),
-        ..IncomingCall::default()
-    };
-    let mut world = World::of(incoming, [Travel::default(); 2], &[]);
-    let info = world.info();
-    assert_eq!(info.operator, "1007");
-    assert_eq!(
-        info.caller_number
-            .as_ref()
-            .map(|number| number.reveal().as_str()),
-        Some("13812345678")
-    );
-    assert_eq!(world.speak_in_turn(), [Leg::Caller, Leg::Operator]);
-    assert!(world.alarms().is_empty(), "{:?}", world.alarms());
 }

@@ -1,12 +1,12 @@
 //! Asterisk's `AudioSocket`: an existing exchange taps its calls to us over TCP, one connection for each side.
 //!
 //! ```text
-//! port of the callers  ─► Frames ─┐ pair by UUID                ┌─► RTP, L16 ─► the call's port of the caller
-//!                                 ├─► tap: a recording client ──┤
-//! port of the operators ─► Frames ┘ in this process: NewCall    └─► RTP, L16 ─► the call's port of the operator
+//! port of the callers  ─► Frames ─┐ pair by UUID      ┌─► Voice ─► the caller's channel of decoded frames
+//!                                 ├─► tap: TappedCall ┤
+//! port of the operators ─► Frames ┘                   └─► Voice ─► the operator's
 //! ```
-//! The call is one that takes place elsewhere, like those of SIPREC; only who speaks where needs no metadata. Nothing is
-//! ever sent to the exchange but that a connection ends.
+//! The call is one that takes place elsewhere, like those of SIPREC; only who speaks where needs no metadata, and the
+//! sound no codec. Nothing is ever sent to the exchange but that a connection ends.
 //!
 //! | what | bound | past it |
 //! |---|---|---|
@@ -15,6 +15,7 @@
 //! | a lone connection | `audiosocket.pair_s` | it is closed |
 //! | a frame | half a second of sound | the connection is closed, and the call ends |
 //! | sound ahead of time | 0.3 s | it waits in the connection |
+//! | sound for the media thread | [`BOUND`](super::media::frames::BOUND) | the newest is lost, and silence in its place |
 
 mod frame;
 mod id;
@@ -25,7 +26,7 @@ mod voice;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,8 +40,7 @@ use tracing::{info, warn};
 
 use self::frame::{Frame, Frames, GOODBYE};
 use self::id::Id;
-use super::calls::CallTable;
-use super::sip::NewCall;
+use super::calls::{CallTable, TappedCall};
 use crate::config::Config;
 use crate::sip::route::Cidr;
 use crate::speech::Leg;
@@ -66,16 +66,10 @@ pub fn start(
 ) {
     let (calls, new_calls) = mpsc::channel(NEW_CALLS);
     tokio::spawn(table.clone().run(new_calls));
-    let media = match config.sip.listen.ip() {
-        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        own => own,
-    };
     let settings = Settings {
         networks: config.audiosocket.allowed(),
         patience: config.audiosocket.patience(),
         calls: config.calls.max,
-        media,
     };
     let shared = Shared::new(settings, calls, accepting.clone());
     for (listener, leg) in listeners.into_iter().zip([Leg::Caller, Leg::Operator]) {
@@ -91,8 +85,6 @@ struct Settings {
     patience: Duration,
     /// Calls at once.
     calls: usize,
-    /// The address of the calls' media ports, as this machine reaches them.
-    media: IpAddr,
 }
 
 /// What all connections share.
@@ -101,7 +93,7 @@ struct Shared {
     /// Connections that wait for their call's other one.
     waiting: Mutex<HashMap<String, Waiting>>,
     room: Arc<Semaphore>,
-    calls: mpsc::Sender<NewCall>,
+    calls: mpsc::Sender<TappedCall>,
     accepting: CancellationToken,
 }
 
@@ -132,7 +124,7 @@ impl Line {
 impl Shared {
     fn new(
         settings: Settings,
-        calls: mpsc::Sender<NewCall>,
+        calls: mpsc::Sender<TappedCall>,
         accepting: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {

@@ -1,16 +1,14 @@
 //! Connections over real TCP, with the call table's part played by the test.
 
-use std::fmt::Write as _;
+use std::future::poll_fn;
 use std::io::Read as _;
 use std::time::Instant;
 
-use tokio::net::UdpSocket;
-
 use super::*;
-use crate::audio::codec::{Codec, Decoder};
-use crate::rtp::Packet;
-use crate::sip::sdp::Description;
-use crate::sip::{Party, SipCommand, SipEvent};
+use crate::audio::Frequency;
+use crate::call::DecodedFrame;
+use crate::gateway::media::frames::Arrival;
+use crate::private::Private;
 
 const CALLER: &str = "17639012-0042-8f12-8345-f13912345678";
 const OPERATOR: &str = "17639012-0042-8f12-8345-ffffffff1007";
@@ -19,7 +17,7 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// An inlet, and where its calls come out.
 struct Inlet {
     ports: [SocketAddr; 2],
-    calls: mpsc::Receiver<NewCall>,
+    calls: mpsc::Receiver<TappedCall>,
     accepting: CancellationToken,
 }
 
@@ -34,7 +32,6 @@ impl Inlet {
                 .collect(),
             patience: PATIENCE,
             calls: most,
-            media: Ipv4Addr::LOCALHOST.into(),
         };
         let shared = Shared::new(settings, sender, accepting.clone());
         let mut ports = Vec::new();
@@ -64,60 +61,37 @@ impl Inlet {
     }
 
     /// Both sides of a call, and the call as the table would have taken it.
-    async fn tapped(&mut self) -> ([TcpStream; 2], Tapped) {
+    async fn tapped(&mut self) -> ([TcpStream; 2], TappedCall) {
         let operator = self.says(Leg::Operator, OPERATOR).await;
         let caller = self.says(Leg::Caller, CALLER).await;
         let new = self.calls.recv().await.expect("a call");
-        ([caller, operator], Tapped::answer(new).await)
+        ([caller, operator], new)
     }
 }
 
-/// A call that has been answered.
-struct Tapped {
-    new: NewCall,
-    ports: [UdpSocket; 2],
-}
-
-impl Tapped {
-    async fn answer(new: NewCall) -> Self {
-        let bind = || UdpSocket::bind("127.0.0.1:0");
-        let ports = [bind().await.expect("a port"), bind().await.expect("a port")];
-        let mut answer =
-            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n".to_owned();
-        for port in &ports {
-            let port = port.local_addr().expect("bound").port();
-            let _ = write!(
-                answer,
-                "m=audio {port} RTP/AVP 96\r\na=rtpmap:96 L16/16000\r\na=recvonly\r\n"
-            );
-        }
-        let answer = SipCommand::Answer {
-            party: Party::CALLER,
-            answer: Some(answer),
-        };
-        new.commands.send(answer).await.expect("taken");
-        Self { new, ports }
+impl TappedCall {
+    /// The next that comes of a leg.
+    async fn next(&mut self, leg: Leg) -> Option<Arrival> {
+        let leg = &mut self.legs[usize::from(leg == Leg::Operator)];
+        let next = poll_fn(|context| leg.poll(context));
+        timeout(Duration::from_secs(5), next).await.ok().flatten()
     }
 
-    /// The next packet's payload type and samples.
-    async fn heard(&self, leg: Leg) -> Option<(u8, Vec<i16>)> {
-        let mut datagram = [0; 2_048];
-        let port = &self.ports[usize::from(leg == Leg::Operator)];
-        let received = timeout(Duration::from_secs(5), port.recv(&mut datagram)).await;
-        let length = received.ok()?.expect("received");
-        let packet = Packet::parse(&datagram[..length]).expect("a packet");
-        let mut samples = Vec::new();
-        Decoder::new(Codec::L16).decode(packet.payload, &mut samples);
-        Some((packet.payload_type, samples))
-    }
-
-    async fn ended(&mut self) -> String {
-        match self.new.events.recv().await {
-            Some(SipEvent::HungUp {
-                party: Party::CALLER,
-                cause,
-            }) => cause.to_string(),
+    async fn heard(&mut self, leg: Leg) -> DecodedFrame {
+        match self.next(leg).await {
+            Some(Arrival::Frame(frame)) => frame,
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// What broke on a leg, if its party did not hang up; what it said before is passed over.
+    async fn ended(&mut self, leg: Leg) -> Option<String> {
+        loop {
+            match self.next(leg).await {
+                Some(Arrival::End(broke)) => return broke,
+                Some(_) => {}
+                None => panic!("it went without a word"),
+            }
         }
     }
 }
@@ -151,57 +125,54 @@ async fn last_words(stream: TcpStream) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_connections_are_one_call_with_its_numbers_and_each_side_is_heard_at_its_own_port() {
+async fn two_connections_are_one_call_with_its_numbers_and_each_side_is_heard_on_its_own_leg() {
     let mut inlet = Inlet::open(&["127.0.0.0/8"], 4).await;
     let ([mut caller, mut operator], mut call) = inlet.tapped().await;
-    let incoming = &call.new.incoming;
-    let number = |number: &Option<crate::private::Private<String>>| {
+    let number = |number: &Option<Private<String>>| {
         number
             .as_ref()
             .map(|number| number.reveal().clone())
             .unwrap_or_default()
     };
-    assert_eq!(number(&incoming.caller_number), "13912345678");
-    assert_eq!(incoming.called, "12345");
-    let tapped = incoming.tapped.as_ref().expect("tapped");
-    assert_eq!(number(&tapped.operator), "1007");
-    assert!(!format!("{incoming:?}").contains("13912345678"), "personal");
-    let offer =
-        Description::parse(incoming.offer.as_deref().expect("an offer")).expect("one of ours");
-    let labels = offer
-        .sections()
-        .iter()
-        .map(|section| section.label.clone().unwrap_or_default());
-    assert_eq!(labels.collect::<Vec<_>>(), ["caller", "operator"]);
+    assert_eq!(number(&call.caller_number), "13912345678");
+    assert_eq!(number(&call.operator_number), "1007");
+    assert_eq!(call.called, "12345");
+    assert_eq!(call.trunk, "audiosocket");
+    assert!(!format!("{call:?}").contains("13912345678"), "personal");
 
     for _ in 0..10 {
         speak(&mut caller, 0x10, 4_000, 160).await;
         speak(&mut operator, 0x12, -7_000, 320).await;
     }
     for (leg, level) in [(Leg::Caller, 4_000_i16), (Leg::Operator, -7_000)] {
-        let mut samples = Vec::new();
-        for _ in 0..8 {
-            samples.extend(call.heard(leg).await.expect("a packet").1);
+        let (mut samples, mut begin) = (Vec::new(), Vec::new());
+        for number in 0..8 {
+            let frame = call.heard(leg).await;
+            assert_eq!((frame.number, frame.rate), (number, Frequency::HZ_16000));
+            samples.extend(frame.samples);
+            begin.push(frame.at);
         }
         assert_eq!(samples.len(), 8 * 320, "20 ms at 16 kHz each");
+        let step = Duration::from_millis(20);
+        assert!(begin.windows(2).all(|pair| pair[1] - pair[0] == step));
         let settled = &samples[640..];
         let close = settled.iter().all(|sample| sample.abs_diff(level) < 100);
         assert!(close, "{leg}: {:?}", &settled[..20]);
     }
     send(&mut caller, 3, b"7").await;
     speak(&mut caller, 0x10, 4_000, 160).await;
-    let mut kinds = Vec::new();
-    while let Some((kind, _)) = call.heard(Leg::Caller).await {
-        kinds.push(kind);
-        if kinds.ends_with(&[101, 101, 101]) {
-            break;
+    let key = loop {
+        match call.next(Leg::Caller).await {
+            Some(Arrival::Key(key)) => break key,
+            Some(Arrival::Frame(_)) => {}
+            other => panic!("{other:?}"),
         }
-    }
-    assert_eq!(kinds.last(), Some(&101));
+    };
+    assert_eq!(key.as_char(), '7');
 
     // Either side ends both.
     send(&mut operator, 0, &[]).await;
-    assert!(call.ended().await.contains("operator"));
+    assert_eq!(call.ended(Leg::Operator).await, None);
     assert_eq!(last_words(caller).await, GOODBYE);
     assert_eq!(last_words(operator).await, GOODBYE);
 }
@@ -210,22 +181,15 @@ async fn two_connections_are_one_call_with_its_numbers_and_each_side_is_heard_at
 async fn the_gateway_ends_or_refuses_a_call_and_both_connections_are_told() {
     let mut inlet = Inlet::open(&["127.0.0.0/8"], 4).await;
     let ([caller, operator], call) = inlet.tapped().await;
-    let hang_up = SipCommand::HangUp {
-        party: Party::CALLER,
-    };
-    call.new.commands.send(hang_up).await.expect("taken");
+    // It lets go as soon as the call is over, though the call is still busy with what was said last.
+    drop(call.refusal);
     assert_eq!(last_words(caller).await, GOODBYE);
     assert_eq!(last_words(operator).await, GOODBYE);
 
     let caller = inlet.says(Leg::Caller, CALLER).await;
     let operator = inlet.says(Leg::Operator, OPERATOR).await;
     let new = inlet.calls.recv().await.expect("a call");
-    let busy = SipCommand::Reject {
-        party: Party::CALLER,
-        status: 503,
-        reason: "every line is busy".to_owned(),
-    };
-    new.commands.send(busy).await.expect("taken");
+    new.refusal.send("every line is busy").expect("taken");
     assert_eq!(last_words(caller).await, GOODBYE);
     assert_eq!(last_words(operator).await, GOODBYE);
 
@@ -292,14 +256,15 @@ async fn strangers_the_surplus_and_those_who_speak_nonsense_are_closed() {
 
     let ([mut caller, operator], mut call) = inlet.tapped().await;
     send(&mut caller, 0x10, &vec![1; 20_000]).await;
-    assert!(call.ended().await.contains("half a second"));
+    let broke = call.ended(Leg::Caller).await;
+    assert!(broke.is_some_and(|broke| broke.contains("half a second")));
     assert_eq!(last_words(operator).await, GOODBYE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sends_faster_than_time_is_read_as_fast_as_time() {
     let mut inlet = Inlet::open(&["127.0.0.0/8"], 4).await;
-    let ([mut caller, _operator], call) = inlet.tapped().await;
+    let ([mut caller, _operator], mut call) = inlet.tapped().await;
     let began = Instant::now();
     let sends = tokio::spawn(async move {
         for _ in 0..75 {
@@ -308,7 +273,7 @@ async fn who_sends_faster_than_time_is_read_as_fast_as_time() {
         caller
     });
     for _ in 0..70 {
-        call.heard(Leg::Caller).await.expect("a packet");
+        call.heard(Leg::Caller).await;
     }
     let took = began.elapsed();
     // 1.4 s of sound, 0.3 s of which may be ahead.

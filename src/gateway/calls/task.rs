@@ -1,6 +1,7 @@
-//! One call at the edge: it owns the call's state machine, its sockets and its channels, and does what the call wants.
+//! One call at the edge: it owns the call's state machine, its transports and its channels, and does what the call wants.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +14,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{info, warn};
 
 use super::super::advice::Considered;
-use super::super::ports::MediaSockets;
-use super::super::sip::NewCall;
+use super::super::media::MediaTransport;
+use super::super::media::frames::Arrival;
+use super::super::media::ports::RtpSockets;
 use super::CallContext;
+use super::new::{Opening, Signals};
 use super::threads::PendingCall;
 use crate::call::{Call, DraftOutput, Drafted, Input, Output, Refused, Setup, Summary, Transmit};
 use crate::events::{Deed, Payload};
@@ -118,8 +121,8 @@ pub(super) struct Task {
     context: Arc<CallContext>,
     call: Call,
     id: CallId,
-    new: NewCall,
-    media: [MediaSockets; 2],
+    signals: Signals,
+    media: [MediaTransport; 2],
     inbox: Arc<Inbox>,
     /// Where the advisors look; they end with it.
     considered: watch::Sender<Considered>,
@@ -139,28 +142,25 @@ impl Task {
     pub fn new(pending: PendingCall, waker: Waker) -> Self {
         let PendingCall {
             context,
-            new,
-            media,
+            opening,
             running,
             end,
         } = pending;
+        let Opening {
+            name,
+            source,
+            incoming,
+            signals,
+            media,
+        } = opening;
         let id = CallId::new(&format!("{:032x}", rand::random::<u128>()));
-        let named =
-            |sockets: &MediaSockets| SocketAddr::new(context.media_address, sockets.local.port());
         let setup = Setup {
             id: id.clone(),
-            incoming: new.incoming.clone(),
-            operator: match new.route.first() {
-                Some(operator) => operator.clone(),
-                None => context.operator.clone(),
-            },
+            incoming,
             own_numbers: context.own_numbers.clone(),
-            caller_media: named(&media[0]),
-            operator_media: named(&media[1]),
             wall: SystemTime::now(),
             seed: rand::random(),
             codecs: context.codecs(),
-            travel: context.travel_of(&new),
             ring: context.ring,
             flush: context.flush,
             recognised: context.pool.is_some(),
@@ -171,7 +171,10 @@ impl Task {
             finish: context.finish.clone(),
             listening: context.listening.clone(),
         };
-        info!(call = %id, sip = %new.incoming.sip_call_id, "call from {}", new.source);
+        match &signals {
+            Signals::Sip { .. } => info!(call = %id, sip = %name, "call from {source}"),
+            Signals::Tapped(_) => info!(call = %id, tap = %name, "tapped call from {source}"),
+        }
         let inbox = Arc::new(Inbox {
             replies: Mutex::default(),
             waker,
@@ -184,7 +187,7 @@ impl Task {
         let known = context
             .drafts
             .drafter()
-            .draft_of_number(new.incoming.caller_number.as_ref());
+            .draft_of_number(setup.incoming.caller_number.as_ref());
         let first = Considered {
             draft: Arc::new(known),
             lines: Vec::new(),
@@ -203,7 +206,7 @@ impl Task {
         Self {
             call: Call::new(Instant::now(), setup),
             id,
-            new,
+            signals,
             media,
             inbox,
             tape,
@@ -221,13 +224,18 @@ impl Task {
         &self.id
     }
 
-    pub fn socket(&self, port: Port) -> &UdpSocket {
-        let sockets = &self.media[usize::from(port.leg == Leg::Operator)];
-        if port.rtcp {
-            &sockets.rtcp
-        } else {
-            &sockets.rtp
-        }
+    const fn transport(&self, leg: Leg) -> &MediaTransport {
+        &self.media[matches!(leg, Leg::Operator) as usize]
+    }
+
+    /// The socket of a port, if the leg's media travel by sockets.
+    pub const fn socket(&self, port: Port) -> Option<&UdpSocket> {
+        self.transport(port.leg).socket(port.rtcp)
+    }
+
+    /// Reads a datagram that has come at a port.
+    pub fn receive(&self, port: Port, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.transport(port.leg).receive(port.rtcp, room)
     }
 
     /// Takes a datagram and forwards what it gives.
@@ -254,29 +262,16 @@ impl Task {
     }
 
     fn send(&self, transmit: &Transmit) {
-        let port = Port {
-            leg: transmit.leg,
-            rtcp: transmit.rtcp,
-        };
-        // A full send buffer loses the packet, as the network might; waiting would delay those behind it.
-        let _ = self.socket(port).send_to(&transmit.datagram, transmit.to);
+        self.transport(transmit.leg)
+            .send(transmit.rtcp, &transmit.datagram, transmit.to);
     }
 
-    /// Takes what signalling, recognition and shutdown have for the call.
+    /// Takes what signalling, transports without sockets, recognition and shutdown have for the call.
     pub fn signal(&mut self, now: Instant) {
         let inbox = self.inbox.clone();
         let mut context = Context::from_waker(&inbox.waker);
-        while !self.silent {
-            match self.new.events.poll_recv(&mut context) {
-                Poll::Ready(Some(event)) => self.call.handle(now, Input::Sip(event)),
-                Poll::Ready(None) => {
-                    self.silent = true;
-                    // The adapter has let go of the call without saying why.
-                    self.call.handle(now, Input::End(EndReason::SignallingLost));
-                }
-                Poll::Pending => break,
-            }
-        }
+        self.take_events(now, &mut context);
+        self.take_arrivals(now, &mut context);
         while let Some(reply) = inbox.take() {
             let input = match reply {
                 Reply::Heard(key, outcome) => Input::Heard(key, outcome),
@@ -292,6 +287,46 @@ impl Task {
         {
             self.end = None;
             self.call.handle(now, Input::End(EndReason::ShuttingDown));
+        }
+    }
+
+    fn take_events(&mut self, now: Instant, context: &mut Context<'_>) {
+        let Signals::Sip { events, .. } = &mut self.signals else {
+            return;
+        };
+        while !self.silent {
+            match events.poll_recv(context) {
+                Poll::Ready(Some(event)) => self.call.handle(now, Input::Sip(event)),
+                Poll::Ready(None) => {
+                    self.silent = true;
+                    // The adapter has let go of the call without saying why.
+                    self.call.handle(now, Input::End(EndReason::SignallingLost));
+                }
+                Poll::Pending => break,
+            }
+        }
+    }
+
+    fn take_arrivals(&mut self, now: Instant, context: &mut Context<'_>) {
+        let mut lost = None;
+        for (transport, leg) in self.media.iter_mut().zip([Leg::Caller, Leg::Operator]) {
+            while let Poll::Ready(arrival) = transport.poll(context) {
+                match arrival {
+                    Some(Arrival::Frame(frame)) => {
+                        self.call.handle(now, Input::Decoded { leg, frame });
+                    }
+                    Some(Arrival::Key(key)) => self.call.handle(now, Input::Key { leg, key }),
+                    Some(Arrival::End(broke)) => {
+                        self.call.handle(now, Input::Gone { leg, broke });
+                    }
+                    None => lost = Some(leg),
+                }
+            }
+        }
+        // Who ends one leg properly may let the other one go without a word.
+        if let Some(leg) = lost {
+            let broke = Some("its connection was lost".to_owned());
+            self.call.handle(now, Input::Gone { leg, broke });
         }
     }
 
@@ -312,7 +347,12 @@ impl Task {
             match self.call.poll(Instant::now()) {
                 Output::Transmit(transmit) => self.send(&transmit),
                 // The adapter takes a call's few commands at once, or has ended the call and says so by its events.
-                Output::Sip(command) => drop(self.new.commands.try_send(command)),
+                Output::Sip(command) => {
+                    if let Signals::Sip { commands, .. } = &self.signals {
+                        let _ = commands.try_send(command);
+                    }
+                }
+                Output::EndTap => self.signals.end_tap(),
                 Output::Recognize(utterance, due) => {
                     let inbox = self.inbox.clone();
                     let reply = Box::new(move |key, outcome| inbox.put(Reply::Heard(key, outcome)));
@@ -413,10 +453,10 @@ impl Task {
         }
     }
 
-    /// What is left of a call that has ended: its ports, and how long they rest.
-    pub fn into_ports(self) -> ([MediaSockets; 2], std::time::Duration) {
+    /// What is left of a call that has ended: its legs' sockets, and how long they rest.
+    pub fn into_sockets(self) -> ([Option<RtpSockets>; 2], std::time::Duration) {
         self.context.controls.lock().remove(&self.id);
         let quiet = self.context.ports.quiet();
-        (self.media, quiet)
+        (self.media.map(MediaTransport::into_sockets), quiet)
     }
 }

@@ -1,18 +1,25 @@
 //! Calls with real sockets: who may send to an open port, and what comes out of it.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::sync::Weak;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::audio::Frequency;
+use crate::events::{Filter, Next, Payload, Subscription};
+use crate::gateway::media::frames::{self, FrameSender};
 use crate::gateway::sip::Outlook;
 use crate::rtp::srtp::{Protector, Unprotector};
 use crate::rtp::{Packet, WireSequence};
 use crate::sip::sdp::{Crypto, Description};
-use crate::sip::{DialogEnd, IncomingCall, SipEvent};
+use crate::sip::{DialogEnd, IncomingCall, Party, SipCommand, SipEvent};
+use crate::speech::Leg;
 use crate::speech::finish::AsHeard;
 use crate::ticket::{Drafter, Taxonomy};
+use crate::transcript::{EndReason, TranscriptEvent};
 
 const KEY: &str = "1 AEAD_AES_128_GCM inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw==";
 /// How long a packet takes over the loopback at most, on a busy machine.
@@ -28,36 +35,41 @@ struct Bridged {
     events: mpsc::Sender<SipEvent>,
     commands: mpsc::Receiver<SipCommand>,
     /// The table goes when no more calls can come.
-    accept: mpsc::Sender<NewCall>,
+    accept: mpsc::Sender<sip::NewCall>,
     table: JoinHandle<()>,
     shared: Weak<CallContext>,
 }
 
+/// What the calls of a test share; their media go through those ports.
+fn context(ports: Range<u16>, media: config::Media) -> CallContext {
+    let local = [127, 0, 0, 1].into();
+    CallContext {
+        own_numbers: Arc::default(),
+        ports: PortPool::new(local, ports.start, ports.end - 1, NEVER),
+        media_address: local,
+        operator: "sip:op@127.0.0.1:5080".to_owned(),
+        media,
+        ring: Duration::from_mins(1),
+        flush: Duration::ZERO,
+        rules: crate::call::Rules::default(),
+        pool: None,
+        reviewed: false,
+        bus: Bus::new(1),
+        draft_writer: Arc::default(),
+        advisor: Advisor::default(),
+        recorder: None,
+        announcement: None,
+        controls: Controls::default(),
+        drafts: DraftingDesk::start(Arc::new(Drafter::new(Taxonomy::embedded())), 1)
+            .expect("a thread"),
+        finish: Arc::new(AsHeard),
+        listening: Settings::default(),
+    }
+}
+
 impl Bridged {
     async fn new(first_port: u16, media: config::Media, key: Option<&str>) -> Self {
-        let ports = PortPool::new([127, 0, 0, 1].into(), first_port, first_port + 7, NEVER);
-        let context = CallContext {
-            own_numbers: Arc::default(),
-            ports,
-            media_address: [127, 0, 0, 1].into(),
-            operator: "sip:op@127.0.0.1:5080".to_owned(),
-            media,
-            ring: Duration::from_mins(1),
-            flush: Duration::ZERO,
-            rules: crate::call::Rules::default(),
-            pool: None,
-            reviewed: false,
-            bus: Bus::new(1),
-            draft_writer: Arc::default(),
-            advisor: Advisor::default(),
-            recorder: None,
-            announcement: None,
-            controls: Controls::default(),
-            drafts: DraftingDesk::start(Arc::new(Drafter::new(Taxonomy::embedded())), 1)
-                .expect("a thread"),
-            finish: Arc::new(AsHeard),
-            listening: Settings::default(),
-        };
+        let context = context(first_port..first_port + 8, media);
         let threads = MediaThreads::start(1).expect("a thread");
         let calls = Arc::new(CallTable::new(context, threads, 1));
         let shared = Arc::downgrade(&calls.context);
@@ -66,7 +78,7 @@ impl Bridged {
         let table = tokio::spawn(calls.run(incoming));
         let (event, events) = mpsc::channel(8);
         let (commands, mut command) = mpsc::channel(8);
-        let new = NewCall {
+        let new = sip::NewCall {
             incoming: IncomingCall {
                 called: "12345".to_owned(),
                 offer: Some(describe(&phones[0], key)),
@@ -259,6 +271,93 @@ async fn a_dropped_table_waits_for_its_threads_and_nothing_that_its_calls_shared
     // The call went with its thread, and the adapter sees it.
     while call.commands.recv().await.is_some() {}
     assert!(call.events.is_closed());
+}
+
+/// A tapped call, its edge's ends, and where it is told that the call is over.
+fn tapped() -> (
+    TappedCall,
+    [FrameSender; 2],
+    oneshot::Receiver<&'static str>,
+) {
+    let (caller, from_caller) = frames::channel();
+    let (operator, from_operator) = frames::channel();
+    let (refusal, gateway) = oneshot::channel();
+    let tapped = TappedCall {
+        name: "17639012".to_owned(),
+        source: ([127, 0, 0, 1], 9).into(),
+        caller_number: Some("13912345678".into()),
+        operator_number: None,
+        called: "12345".to_owned(),
+        trunk: "audiosocket".to_owned(),
+        legs: [from_caller, from_operator],
+        refusal,
+    };
+    (tapped, [caller, operator], gateway)
+}
+
+/// The next event that `wanted` finds something in.
+async fn told<T>(events: &mut Subscription, wanted: impl Fn(&TranscriptEvent) -> Option<T>) -> T {
+    loop {
+        let Next::Event(event) = events.next().await else {
+            panic!("the bus is gone");
+        };
+        if let Payload::Transcript(event) = &event.payload
+            && let Some(found) = wanted(event)
+        {
+            return found;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tapped_call_needs_no_port_and_ends_with_its_connection_or_by_the_gateway() {
+    // Not one pair is free.
+    let context = context(47_501..47_502, config::Media::default());
+    let mut events = context.bus.watch(Filter::default(), None);
+    let threads = MediaThreads::start(1).expect("a thread");
+    let table = Arc::new(CallTable::new(context, threads, 1));
+    let (accept, incoming) = mpsc::channel(4);
+    tokio::spawn(table.clone().run::<TappedCall>(incoming));
+    for ends_by_itself in [true, false] {
+        let (call, [mut caller, operator], gateway) = tapped();
+        accept.send(call).await.expect("taken");
+        let is_up = |event: &TranscriptEvent| {
+            matches!(event, TranscriptEvent::Answered { .. }).then_some(())
+        };
+        told(&mut events, is_up).await;
+        let (surplus, _legs, refused) = tapped();
+        accept.send(surplus).await.expect("taken");
+        assert_eq!(refused.await, Ok("every line is busy"));
+
+        let step = Duration::from_millis(20);
+        for number in 0..10 {
+            assert!(caller.send(step * number, Frequency::HZ_16000, vec![9; 320]));
+        }
+        if ends_by_itself {
+            caller.end(None).await;
+            // The other leg goes without a word, which is not why the call ended.
+            drop(operator);
+        } else {
+            table.end_all();
+        }
+        let received = told(&mut events, |event| match event {
+            TranscriptEvent::Media(media) if media.leg == Leg::Caller => Some(media.received),
+            _ => None,
+        });
+        assert_eq!(received.await, 10);
+        let reason = told(&mut events, |event| match event {
+            TranscriptEvent::CallFinal { reason, .. } => Some(reason.clone()),
+            _ => None,
+        });
+        let why = if ends_by_itself {
+            EndReason::HungUp { party: Leg::Caller }
+        } else {
+            EndReason::ShuttingDown
+        };
+        assert_eq!(reason.await, why);
+        assert!(gateway.await.is_err(), "it was let go, not refused");
+        table.idle().await;
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The threads that carry media: each owns many calls, waits for all their sockets at once, and forwards first.
 //!
-//! A turn: wait for packets → forward every one that is there → take messages (signalling, hypotheses) → listen, call
-//! by call, for a fraction of a millisecond → look for packets again. So no call's listening delays another call's
+//! A turn: wait for packets → forward every one that is there → take messages (signalling, hypotheses, decoded sound) →
+//! listen, call by call, for a fraction of a millisecond → look for packets again. So no call's listening delays another call's
 //! packet by more than the listening to one call takes, and a call still has one owner.
 //!
 //! When packets come thick, a thread pauses between turns for a fraction of what anybody could hear: it then finds
@@ -25,9 +25,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::error;
 
 use super::super::NICE;
-use super::super::ports::{MediaSockets, Resting};
-use super::super::sip::NewCall;
+use super::super::media::ports::Resting;
 use super::CallContext;
+use super::new::Opening;
 use super::task::{Port, Task};
 
 /// A datagram longer than this is no telephony: 60 ms of L16 take 1,920 bytes.
@@ -52,8 +52,7 @@ const MAILBOX: u64 = u64::MAX;
 /// A call on its way to a thread.
 pub(super) struct PendingCall {
     pub context: Arc<CallContext>,
-    pub new: NewCall,
-    pub media: [MediaSockets; 2],
+    pub opening: Opening,
     /// That it runs.
     pub running: TaskTrackerToken,
     /// Ends it when cancelled.
@@ -332,10 +331,9 @@ impl MediaWorker {
     fn carry(&mut self, mark: u64) {
         let (key, port) = Key::unmarked(mark);
         let mut datagram = std::mem::take(&mut self.datagram);
-        // An error is a false alarm or the peer's port unreachable: the call's own timers judge that.
         let received = self
             .entry(key)
-            .map(|entry| entry.task.socket(port).recv_from(&mut datagram));
+            .map(|entry| entry.task.receive(port, &mut datagram));
         if let Some(Ok((length, source))) = received {
             self.with(key, |task| {
                 task.carry(Instant::now(), port, source, &datagram[..length]);
@@ -399,7 +397,9 @@ impl MediaWorker {
             return;
         };
         for (number, port) in Port::ALL.into_iter().enumerate() {
-            let socket = task.socket(port);
+            let Some(socket) = task.socket(port) else {
+                continue;
+            };
             // Should the system refuse, the call hears nothing of this socket, and says so by its own alarm.
             if let Err(refused) = epoll::add(
                 &self.epoll,
@@ -470,16 +470,19 @@ impl MediaWorker {
         }
     }
 
-    /// A call has ended: its ports rest.
+    /// A call has ended: its ports rest, if it has any.
     fn retire(&mut self, key: Key) {
         let Some(entry) = self.slots[key.slot as usize].entry.take() else {
             return;
         };
-        for port in Port::ALL {
-            let _ = epoll::delete(&self.epoll, entry.task.socket(port));
+        for socket in Port::ALL.iter().filter_map(|port| entry.task.socket(*port)) {
+            let _ = epoll::delete(&self.epoll, socket);
         }
-        let (ports, quiet) = entry.task.into_ports();
-        self.resting.rest(Instant::now() + quiet, ports);
+        let (sockets, quiet) = entry.task.into_sockets();
+        let until = Instant::now() + quiet;
+        for sockets in sockets.into_iter().flatten() {
+            self.resting.rest(until, sockets);
+        }
         self.vacate(key.slot);
     }
 

@@ -256,6 +256,5 @@ fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> I
         trunk: trunk.map(|trunk| trunk.name.clone()),
         diverted_from: diverted_from.map(Private::new),
         user_to_user: header("User-to-User").map(Private::from),
-        tapped: None,
     }
 }

@@ -1,7 +1,7 @@
 //! What exchanges and phones really do, with the real call between two `SIPp`s.
 
 use super::*;
-use crate::call::{Call, Input, Output, Rules, Setup};
+use crate::call::{Call, Incoming, Input, MediaPolicy, Output, RtpEnd, Rules, Setup};
 use crate::sip::session::Terms;
 use crate::speech::CallId;
 use crate::speech::finish::AsHeard;
@@ -32,20 +32,21 @@ impl Bridge {
 }
 
 async fn run_call(mut new: NewCall, operator: String, ended: Arc<StdMutex<Vec<String>>>) {
+    let end = |port| RtpEnd {
+        address: SocketAddr::new(MEDIA.ip(), port),
+        policy: MediaPolicy::default(),
+    };
+    let ends = [end(MEDIA.port()), end(MEDIA.port() + 2)];
     let setup = Setup {
         own_numbers: Arc::default(),
         id: CallId::new(&new.incoming.sip_call_id),
-        incoming: new.incoming.clone(),
-        operator,
-        caller_media: MEDIA,
-        operator_media: SocketAddr::new(MEDIA.ip(), MEDIA.port() + 2),
+        incoming: Incoming::by_sip(new.incoming.clone(), operator, ends),
         wall: std::time::SystemTime::now(),
         seed: [7; 32],
         codecs: vec![
             crate::audio::codec::Codec::Pcma,
             crate::audio::codec::Codec::Pcmu,
         ],
-        travel: [crate::call::Travel::default(); 2],
         ring: Duration::from_secs(10),
         flush: Duration::ZERO,
         recognised: false,

@@ -13,7 +13,7 @@ const RECEIVE_BUFFER: usize = 256 * 1024;
 
 /// One leg's sockets.
 #[derive(Debug)]
-pub struct MediaSockets {
+pub struct RtpSockets {
     /// The even port.
     pub rtp: UdpSocket,
     /// The port above it.
@@ -52,14 +52,14 @@ impl PortPool {
     ///
     /// # Errors
     /// [`PortsError`] when every pair is taken.
-    pub fn bind(&self) -> Result<MediaSockets, PortsError> {
+    pub fn bind(&self) -> Result<RtpSockets, PortsError> {
         let mut last = None;
         for _ in 0..self.pairs {
             let pair = self.next.fetch_add(1, Ordering::Relaxed) % self.pairs;
             let port = self.first + 2 * pair as u16;
             match (self.socket(port), self.socket(port + 1)) {
                 (Ok(rtp), Ok(rtcp)) => {
-                    return Ok(MediaSockets {
+                    return Ok(RtpSockets {
                         rtp,
                         rtcp,
                         local: SocketAddr::new(self.address, port),
@@ -98,11 +98,11 @@ impl PortPool {
 
 /// Ports whose calls have ended, bound as long as they rest.
 #[derive(Debug, Default)]
-pub struct Resting(VecDeque<(Instant, [MediaSockets; 2])>);
+pub struct Resting(VecDeque<(Instant, RtpSockets)>);
 
 impl Resting {
-    /// Keeps a call's ports bound `until` then.
-    pub fn rest(&mut self, until: Instant, ports: [MediaSockets; 2]) {
+    /// Keeps a leg's ports bound `until` then.
+    pub fn rest(&mut self, until: Instant, ports: RtpSockets) {
         self.0.push_back((until, ports));
     }
 
@@ -165,7 +165,8 @@ mod tests {
         );
         let (now, port) = (Instant::now(), one.local.port());
         let mut resting = Resting::default();
-        resting.rest(now + pool.quiet(), [one, two]);
+        resting.rest(now + pool.quiet(), one);
+        resting.rest(now + pool.quiet(), two);
         assert_eq!(
             resting.release(now + Duration::from_millis(4_999)),
             Some(now + quiet)
