@@ -3,7 +3,7 @@
 // Whatever was spoken reaches the document as text, never as markup.
 
 import { $, button, clock, copyText, make, percent, toast, wall } from "./dom.js";
-import { FIELDS, labelOf, valueText } from "./fields.js";
+import { labelOf, ordered, valueText } from "./fields.js";
 import { Player } from "./player.js";
 import { Ticket } from "./ticket.js";
 
@@ -484,7 +484,7 @@ $("older").onclick = async () => {
 };
 $("copy-all").onclick = () => {
   const { fields } = view.ticket;
-  const lines = FIELDS.filter(([name]) => fields[name]).map(([name, label]) => `${label}：${valueText(name, fields[name].value)}`);
+  const lines = ordered([]).filter((name) => fields[name]).map((name) => `${labelOf(name)}：${valueText(name, fields[name].value)}`);
   copyText(lines.join("\n"), "已复制整张工单");
 };
 $("undo").onclick = () => view?.ticket.undo();

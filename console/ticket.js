@@ -4,7 +4,7 @@
 // it. An open editor is never touched by a draft that comes meanwhile.
 
 import { $, button, copyText, make, percent, toast, wall } from "./dom.js";
-import { FIELDS, LABELS, editorOf, labelOf, valueText } from "./fields.js";
+import { absentOf, editorOf, guideOf, labelOf, ordered, valueText } from "./fields.js";
 
 const LIKENESS = {
   same_caller: "同一来电人", same_category: "同类事项", same_subject: "同一被诉对象", same_address: "同一地址",
@@ -69,15 +69,14 @@ export class Ticket {
 
   /** Puts the cards in their order. Elements that stay are not moved: a focus in them survives. */
   place() {
-    const known = [...LABELS.keys(), ...Object.keys(this.fields).filter((name) => !LABELS.has(name))];
-    const cards = known.filter((name) => this.fields[name] || this.editors.has(name)).map((name) => this.card(name));
+    const cards = ordered(Object.keys(this.fields)).filter((name) => this.fields[name] || this.editors.has(name)).map((name) => this.card(name));
     const box = $("ticket");
     for (const child of [...box.children]) if (!cards.includes(child)) child.remove();
     cards.forEach((card, at) => { if (box.children[at] !== card) box.insertBefore(card, box.children[at] ?? null); });
     $("no-ticket").hidden = cards.length > 0;
-    const absent = this.page.isLive() && cards.length ? FIELDS.filter(([name]) => !this.fields[name] && !this.editors.has(name)) : [];
+    const absent = this.page.isLive() && cards.length ? absentOf([...Object.keys(this.fields), ...this.editors.keys()]) : [];
     $("absent").hidden = !absent.length;
-    $("absent").replaceChildren(...absent.map(([name, label]) => button("chip", `＋ ${label}`, () => this.edit(name))));
+    $("absent").replaceChildren(...absent.map(({ name, label }) => button("chip", `＋ ${label}`, () => this.edit(name))));
   }
 
   // ---- one field
@@ -88,6 +87,7 @@ export class Ticket {
     const copy = button("tool", "复制", () => copyText(valueText(name, this.fields[name].value), `已复制${labelOf(name)}`), `复制${labelOf(name)}`);
     const write = button("tool write", "修改", () => this.edit(name), `修改${labelOf(name)}`);
     card = make("div", `field ${name}`, make("span", "label", labelOf(name)), make("span", "value"), make("span", "sure"), make("span", "tools", write, copy), make("div", "below"));
+    card.firstChild.title = guideOf(name);
     card.tabIndex = 0;
     card.dataset.field = name;
     card.onmouseenter = card.onfocus = () => this.page.mark([name]);

@@ -20,8 +20,9 @@
 //! ```
 //!
 //! Reading order: [`speech`] (utterances and the `Recognizer` seam) and its `segmenter`, [`rtp`], [`sip`], [`transcript`],
-//! [`ticket`] (the drafter and the `TicketDesk` seam), [`call`], which composes them; then the edge: [`recognition`],
-//! [`recording`], [`events`], [`store`] with the outbox, [`grpc`], [`ticketing`], [`console`], and [`gateway`], which wires them.
+//! [`ticket`] (its `model` is the one contract of a ticket's fields; the drafter; the `TicketDesk` seam), [`call`], which
+//! composes them; then the edge: [`recognition`], [`recording`], [`events`], [`store`] with the outbox, [`grpc`],
+//! [`ticketing`], [`console`], and [`gateway`], which wires them.
 //! `tests/integration/layering.rs` holds which room may import which.
 
 pub mod audio;

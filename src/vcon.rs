@@ -15,7 +15,7 @@ use sha2::{Digest, Sha512};
 use crate::audio::MediaTime;
 use crate::speech::Leg;
 use crate::store::{CallRecord, HeldDraft};
-use crate::ticket::handover;
+use crate::ticket::{FieldName, handover};
 use crate::transcript::{EndReason, Line, Transcript};
 
 /// The syntax that is written.
@@ -107,7 +107,7 @@ fn time(at: SystemTime) -> String {
 /// The ticket's title, or what was called.
 fn subject(call: &Call<'_>) -> Value {
     let draft = call.draft.map(|held| handover::json(&held.submission));
-    let title = draft.map(|draft| draft["fields"]["title"]["value"].clone());
+    let title = draft.map(|draft| draft["fields"][FieldName::Title.wire()]["value"].clone());
     title
         .filter(Value::is_string)
         .unwrap_or_else(|| format!("Call to {}", call.record.info.called).into())

@@ -18,7 +18,7 @@ use crate::gateway::wav::Wav;
 use crate::grpc::convert;
 use crate::grpc::proto::transcript::v1::event::Body;
 use crate::grpc::proto::transcript::v1::{Event, Leg};
-use crate::ticket::{FieldName, FieldValue, TicketDraft};
+use crate::ticket::{FieldValue, TicketDraft};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -197,41 +197,18 @@ fn show(bar: &ProgressBar, event: &Event, known: &mut HashSet<u32>) {
     }
 }
 
-/// Field names as the operator reads them.
-const fn label(name: FieldName) -> &'static str {
-    match name {
-        FieldName::Title => "标题",
-        FieldName::Summary => "摘要",
-        FieldName::RequestType => "诉求类型",
-        FieldName::Category => "类别",
-        FieldName::Departments => "承办单位",
-        FieldName::CallerName => "来电人",
-        FieldName::ContactPhone => "联系电话",
-        FieldName::Address => "地址",
-        FieldName::District => "区县",
-        FieldName::Subject => "被反映对象",
-        FieldName::AmountYuan => "金额（元）",
-        FieldName::Demand => "诉求",
-        FieldName::EventTime => "发生时间",
-        FieldName::Urgency => "紧急程度",
-        FieldName::Confidential => "保密",
-        FieldName::EvidenceHeld => "证据材料",
-        FieldName::RaisedBefore => "曾反映过",
-    }
-}
-
 fn print_ticket(draft: &TicketDraft) {
     for (name, field) in &draft.fields {
         let value = match &field.value {
             FieldValue::Flag(flag) => if *flag { "是" } else { "否" }.to_owned(),
-            FieldValue::Number(number) => number.to_string(),
+            FieldValue::Number(number) => format!("{number} 元"),
             FieldValue::Text(text) => text.reveal().clone(),
             FieldValue::List(values) => values.join(" / "),
         };
-        println!("  {}：{value}", label(*name));
+        println!("  {}：{value}", name.label());
     }
     if !draft.missing.is_empty() {
-        let missing: Vec<_> = draft.missing.iter().map(|name| label(*name)).collect();
+        let missing: Vec<_> = draft.missing.iter().map(|name| name.label()).collect();
         println!("  待询问：{}", missing.join("、"));
     }
 }

@@ -1,12 +1,15 @@
 //! The page itself, compiled in: nothing is read from disk and nothing is fetched from elsewhere.
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sha2::{Digest, Sha256};
+
+use super::wire;
 
 /// Only what this server itself sends is loaded or connected to, and nobody may frame the page.
 const POLICY: &str =
@@ -55,10 +58,19 @@ const FILES: [(&str, &str, &str); 8] = [
     ),
 ];
 
+/// What the page takes from the contract of a ticket's fields.
+static CONTRACT: LazyLock<String> = LazyLock::new(wire::contract);
+
 /// A route for each file.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let contract = (
+        "/contract.js",
+        "text/javascript; charset=utf-8",
+        &**CONTRACT,
+    );
     FILES
         .into_iter()
+        .chain([contract])
         .fold(Router::new(), |router, (path, kind, text)| {
             let tag = tag_of(text);
             router.route(

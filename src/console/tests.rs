@@ -630,6 +630,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_is_sent_again_only_when_it_is
     for path in [
         "/",
         "/app.js",
+        "/contract.js",
         "/dom.js",
         "/fields.js",
         "/player.js",

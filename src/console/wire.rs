@@ -11,11 +11,9 @@ use crate::speech::Leg;
 use crate::speech::finish::{Change, Mark};
 use crate::speech::words::Word;
 use crate::store::{Listed, unix_ms};
-use crate::ticket::limits::Limits;
+use crate::ticket::model::{FIELDS, Limits};
 use crate::ticket::resemble::Resemblance;
-use crate::ticket::{
-    Evidence, FieldName, FieldValue, Likely, REQUESTS, Taxonomy, TicketDraft, URGENCIES,
-};
+use crate::ticket::{Evidence, FieldName, FieldValue, Likely, Taxonomy, TicketDraft};
 use crate::transcript::{
     AlarmKind, EndReason, GapReason, LegMedia, RecordingMark, TranscriptEvent,
 };
@@ -372,34 +370,44 @@ fn revealed(number: Option<&Private<String>>) -> Option<&str> {
     number.map(|number| number.reveal().as_str())
 }
 
-/// `/api/choices`: what an operator may choose from.
+/// `/api/choices`: by field, what an operator may choose from that is this hotline's own; standard words stand in the
+/// field's kind.
 #[derive(Debug, Default, Serialize)]
-pub struct Choices {
-    /// Two levels each.
-    pub categories: Vec<[String; 2]>,
-    /// Their names.
-    pub departments: Vec<String>,
-    /// The districts of the city.
-    pub districts: Vec<String>,
-    /// The kinds of request.
-    pub requests: Vec<&'static str>,
-    /// The urgencies, the least urgent first.
-    pub urgencies: Vec<&'static str>,
+pub struct Choices(BTreeMap<FieldName, Vec<Choice>>);
+
+/// One thing to choose.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Choice {
+    /// A text.
+    Text(String),
+    /// A category.
+    Levels([String; 2]),
 }
 
 impl Choices {
     /// What a taxonomy knows.
     #[must_use]
     pub fn of(taxonomy: &Taxonomy) -> Self {
-        let departments = taxonomy.departments();
-        Self {
-            categories: taxonomy.category_names().cloned().collect(),
-            departments: departments.map(|(name, _)| name.to_owned()).collect(),
-            districts: taxonomy.districts().to_vec(),
-            requests: REQUESTS.to_vec(),
-            urgencies: URGENCIES.to_vec(),
-        }
+        let categories = taxonomy.category_names().cloned().map(Choice::Levels);
+        let departments = taxonomy.departments().map(|(name, _)| name.to_owned());
+        let districts = taxonomy.districts().iter().cloned();
+        Self(BTreeMap::from([
+            (FieldName::Category, categories.collect()),
+            (
+                FieldName::Departments,
+                departments.map(Choice::Text).collect(),
+            ),
+            (FieldName::District, districts.map(Choice::Text).collect()),
+        ]))
     }
+}
+
+/// `/contract.js`: the ticket's fields, as a module of the page.
+#[must_use]
+pub fn contract() -> String {
+    let fields = serde_json::to_string(&FIELDS[..]).expect("texts and numbers");
+    format!("// The ticket's fields, as the gateway knows them.\nexport const FIELDS = {fields};\n")
 }
 
 /// The body of a refused request.

@@ -9,7 +9,7 @@ use crate::speech::words::Word;
 use crate::speech::{CallId, Leg};
 use crate::store::{CallRecord, unix_ms};
 use crate::ticket::desk::{DraftKey, Submission};
-use crate::ticket::limits::{Limits, Span};
+use crate::ticket::model::{Limits, Span};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Basis, Because, Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
 use crate::transcript::{
@@ -346,7 +346,7 @@ pub fn draft(draft: &TicketDraft, lines: &[Line]) -> ticket::Draft {
         missing: draft
             .missing
             .iter()
-            .map(|name| field_name(*name).into())
+            .map(|name| name.spec().number)
             .collect(),
         transcript: Vec::new(),
         resembles: draft.resembles.iter().map(resemblance).collect(),
@@ -418,7 +418,7 @@ fn field(name: FieldName, field: &Field, lines: &[Line]) -> ticket::Field {
         }),
     };
     ticket::Field {
-        name: field_name(name).into(),
+        name: name.spec().number,
         value: Some(value),
         confidence: field.confidence,
         evidence: field
@@ -471,73 +471,24 @@ fn transcript_line(line: &Line) -> ticket::TranscriptLine {
     }
 }
 
-/// The protocol's name of a field; exhaustive, so that a new field cannot be forgotten here.
-#[must_use]
-pub const fn field_name(name: FieldName) -> ticket::FieldName {
-    match name {
-        FieldName::Title => ticket::FieldName::Title,
-        FieldName::Summary => ticket::FieldName::Summary,
-        FieldName::RequestType => ticket::FieldName::RequestType,
-        FieldName::Category => ticket::FieldName::Category,
-        FieldName::Departments => ticket::FieldName::Departments,
-        FieldName::CallerName => ticket::FieldName::CallerName,
-        FieldName::ContactPhone => ticket::FieldName::ContactPhone,
-        FieldName::Address => ticket::FieldName::Address,
-        FieldName::District => ticket::FieldName::District,
-        FieldName::Subject => ticket::FieldName::Subject,
-        FieldName::AmountYuan => ticket::FieldName::AmountYuan,
-        FieldName::Demand => ticket::FieldName::Demand,
-        FieldName::EventTime => ticket::FieldName::EventTime,
-        FieldName::Urgency => ticket::FieldName::Urgency,
-        FieldName::Confidential => ticket::FieldName::Confidential,
-        FieldName::EvidenceHeld => ticket::FieldName::EvidenceHeld,
-        FieldName::RaisedBefore => ticket::FieldName::RaisedBefore,
-    }
-}
-
-/// The domain's field of a protocol name; `None` for one that a newer sender knows.
-#[must_use]
-pub fn field_name_back(name: i32) -> Option<FieldName> {
-    Some(match ticket::FieldName::try_from(name).ok()? {
-        ticket::FieldName::Unspecified => return None,
-        ticket::FieldName::Title => FieldName::Title,
-        ticket::FieldName::Summary => FieldName::Summary,
-        ticket::FieldName::RequestType => FieldName::RequestType,
-        ticket::FieldName::Category => FieldName::Category,
-        ticket::FieldName::Departments => FieldName::Departments,
-        ticket::FieldName::CallerName => FieldName::CallerName,
-        ticket::FieldName::ContactPhone => FieldName::ContactPhone,
-        ticket::FieldName::Address => FieldName::Address,
-        ticket::FieldName::District => FieldName::District,
-        ticket::FieldName::Subject => FieldName::Subject,
-        ticket::FieldName::AmountYuan => FieldName::AmountYuan,
-        ticket::FieldName::Demand => FieldName::Demand,
-        ticket::FieldName::EventTime => FieldName::EventTime,
-        ticket::FieldName::Urgency => FieldName::Urgency,
-        ticket::FieldName::Confidential => FieldName::Confidential,
-        ticket::FieldName::EvidenceHeld => FieldName::EvidenceHeld,
-        ticket::FieldName::RaisedBefore => FieldName::RaisedBefore,
-    })
-}
-
 /// A draft that came over the wire; fields with an unknown name or without a value are left out.
 #[must_use]
 pub fn draft_back(draft: &ticket::Draft) -> TicketDraft {
     let fields = draft
         .fields
         .iter()
-        .filter_map(|field| Some((field_name_back(field.name)?, field_back(field)?)));
+        .filter_map(|field| Some((FieldName::of_number(field.name)?, field_back(field)?)));
     let edited = draft.fields.iter().filter(|field| field.edited);
     let edited = edited.filter_map(|field| {
         let against = field.contradicted_by.as_deref().and_then(field_back);
-        Some((field_name_back(field.name)?, against))
+        Some((FieldName::of_number(field.name)?, against))
     });
     TicketDraft {
         fields: fields.collect(),
         missing: draft
             .missing
             .iter()
-            .filter_map(|name| field_name_back(*name))
+            .filter_map(|name| FieldName::of_number(*name))
             .collect(),
         resembles: draft.resembles.iter().map(resemblance_back).collect(),
         likely: draft
@@ -616,5 +567,25 @@ fn resemblance_back(found: &ticket::Resemblance) -> Resemblance {
         score: found.score,
         because: because.collect(),
         started_unix_ms: found.started_unix_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ticket::FieldName as WireName;
+    use crate::ticket::model::FIELDS;
+
+    #[test]
+    fn the_protocol_has_a_name_for_each_field_and_for_no_other() {
+        for spec in &FIELDS {
+            let name = WireName::try_from(spec.number).map(|name| name.as_str_name());
+            assert_eq!(
+                name,
+                Ok(&*format!("FIELD_NAME_{}", spec.wire.to_uppercase()))
+            );
+        }
+        let known = (i32::from(i16::MIN)..=i32::from(i16::MAX))
+            .filter(|number| WireName::try_from(*number).is_ok());
+        assert_eq!(known.count(), FIELDS.len() + 1, "and the unspecified one");
     }
 }

@@ -19,6 +19,7 @@ use super::proto::transcript::v1::{
 use crate::events::{Bus, EditError, Filter, Payload};
 use crate::speech::CallId;
 use crate::store::{CallRecord, PageKey, Replay, Store, StoreError, recent_calls};
+use crate::ticket::FieldName;
 use crate::transcript::revise::Revision;
 use crate::transcript::{Transcript, TranscriptEvent};
 
@@ -235,7 +236,7 @@ impl TranscriptService for Transcripts {
     ) -> Result<Response<EditFieldResponse>, Status> {
         let EditFieldRequest { call_id, field } = request.into_inner();
         let field = field.unwrap_or_default();
-        let name = convert::field_name_back(field.name)
+        let name = FieldName::of_number(field.name)
             .ok_or_else(|| Status::invalid_argument("field.name is none that is known here"))?;
         self.bus
             .hands()

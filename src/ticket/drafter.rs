@@ -6,8 +6,8 @@ use super::advice::Advised;
 use super::classifier::Classifier;
 use super::learned::{ForeignClassifier, Learned};
 use super::said::{Said, Talk};
-use super::taxonomy::{REQUESTS, Taxonomy};
-use super::{CallFacts, Field, FieldName, FieldValue, TicketDraft};
+use super::taxonomy::Taxonomy;
+use super::{CallFacts, Field, FieldName, FieldValue, RequestType, TicketDraft, Urgency};
 use super::{backing, matter, money, person, phone, place, subject, urgency, when, wording};
 use crate::private::Private;
 use crate::transcript::Transcript;
@@ -138,9 +138,9 @@ impl Drafter {
         let index = choice.as_ref().map(|choice| choice.index);
         let category = index.map(|index| &taxonomy.categories[index]);
         let danger = urgency::danger(talk, taxonomy, index);
-        let is_danger = danger.0 > 1;
+        let is_danger = danger.0 == Urgency::Critical;
         let request = matter::request(talk, taxonomy, index, is_danger);
-        let is_question = REQUESTS[request.index] == "咨询";
+        let is_question = request.kind == RequestType::Inquiry;
         put(
             FieldName::Category,
             choice
@@ -155,7 +155,7 @@ impl Drafter {
         put(
             FieldName::RequestType,
             Some(Field {
-                value: FieldValue::Text(Private::from(REQUESTS[request.index])),
+                value: FieldValue::Text(Private::from(request.kind.word())),
                 confidence: request.confidence,
                 evidence: request.evidence.clone(),
             }),
@@ -180,7 +180,7 @@ impl Drafter {
                 .as_ref()
                 .map_or(&[], |address| &address.evidence),
             is_question,
-            REQUESTS[request.index] == "建议",
+            request.kind == RequestType::Suggestion,
             caller_text.as_deref(),
         );
         let named_text = named.as_ref().and_then(|field| match &field.value {
@@ -194,13 +194,13 @@ impl Drafter {
         put(FieldName::Subject, named);
         put(FieldName::Address, place.address);
         put(FieldName::District, place.district);
-        let demand = wording::demand(talk, taxonomy, category, request.index, is_danger);
+        let demand = wording::demand(talk, taxonomy, category, request.kind, is_danger);
         let wants_money = demand.as_ref().is_some_and(|field| match &field.value {
             FieldValue::Text(text) => text.reveal().contains(['退', '赔', '补']),
             _ => false,
         });
         let about_money = (category.is_some_and(|category| category.money) || wants_money)
-            && !matches!(REQUESTS[request.index], "咨询" | "建议" | "表扬");
+            && !request.kind.tells_of_no_event();
         put(FieldName::AmountYuan, money::find(talk, about_money));
         put(FieldName::Demand, demand);
         put(FieldName::EvidenceHeld, backing::held(talk));
@@ -208,7 +208,7 @@ impl Drafter {
         put(FieldName::EventTime, when::find(talk, facts.started_at));
         put(
             FieldName::Urgency,
-            Some(urgency::urgency(danger, request.index)),
+            Some(urgency::urgency(danger, request.kind)),
         );
         put(FieldName::Confidential, Some(matter::confidential(talk)));
         (draft, Some(weights))
@@ -231,8 +231,10 @@ impl Drafter {
         };
         let category = self.taxonomy.category(levels);
         // Whoever asks, suggests or praises owes no proof of an event.
-        let lasting = matches!(text(FieldName::RequestType), "咨询" | "建议" | "表扬");
-        draft.limits = self.taxonomy.limits(levels, text(FieldName::Urgency));
+        let kind = RequestType::of_word(text(FieldName::RequestType));
+        let lasting = kind.is_some_and(RequestType::tells_of_no_event);
+        let urgency = Urgency::of_word(text(FieldName::Urgency));
+        draft.limits = urgency.and_then(|urgency| self.taxonomy.limits(levels, urgency));
         if draft.edited.contains_key(&FieldName::Address)
             && !draft.edited.contains_key(&FieldName::District)
             && let Some(name) = self.taxonomy.district_in(text(FieldName::Address))

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::noise::{Dice, spoiled};
 use super::{Drafter, jsonl::JsonlError};
@@ -12,32 +14,36 @@ use crate::private::Private;
 use crate::transcript::{Line, Transcript};
 
 /// The ticket that a good operator wrote; a field that is absent or null is to stay empty.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Gold {
-    request_type: Option<String>,
-    category: Vec<String>,
-    departments: Vec<String>,
-    caller_name: Option<String>,
-    contact_phone: Option<String>,
-    address: Option<String>,
-    district: Option<String>,
-    subject: Option<String>,
-    amount_yuan: Option<f64>,
-    demand: Option<String>,
-    event_time: Option<String>,
-    urgency: Option<String>,
-    confidential: Option<bool>,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gold(BTreeMap<FieldName, FieldValue>);
+
+impl<'de> Deserialize<'de> for Gold {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let written: BTreeMap<String, Value> = BTreeMap::deserialize(from)?;
+        let mut gold = BTreeMap::new();
+        for (name, value) in written {
+            // What is not judged may be there too, in any shape.
+            let judged = SCORED.iter().find(|(name_of, ..)| name_of.wire() == name);
+            let Some((name, ..)) = judged.filter(|_| !value.is_null()) else {
+                continue;
+            };
+            let value: FieldValue = serde_json::from_value(value).map_err(D::Error::custom)?;
+            if !name.spec().kind.has_shape_of(&value) {
+                let what = format!("{} is of the wrong shape", name.wire());
+                return Err(D::Error::custom(what));
+            }
+            gold.insert(*name, value);
+        }
+        Ok(Self(gold))
+    }
 }
 
 impl Gold {
     /// The same for a call that takes place now: a day told as 上个礼拜 is another one today.
     #[must_use]
-    pub fn of_another_day(self) -> Self {
-        Self {
-            event_time: None,
-            ..self
-        }
+    pub fn of_another_day(mut self) -> Self {
+        self.0.remove(&FieldName::EventTime);
+        self
     }
 }
 
@@ -113,19 +119,114 @@ pub struct Report {
 /// The confidence from which nobody checks a value.
 pub const SURE: f32 = 0.8;
 
-/// The fields whose mean is the field score.
-const JUDGED: [&str; 10] = [
-    "request_type",
-    "category",
-    "lead_department",
-    "caller_name",
-    "contact_phone",
-    "address",
-    "subject",
-    "amount_yuan",
-    "urgency",
-    "confidential",
+/// How a field is judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Measure {
+    /// The same text.
+    Exact,
+    /// The same text, where the operator wrote one.
+    ExactWhereGiven,
+    /// About the same text: a name, a place.
+    Close,
+    /// As far as the texts are alike.
+    Similarity,
+    /// The same first of the list.
+    First(&'static str),
+    /// The same list.
+    Whole,
+    /// The same sum to the cent.
+    Sum,
+    /// The same wish, which is no where none was expressed.
+    Wish,
+}
+
+/// What is judged, how, and whether it counts in the field score, in the order of the report.
+const SCORED: [(FieldName, Measure, bool); 14] = [
+    (FieldName::RequestType, Measure::Exact, true),
+    (FieldName::Category, Measure::First("category1"), false),
+    (FieldName::Category, Measure::Whole, true),
+    (
+        FieldName::Departments,
+        Measure::First("lead_department"),
+        true,
+    ),
+    (FieldName::ContactPhone, Measure::Exact, true),
+    (FieldName::District, Measure::Exact, false),
+    (FieldName::Urgency, Measure::Exact, true),
+    (FieldName::EventTime, Measure::ExactWhereGiven, false),
+    (FieldName::CallerName, Measure::Close, true),
+    (FieldName::Address, Measure::Close, true),
+    (FieldName::Subject, Measure::Close, true),
+    (FieldName::Demand, Measure::Similarity, false),
+    (FieldName::AmountYuan, Measure::Sum, true),
+    (FieldName::Confidential, Measure::Wish, true),
 ];
+
+/// What a score is called: by its field, or by the part of it that is judged.
+fn title(name: FieldName, measure: Measure) -> &'static str {
+    match measure {
+        Measure::First(title) => title,
+        _ => name.wire(),
+    }
+}
+
+impl Measure {
+    /// The points, and both values as a developer reads them.
+    fn points(
+        self,
+        drafted: Option<&FieldValue>,
+        gold: Option<&FieldValue>,
+    ) -> (f64, String, String) {
+        let whole = |same: bool| f64::from(u8::from(same));
+        let both = |read: fn(Option<&FieldValue>) -> String| (read(gold), read(drafted));
+        match self {
+            Self::Exact | Self::ExactWhereGiven | Self::Close | Self::Similarity => {
+                let (expected, drafted) = both(|value| {
+                    let text = value.and_then(FieldValue::text);
+                    text.unwrap_or_default().to_owned()
+                });
+                let points = match self {
+                    Self::Close => whole(similarity(&expected, &drafted) >= CLOSE),
+                    Self::Similarity => similarity(&expected, &drafted),
+                    _ => whole(expected == drafted),
+                };
+                (points, expected, drafted)
+            }
+            Self::First(_) | Self::Whole => {
+                let (expected, drafted) = if self == Self::Whole {
+                    both(|value| value.map_or(&[][..], FieldValue::list).join("/"))
+                } else {
+                    both(|value| {
+                        let first = value.and_then(|value| value.list().first());
+                        first.cloned().unwrap_or_default()
+                    })
+                };
+                (whole(expected == drafted), expected, drafted)
+            }
+            Self::Sum => {
+                let sum = |value: Option<&FieldValue>| match value {
+                    Some(FieldValue::Number(sum)) => Some(*sum),
+                    _ => None,
+                };
+                let same = match (sum(drafted), sum(gold)) {
+                    (Some(sum), Some(gold)) => (sum - gold).abs() < 0.005,
+                    (sum, gold) => sum.is_none() && gold.is_none(),
+                };
+                let shown = |value| format!("{:?}", sum(value));
+                (whole(same), shown(gold), shown(drafted))
+            }
+            Self::Wish => {
+                let wish = |value: Option<&FieldValue>| value == Some(&FieldValue::Flag(true));
+                let (expected, drafted) = (wish(gold), wish(drafted));
+                (
+                    whole(expected == drafted),
+                    expected.to_string(),
+                    drafted.to_string(),
+                )
+            }
+        }
+    }
+}
 
 impl Report {
     /// The mean over the judged fields, each counting the same.
@@ -133,7 +234,12 @@ impl Report {
         let judged: Vec<f64> = self
             .scores
             .iter()
-            .filter(|(name, _)| JUDGED.contains(name))
+            .filter(|(name, _)| {
+                let counts = |(field, measure, counts): &(FieldName, Measure, bool)| {
+                    *counts && title(*field, *measure) == *name
+                };
+                SCORED.iter().any(counts)
+            })
             .map(|(_, score)| score.mean())
             .collect();
         judged.iter().sum::<f64>() / judged.len().max(1) as f64
@@ -178,122 +284,21 @@ impl Report {
 
     /// Judges one draft.
     pub fn judge(&mut self, id: &str, draft: &TicketDraft, gold: &Gold) {
-        let text = |name: FieldName| match draft.fields.get(&name).map(|field| &field.value) {
-            Some(FieldValue::Text(text)) => text.reveal().clone(),
-            _ => String::new(),
-        };
-        let list = |name: FieldName| match draft.fields.get(&name).map(|field| &field.value) {
-            Some(FieldValue::List(list)) => list.clone(),
-            _ => Vec::new(),
-        };
-        let first = |list: &[String]| list.first().cloned().unwrap_or_default();
-        let (category, departments) = (list(FieldName::Category), list(FieldName::Departments));
-        let exact = [
-            (
-                "request_type",
-                gold.request_type.clone().unwrap_or_default(),
-                text(FieldName::RequestType),
-            ),
-            ("category1", first(&gold.category), first(&category)),
-            ("category", gold.category.join("/"), category.join("/")),
-            (
-                "lead_department",
-                first(&gold.departments),
-                first(&departments),
-            ),
-            (
-                "contact_phone",
-                gold.contact_phone.clone().unwrap_or_default(),
-                text(FieldName::ContactPhone),
-            ),
-            (
-                "district",
-                gold.district.clone().unwrap_or_default(),
-                text(FieldName::District),
-            ),
-            (
-                "urgency",
-                gold.urgency.clone().unwrap_or_default(),
-                text(FieldName::Urgency),
-            ),
-        ];
-        for (field, expected, drafted) in exact {
-            let points = f64::from(u8::from(expected == drafted));
-            self.add(id, field, points, expected, drafted);
+        for (name, measure, _) in SCORED {
+            let (field, gold) = (draft.fields.get(&name), gold.0.get(&name));
+            if measure == Measure::ExactWhereGiven && gold.is_none() {
+                continue;
+            }
+            let drafted = field.map(|field| &field.value);
+            let (points, expected, drafted) = measure.points(drafted, gold);
+            if name == FieldName::ContactPhone
+                && field.is_some_and(|field| field.confidence >= SURE)
+                && points < 1.0
+            {
+                self.sure_but_wrong_phones += 1;
+            }
+            self.add(id, title(name, measure), points, expected, drafted);
         }
-        let phone = draft.fields.get(&FieldName::ContactPhone);
-        if phone.is_some_and(|field| field.confidence >= SURE)
-            && text(FieldName::ContactPhone) != gold.contact_phone.clone().unwrap_or_default()
-        {
-            self.sure_but_wrong_phones += 1;
-        }
-        if let Some(expected) = &gold.event_time {
-            let drafted = text(FieldName::EventTime);
-            self.add(
-                id,
-                "event_time",
-                f64::from(u8::from(*expected == drafted)),
-                expected.clone(),
-                drafted,
-            );
-        }
-        let alike = [
-            (
-                "caller_name",
-                &gold.caller_name,
-                text(FieldName::CallerName),
-            ),
-            ("address", &gold.address, text(FieldName::Address)),
-            ("subject", &gold.subject, text(FieldName::Subject)),
-        ];
-        for (field, expected, drafted) in alike {
-            let expected = expected.clone().unwrap_or_default();
-            let points = f64::from(u8::from(similarity(&expected, &drafted) >= CLOSE));
-            self.add(id, field, points, expected, drafted);
-        }
-        let expected = gold.demand.clone().unwrap_or_default();
-        let drafted = text(FieldName::Demand);
-        self.add(
-            id,
-            "demand",
-            similarity(&expected, &drafted),
-            expected,
-            drafted,
-        );
-        let sum = match draft
-            .fields
-            .get(&FieldName::AmountYuan)
-            .map(|field| &field.value)
-        {
-            Some(FieldValue::Number(sum)) => Some(*sum),
-            _ => None,
-        };
-        let same = match (sum, gold.amount_yuan) {
-            (Some(sum), Some(gold)) => (sum - gold).abs() < 0.005,
-            (sum, gold) => sum.is_none() && gold.is_none(),
-        };
-        self.add(
-            id,
-            "amount_yuan",
-            f64::from(u8::from(same)),
-            format!("{:?}", gold.amount_yuan),
-            format!("{sum:?}"),
-        );
-        let wish = matches!(
-            draft
-                .fields
-                .get(&FieldName::Confidential)
-                .map(|field| &field.value),
-            Some(FieldValue::Flag(true))
-        );
-        let expected = gold.confidential.unwrap_or(false);
-        self.add(
-            id,
-            "confidential",
-            f64::from(u8::from(wish == expected)),
-            expected.to_string(),
-            wish.to_string(),
-        );
     }
 }
 

@@ -1,70 +1,14 @@
 //! How long a ticket may take, as data: by when it is accepted, answered and finished, by category and urgency.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use toml::Spanned;
 
-/// The urgencies, the least urgent first.
-pub const URGENCIES: [&str; 3] = ["一般", "紧急", "特急"];
+use super::model::{Limits, Span, Urgency};
 
-/// A time from the call on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Span {
-    /// By the clock, also at night.
-    Hours(u16),
-    /// Working days, of which the ticketing system knows the calendar.
-    WorkingDays(u16),
-}
-
-impl Span {
-    /// `2h` are hours, `5d` working days.
-    fn read(text: &str) -> Option<Self> {
-        let number = |digits: &str| {
-            digits
-                .parse()
-                .ok()
-                .filter(|number| (1..=999).contains(number))
-        };
-        if let Some(hours) = text.strip_suffix('h') {
-            return number(hours).map(Self::Hours);
-        }
-        number(text.strip_suffix('d')?).map(Self::WorkingDays)
-    }
-
-    /// For comparing two: a working day is over after a day at the earliest.
-    const fn hours(self) -> u32 {
-        match self {
-            Self::Hours(hours) => hours as u32,
-            Self::WorkingDays(days) => days as u32 * 24,
-        }
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Hours(hours) => write!(f, "{hours} 小时"),
-            Self::WorkingDays(days) => write!(f, "{days} 个工作日"),
-        }
-    }
-}
-
-/// A ticket's time limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// 受理: whoever handles it has taken it.
-    pub accept: Span,
-    /// 答复: the citizen has heard from them.
-    pub reply: Span,
-    /// 办结: it is done.
-    pub finish: Span,
-}
-
-/// The same as it is written in `categories.toml`.
+/// A ticket's time limits as they are written in `categories.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
@@ -74,29 +18,22 @@ pub(super) struct Written {
 }
 
 /// What is written for some urgencies.
-pub(super) type WrittenTable = BTreeMap<Spanned<String>, Written>;
+pub(super) type WrittenTable = BTreeMap<Urgency, Written>;
 
 /// What is wrong with one: where, what, and the remedy.
 pub(super) type Fault = (Range<usize>, String, &'static str);
 
-/// The limits of one category, or of all that have none of their own, by [`URGENCIES`].
+/// The limits of one category, or of all that have none of their own, by urgency.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Table([Option<Limits>; URGENCIES.len()]);
+pub(super) struct Table([Option<Limits>; Urgency::ALL.len()]);
 
 impl Table {
     /// Reads and checks what is written; `otherwise` stands for the urgencies that are not.
     pub fn read(written: &WrittenTable, otherwise: Self) -> Result<Self, Fault> {
         let mut table = otherwise;
         for (urgency, written) in written {
-            let known = URGENCIES
-                .iter()
-                .position(|known| known == urgency.get_ref());
-            let Some(index) = known else {
-                let what = format!("{} is no urgency", urgency.get_ref());
-                return Err((urgency.span(), what, "use 一般, 紧急 or 特急"));
-            };
             let span = |text: &Spanned<String>| {
-                Span::read(text.get_ref()).ok_or_else(|| {
+                read(text.get_ref()).ok_or_else(|| {
                     let what = format!("{} is no time limit", text.get_ref());
                     (
                         text.span(),
@@ -122,16 +59,29 @@ impl Table {
                     return Err((place.span(), what, "let accept, reply and finish rise"));
                 }
             }
-            table.0[index] = Some(limits);
+            table.0[*urgency as usize] = Some(limits);
         }
         Ok(table)
     }
 
     /// What a ticket of this urgency may take.
-    pub fn of(&self, urgency: &str) -> Option<Limits> {
-        let index = URGENCIES.iter().position(|known| *known == urgency)?;
-        self.0[index]
+    pub const fn of(&self, urgency: Urgency) -> Option<Limits> {
+        self.0[urgency as usize]
     }
+}
+
+/// `2h` are hours, `5d` working days.
+fn read(text: &str) -> Option<Span> {
+    let number = |digits: &str| {
+        digits
+            .parse()
+            .ok()
+            .filter(|number| (1..=999).contains(number))
+    };
+    if let Some(hours) = text.strip_suffix('h') {
+        return number(hours).map(Span::Hours);
+    }
+    number(text.strip_suffix('d')?).map(Span::WorkingDays)
 }
 
 #[cfg(test)]
@@ -169,7 +119,10 @@ mod tests {
                     .limits(category, urgency)
                     .expect("every category has limits")
             };
-            for [sooner, later] in [["特急", "紧急"], ["紧急", "一般"]] {
+            for [sooner, later] in [
+                [Urgency::Critical, Urgency::Urgent],
+                [Urgency::Urgent, Urgency::Normal],
+            ] {
                 let (sooner, later) = (of(sooner), of(later));
                 assert!(
                     sooner.finish.hours() <= later.finish.hours(),
@@ -187,11 +140,11 @@ mod tests {
         let general = Table::read(&general, Table::default()).expect("sound");
         let own = Table::read(&own, general).expect("sound");
         assert_eq!(
-            own.of("特急").map(|limits| limits.finish),
+            own.of(Urgency::Critical).map(|limits| limits.finish),
             Some(Span::WorkingDays(1))
         );
-        assert_eq!(own.of("一般"), general.of("一般"));
-        assert_eq!(own.of("紧急"), None);
+        assert_eq!(own.of(Urgency::Normal), general.of(Urgency::Normal));
+        assert_eq!(own.of(Urgency::Urgent), None);
     }
 
     #[test]

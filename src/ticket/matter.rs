@@ -1,16 +1,24 @@
 //! What kind of matter it is: category, request type, departments, confidentiality.
 
+use std::ops::{Index, IndexMut};
 use std::sync::LazyLock;
 
 use super::said::{self, Said, Words, is_stop, words};
-use super::taxonomy::{Category, REQUESTS, Taxonomy};
+use super::taxonomy::{Category, Taxonomy};
 use super::urgency;
-use super::{Basis, Because, Evidence, Field, FieldValue, Likely};
+use super::{Basis, Because, Evidence, Field, FieldValue, Likely, RequestType};
 
 /// A choice with the words that it rests on.
 pub(super) struct Choice {
     /// Index in the taxonomy's list.
     pub index: usize,
+    pub confidence: f32,
+    pub evidence: Vec<Evidence>,
+}
+
+/// A kind of request with the words that it rests on.
+pub(super) struct Request {
+    pub kind: RequestType,
     pub confidence: f32,
     pub evidence: Vec<Evidence>,
 }
@@ -278,15 +286,35 @@ const LEFT_UNDONE: [&str; 10] = [
     "报修好几次",
 ];
 
-/// 咨询 求助 投诉 举报 建议 表扬: the caller's own word first, else what such a matter usually is.
+/// Something for each kind of request.
+#[derive(Default)]
+struct ByKind<T>([T; RequestType::ALL.len()]);
+
+impl<T> Index<RequestType> for ByKind<T> {
+    type Output = T;
+
+    fn index(&self, kind: RequestType) -> &T {
+        &self.0[kind as usize]
+    }
+}
+
+impl<T> IndexMut<RequestType> for ByKind<T> {
+    fn index_mut(&mut self, kind: RequestType) -> &mut T {
+        &mut self.0[kind as usize]
+    }
+}
+
+/// The kind of request: the caller's own word first, else what such a matter usually is.
 pub(super) fn request(
     talk: &[Said],
     taxonomy: &Taxonomy,
     category: Option<usize>,
     danger: bool,
-) -> Choice {
-    let mut scores = [0.0_f32; REQUESTS.len()];
-    let mut places: Vec<Vec<Evidence>> = vec![Vec::new(); REQUESTS.len()];
+) -> Request {
+    use RequestType::{Complaint, Help, Inquiry, Praise, Suggestion, TipOff};
+
+    let mut scores = ByKind::<f32>::default();
+    let mut places = ByKind::<Vec<Evidence>>::default();
     let mut callers = 0;
     for said in talk.iter().filter(|said| said.by_caller()) {
         callers += 1;
@@ -296,7 +324,7 @@ pub(super) fn request(
             3 => 1.0,
             _ => 0.5,
         };
-        for (bytes, (index, weight)) in taxonomy.requests.longest(&said.text) {
+        for (bytes, (kind, weight)) in taxonomy.requests.longest(&said.text) {
             let range = said.char_at(bytes.start)..said.char_at(bytes.end);
             let denied = *weight > 3 && said::negated(said, range.start)
                 || said.before(range.start, 2) == "不是";
@@ -307,51 +335,48 @@ pub(super) fn request(
             if denied || past {
                 continue;
             }
-            scores[*index] += share * *weight as f32;
-            places[*index].push(said.evidence(&range));
+            scores[*kind] += share * *weight as f32;
+            places[*kind].push(said.evidence(&range));
         }
     }
-    let usual = category.and_then(|index| {
-        REQUESTS
-            .iter()
-            .position(|kind| *kind == taxonomy.categories[index].usual.get_ref())
-    });
+    let category = category.map(|index| &taxonomy.categories[index]);
     // Who came and left it undone, or was rung up again and again, is complained of: 看完就没下文了.
-    let usual = usual.map(|usual| {
-        let help = REQUESTS[usual] == "求助"
-            && category.is_some_and(|index| taxonomy.categories[index].place_is_subject);
-        let left = help
+    let usual = category.map(|category| {
+        let left = category.usual == Help
+            && category.place_is_subject
             && !danger
             && talk
                 .iter()
                 .any(|said| said.by_caller() && said.has(&LEFT_UNDONE));
-        if left { 2 } else { usual }
+        if left { Complaint } else { category.usual }
     });
     // Whoever is in danger asks for help, whatever words they use; whoever praises tells how it ended.
-    let praises = scores[5] > scores[1..5].iter().fold(0.0, |most, score| score.max(most));
-    scores[1] += if danger && !praises { 4.0 } else { 0.0 };
+    let others = [Help, Complaint, TipOff, Suggestion].map(|kind| scores[kind]);
+    let praises = scores[Praise] > others.into_iter().fold(0.0, f32::max);
+    scores[Help] += if danger && !praises { 4.0 } else { 0.0 };
     match usual {
         // 我想问问 also opens a complaint.
-        Some(usual) if usual != 0 => {
-            let trouble = scores[1] + scores[2] + scores[3] > 0.1;
-            scores[0] *= if trouble { 0.5 } else { 1.0 };
+        Some(usual) if usual != Inquiry => {
+            let trouble = scores[Help] + scores[Complaint] + scores[TipOff] > 0.1;
+            scores[Inquiry] *= if trouble { 0.5 } else { 1.0 };
             scores[usual] += 4.0;
         }
         // What is usually asked about may also have gone wrong: without any question it is a complaint.
-        Some(_) if scores[0] < 0.1 && !only_asks(talk) => scores[2] += 3.0,
+        Some(_) if scores[Inquiry] < 0.1 && !only_asks(talk) => scores[Complaint] += 3.0,
         Some(usual) => scores[usual] += 4.0,
         // What nobody asked about is a complaint, of whatever kind.
-        None if scores[0] < 0.1 => scores[2] += 0.5,
-        None => scores[0] += 1.0,
+        None if scores[Inquiry] < 0.1 => scores[Complaint] += 0.5,
+        None => scores[Inquiry] += 1.0,
     }
-    let index = (0..scores.len())
+    let kind = RequestType::ALL
+        .into_iter()
         .max_by(|a, b| scores[*a].total_cmp(&scores[*b]).then(b.cmp(a)))
-        .unwrap_or(0);
-    let total: f32 = scores.iter().sum();
-    Choice {
-        index,
-        confidence: (scores[index] / total.max(1.0)).clamp(0.3, 0.95),
-        evidence: places[index].iter().take(3).copied().collect(),
+        .unwrap_or(Inquiry);
+    let total: f32 = scores.0.iter().sum();
+    Request {
+        kind,
+        confidence: (scores[kind] / total.max(1.0)).clamp(0.3, 0.95),
+        evidence: places[kind].iter().take(3).copied().collect(),
     }
 }
 
@@ -581,7 +606,8 @@ pub(super) fn opening(talk: &[Said]) -> Option<(&Said, std::ops::Range<usize>)> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::taxonomy::{REQUESTS, Taxonomy};
+    use super::super::RequestType::{Complaint, Help, Inquiry, Praise, TipOff};
+    use super::super::taxonomy::Taxonomy;
     use super::super::tests::{flag, list, talk};
     use super::{category, confidential, departments, request, weigh};
 
@@ -591,15 +617,15 @@ mod tests {
         let kind = |lines: &str| {
             let talk = talk(lines);
             let category = category(&weigh(&talk, &taxonomy)).map(|choice| choice.index);
-            REQUESTS[request(&talk, &taxonomy, category, false).index]
+            request(&talk, &taxonomy, category, false).kind
         };
-        assert_eq!(kind("家里电压太低，空调都带不动。"), "求助");
+        assert_eq!(kind("家里电压太低，空调都带不动。"), Help);
         assert_eq!(
             kind("家里电压太低，空调都带不动。\n供电所来人看了看就没下文了。"),
-            "投诉"
+            Complaint
         );
         // The wages of those who were promised them are still asked for.
-        assert_eq!(kind("欠我们工资。\n劳动局去过一次，再没下文了。"), "求助");
+        assert_eq!(kind("欠我们工资。\n劳动局去过一次，再没下文了。"), Help);
     }
 
     #[test]
@@ -616,10 +642,10 @@ mod tests {
     #[test]
     fn a_kind_of_request_that_is_denied_is_not_taken() {
         let taxonomy = Taxonomy::embedded();
-        let kind = |lines: &str| REQUESTS[request(&talk(lines), &taxonomy, None, false).index];
-        assert_eq!(kind("我不是要投诉，我就想咨询一下。"), "咨询");
-        assert_eq!(kind("我要表扬一个公交司机。"), "表扬");
-        assert_eq!(kind("我投诉过好几回了，今天我要举报他们。"), "举报");
+        let kind = |lines: &str| request(&talk(lines), &taxonomy, None, false).kind;
+        assert_eq!(kind("我不是要投诉，我就想咨询一下。"), Inquiry);
+        assert_eq!(kind("我要表扬一个公交司机。"), Praise);
+        assert_eq!(kind("我投诉过好几回了，今天我要举报他们。"), TipOff);
     }
 
     #[test]

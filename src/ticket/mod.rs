@@ -1,22 +1,22 @@
 //! From transcript to draft ticket: fields with their evidence, and the seam to the ticketing backend.
 //!
 //! [`Drafter`] reads the final lines and fills a [`TicketDraft`] by rules and by the phrases of a [`Taxonomy`]; each
-//! field has its own file. [`jsonl`] reads written dialogues and writes drafts, [`eval`] scores them, [`noise`] spoils
+//! field has its own file. [`model`] is the contract that all of this fills. [`jsonl`] reads written dialogues and writes drafts, [`eval`] scores them, [`noise`] spoils
 //! them first. [`classifier`] learns from labelled texts what a matter is about.
 
 pub mod advice;
 mod backing;
 pub mod classifier;
 pub mod desk;
-mod draft;
 mod drafter;
 pub mod eval;
 pub mod handover;
 mod hearing;
 pub mod jsonl;
 mod learned;
-pub mod limits;
+mod limits;
 mod matter;
+pub mod model;
 mod money;
 pub mod noise;
 mod numbers;
@@ -35,11 +35,11 @@ mod urgency;
 mod when;
 mod wording;
 
-pub use draft::{
-    Basis, Because, CallFacts, Evidence, Field, FieldName, FieldValue, Likely, TicketDraft,
-};
 pub use drafter::Drafter;
 pub use learned::ForeignClassifier;
-pub use limits::URGENCIES;
+pub use model::{
+    Basis, Because, CallFacts, Evidence, Field, FieldName, FieldValue, Likely, RequestType,
+    TicketDraft, Urgency,
+};
 pub use said::Talk;
-pub use taxonomy::{REQUESTS, Sources, Taxonomy, TaxonomyError};
+pub use taxonomy::{Sources, Taxonomy, TaxonomyError};

@@ -1,15 +1,15 @@
 //! What a language model is asked about a conversation, and what of its answer is believed: only what it can quote.
 //!
 //! Each field must come with the utterances and the very words that it rests on. A field without a quote, with a quote
-//! that was not said, or with a value that does not follow from its quotes is dropped; the others stand. Urgency,
-//! departments and confidentiality are not asked for: they are the hotline's rules, not a matter of reading.
+//! that was not said, or with a value that does not follow from its quotes is dropped; the others stand. What is the
+//! hotline's rule and no matter of reading (urgency, departments, confidentiality) the contract does not open to a model.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::taxonomy::REQUESTS;
+use super::model::{FIELDS, FieldSpec, Form, Kind, Writer};
 use super::{Evidence, Field, FieldName, FieldValue, Taxonomy, numbers};
 use crate::private::Private;
 use crate::speech::Leg;
@@ -22,58 +22,11 @@ const HELD: f64 = 0.8;
 /// A longer value is no field.
 const LONGEST: usize = 600;
 
-/// The shape of a field's value, and what must follow from its quotes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// In the model's own words.
-    Told,
-    /// In the words of the quotes.
-    Literal,
-    /// Digits of the quotes.
-    Digits,
-    /// A number of the quotes.
-    Sum,
-    /// One of the six.
-    Request,
-    /// Two levels, known to the taxonomy.
-    Category,
+/// The fields that a model is asked for.
+fn asked() -> impl Iterator<Item = &'static FieldSpec> {
+    let open = |spec: &&FieldSpec| spec.writers.contains(&Writer::LanguageModel);
+    FIELDS.iter().filter(open)
 }
-
-/// What is asked for, with the words that say it.
-const ASKED: [(FieldName, Shape, &str); 12] = [
-    (
-        FieldName::Title,
-        Shape::Told,
-        "一句话标题，不超过二十五个字",
-    ),
-    (
-        FieldName::Summary,
-        Shape::Told,
-        "两三句话的内容概要，供承办单位了解情况",
-    ),
-    (FieldName::RequestType, Shape::Request, "诉求类型"),
-    (FieldName::Category, Shape::Category, "事项分类"),
-    (
-        FieldName::CallerName,
-        Shape::Literal,
-        "市民的姓名或称呼，如王先生",
-    ),
-    (FieldName::ContactPhone, Shape::Digits, "联系电话，只写数字"),
-    (FieldName::Address, Shape::Literal, "事发地址"),
-    (FieldName::District, Shape::Literal, "所属区县"),
-    (
-        FieldName::Subject,
-        Shape::Literal,
-        "被反映的商家、单位或个人",
-    ),
-    (FieldName::AmountYuan, Shape::Sum, "涉及金额，单位元"),
-    (FieldName::Demand, Shape::Told, "市民希望怎么解决"),
-    (
-        FieldName::EventTime,
-        Shape::Literal,
-        "事情发生的时间，照原话写",
-    ),
-];
 
 /// Why an answer cannot be used at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,25 +84,33 @@ impl Reader {
             },
         });
         let mut properties = Map::new();
-        for (name, shape, what) in ASKED {
-            let value = match shape {
-                Shape::Told | Shape::Literal | Shape::Digits => json!({"type": "string"}),
-                Shape::Sum => json!({"type": "number"}),
-                Shape::Request => json!({"type": "string", "enum": REQUESTS}),
-                Shape::Category => {
+        for spec in asked() {
+            let value = match spec.kind {
+                Kind::Text { .. } => json!({"type": "string"}),
+                Kind::Yuan => json!({"type": "number"}),
+                Kind::OneOf { words } => json!({"type": "string", "enum": words}),
+                Kind::Levels => {
                     let names: Vec<&String> =
                         self.categories.iter().map(|(name, _)| name).collect();
                     json!({"type": "string", "enum": names})
                 }
+                Kind::List => json!({"type": "array", "items": {"type": "string"}}),
+                Kind::Flag => json!({"type": "boolean"}),
+            };
+            let guide = if spec.guide.is_empty() {
+                spec.label
+            } else {
+                spec.guide
             };
             let field = json!({
                 "type": "object",
-                "description": what,
+                "description": guide,
                 "properties": {"value": value, "evidence": evidence},
                 "required": ["value", "evidence"],
                 "additionalProperties": false,
             });
-            properties.insert(key(name), json!({"anyOf": [field, {"type": "null"}]}));
+            let field = json!({"anyOf": [field, {"type": "null"}]});
+            properties.insert(spec.wire.to_owned(), field);
         }
         let required: Vec<&String> = properties.keys().collect();
         json!({
@@ -191,11 +152,10 @@ impl Reader {
     ) -> Result<BTreeMap<FieldName, Field>, ReadingError> {
         let answer: Map<String, Value> =
             serde_json::from_str(answer).map_err(|_| ReadingError::Malformed)?;
-        let fields: BTreeMap<_, _> = ASKED
-            .into_iter()
-            .filter_map(|(name, shape, _)| {
-                let field = self.believed(shape, answer.get(&key(name))?, lines)?;
-                Some((name, field))
+        let fields: BTreeMap<_, _> = asked()
+            .filter_map(|spec| {
+                let field = self.believed(spec.kind, answer.get(spec.wire)?, lines)?;
+                Some((spec.name, field))
             })
             .collect();
         if fields.is_empty() {
@@ -204,7 +164,7 @@ impl Reader {
         Ok(fields)
     }
 
-    fn believed(&self, shape: Shape, answer: &Value, lines: &[Line]) -> Option<Field> {
+    fn believed(&self, kind: Kind, answer: &Value, lines: &[Line]) -> Option<Field> {
         let mut quoted: Vec<char> = Vec::new();
         let mut evidence = Vec::new();
         for piece in answer.get("evidence")?.as_array()? {
@@ -225,9 +185,11 @@ impl Reader {
         let value = answer.get("value")?;
         let text = value.as_str().map(str::trim);
         let text = text.filter(|text| !text.is_empty() && text.chars().count() <= LONGEST);
-        let value = match shape {
-            Shape::Told => FieldValue::Text(Private::from(text?)),
-            Shape::Literal => {
+        let value = match kind {
+            Kind::Text { form: Form::Prose } => FieldValue::Text(Private::from(text?)),
+            Kind::Text {
+                form: Form::Words | Form::LongWords,
+            } => {
                 let letters: Vec<char> = text?
                     .chars()
                     .filter(|letter| letter.is_alphanumeric())
@@ -241,7 +203,7 @@ impl Reader {
                 }
                 FieldValue::Text(Private::from(text?))
             }
-            Shape::Digits => {
+            Kind::Text { form: Form::Phone } => {
                 let digits: String = quoted
                     .iter()
                     .filter_map(|letter| numbers::digit(*letter))
@@ -255,7 +217,7 @@ impl Reader {
                 }
                 FieldValue::Text(Private::from(number))
             }
-            Shape::Sum => {
+            Kind::Yuan => {
                 let sum = value.as_f64()?;
                 let said = numbers::all(&quoted);
                 if !said.iter().any(|number| (number.value - sum).abs() < 0.005) {
@@ -263,10 +225,13 @@ impl Reader {
                 }
                 FieldValue::Number(sum)
             }
-            Shape::Request => FieldValue::Text(Private::from(
-                *REQUESTS.iter().find(|known| Some(**known) == text)?,
-            )),
-            Shape::Category => {
+            Kind::OneOf { words } => {
+                let word = words.iter().find(|known| Some(**known) == text)?;
+                FieldValue::Text(Private::from(*word))
+            }
+            // What follows from the words by rules alone is nobody's reading.
+            Kind::List | Kind::Flag => return None,
+            Kind::Levels => {
                 let (_, levels) = self
                     .categories
                     .iter()
@@ -280,12 +245,6 @@ impl Reader {
             evidence,
         })
     }
-}
-
-/// The field's name in the answer.
-fn key(name: FieldName) -> String {
-    let name = serde_json::to_value(name).unwrap_or_default();
-    name.as_str().unwrap_or_default().to_owned()
 }
 
 /// Where `quote` stands in `text`, in characters. Punctuation and spaces may differ: models tidy them.
@@ -442,7 +401,7 @@ mod tests {
     fn the_schema_names_every_field_strictly_and_the_question_numbers_the_lines() {
         let schema = reader().schema();
         let required = schema["required"].as_array().expect("a list");
-        assert_eq!(required.len(), ASKED.len());
+        assert_eq!(required.len(), asked().count());
         assert_eq!(schema["additionalProperties"], false);
         let category = &schema["properties"]["category"]["anyOf"][0]["properties"]["value"]["enum"];
         assert!(category.as_array().expect("a list").len() > 5);

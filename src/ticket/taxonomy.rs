@@ -13,7 +13,8 @@ use toml::Spanned;
 use super::FieldName;
 use super::classifier::train::train;
 use super::classifier::{Classifier, samples};
-use super::limits::{Limits, Table, WrittenTable};
+use super::limits::{Table, WrittenTable};
+use super::model::{Limits, RequestType, Urgency};
 use super::repair::Repair;
 use super::said::Words;
 use super::{person, phone, place, subject, wording};
@@ -92,7 +93,7 @@ pub(super) struct Category {
     pub departments: Vec<Spanned<String>>,
     strong: Vec<Spanned<String>>,
     keywords: Vec<Spanned<String>>,
-    pub usual: Spanned<String>,
+    pub usual: RequestType,
     pub issue: String,
     #[serde(default)]
     pub money: bool,
@@ -186,12 +187,9 @@ struct Demand {
 #[serde(deny_unknown_fields)]
 struct Phrases {
     demand: Vec<Demand>,
-    urgency: BTreeMap<Spanned<String>, Vec<String>>,
-    request: BTreeMap<Spanned<String>, BTreeMap<String, i32>>,
+    urgency: BTreeMap<Spanned<Urgency>, Vec<String>>,
+    request: BTreeMap<RequestType, BTreeMap<String, i32>>,
 }
-
-/// The six kinds of request.
-pub const REQUESTS: [&str; 6] = ["咨询", "求助", "投诉", "举报", "建议", "表扬"];
 
 /// Phrases that each stand for a value, found in one pass.
 pub(super) struct Phrasebook<T> {
@@ -248,10 +246,10 @@ pub struct Taxonomy {
     pub(super) place_words: Phrasebook<PlaceWord>,
     /// What the ticket says the caller wants.
     pub(super) demands: Phrasebook<String>,
-    /// 2 for 特急, 1 for 紧急.
-    pub(super) alarms: Phrasebook<u8>,
-    /// Request index in [`REQUESTS`] and weight.
-    pub(super) requests: Phrasebook<(usize, i32)>,
+    /// What they say of the urgency.
+    pub(super) alarms: Phrasebook<Urgency>,
+    /// Kind of request and weight.
+    pub(super) requests: Phrasebook<(RequestType, i32)>,
     /// Department index.
     aliases: Phrasebook<usize>,
     /// Puts misheard words right.
@@ -424,16 +422,6 @@ impl Taxonomy {
                     "write the second level as it stands in a `name`",
                 );
             }
-            if !REQUESTS.contains(&entry.usual.get_ref().as_str()) {
-                let what = format!("{} is no kind of request", entry.usual.get_ref());
-                return fault(
-                    "categories.toml",
-                    text,
-                    entry.usual.span(),
-                    what,
-                    "use one of 咨询 求助 投诉 举报 建议 表扬",
-                );
-            }
             for (words, weight) in [(&entry.strong, 3), (&entry.keywords, 1)] {
                 for word in words {
                     if word.get_ref().trim().is_empty() {
@@ -549,37 +537,24 @@ impl Taxonomy {
         }
         let mut alarms = Vec::new();
         for (level, words) in &phrases.urgency {
-            let rank = match level.get_ref().as_str() {
-                "特急" => 2,
-                "紧急" => 1,
-                other => {
-                    return fault(
-                        "phrases.toml",
-                        sources.phrases,
-                        level.span(),
-                        format!("{other} is no urgency"),
-                        "use 紧急 or 特急",
-                    );
-                }
-            };
-            alarms.extend(words.iter().map(|word| (word.clone(), rank)));
-        }
-        let mut requests = Vec::new();
-        for (kind, words) in &phrases.request {
-            let Some(index) = REQUESTS.iter().position(|known| known == kind.get_ref()) else {
-                let what = format!("{} is no kind of request", kind.get_ref());
+            let urgency = *level.get_ref();
+            if urgency == Urgency::Normal {
                 return fault(
                     "phrases.toml",
                     sources.phrases,
-                    kind.span(),
-                    what,
-                    "use one of 咨询 求助 投诉 举报 建议 表扬",
+                    level.span(),
+                    format!("{} needs no words", urgency.word()),
+                    "write them under 紧急 or 特急, or remove them",
                 );
-            };
+            }
+            alarms.extend(words.iter().map(|word| (word.clone(), urgency)));
+        }
+        let mut requests = Vec::new();
+        for (kind, words) in &phrases.request {
             requests.extend(
                 words
                     .iter()
-                    .map(|(word, weight)| (word.clone(), (index, *weight))),
+                    .map(|(word, weight)| (word.clone(), (*kind, *weight))),
             );
         }
 
@@ -691,7 +666,7 @@ impl Taxonomy {
 
     /// How long a ticket of this category and urgency may take; nothing when that is not set.
     #[must_use]
-    pub fn limits(&self, levels: &[String], urgency: &str) -> Option<Limits> {
+    pub fn limits(&self, levels: &[String], urgency: Urgency) -> Option<Limits> {
         self.limits[self.index_of(levels)?].of(urgency)
     }
 

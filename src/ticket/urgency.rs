@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::said::{self, Said, Words, words};
-use super::taxonomy::{REQUESTS, Taxonomy};
-use super::{Evidence, Field, FieldValue};
+use super::taxonomy::Taxonomy;
+use super::{Evidence, Field, FieldValue, RequestType, Urgency};
 use crate::private::Private;
 
 /// Whether a word of danger is only feared, denied, or over.
@@ -127,13 +127,13 @@ fn dispatched(said: &Said) -> Option<Range<usize>> {
     })
 }
 
-/// How urgent the words of danger (and, failing them, of the category) say it is: 0 to 2, and where.
+/// How urgent the words of danger (and, failing them, of the category) say it is, and where.
 pub(super) fn danger(
     talk: &[Said],
     taxonomy: &Taxonomy,
     category: Option<usize>,
-) -> (u8, Vec<Evidence>) {
-    let mut level = 0;
+) -> (Urgency, Vec<Evidence>) {
+    let mut level = Urgency::Normal;
     let mut evidence = Vec::new();
     for (index, said) in talk.iter().enumerate() {
         let confirmed = !said.by_caller()
@@ -141,19 +141,19 @@ pub(super) fn danger(
                 .is_some_and(|answer| answer.affirms() && answer.text.chars().count() < 12);
         // 我马上联系120: who sends for help at once has understood how urgent it is.
         if !said.by_caller()
-            && level < 2
+            && level < Urgency::Critical
             && let Some(range) = dispatched(said)
         {
-            level = 2;
+            level = Urgency::Critical;
             evidence = vec![said.evidence(&range)];
         }
         if !said.by_caller() && !confirmed {
             continue;
         }
-        for (bytes, rank) in taxonomy.alarms.longest(&said.text) {
+        for (bytes, says) in taxonomy.alarms.longest(&said.text) {
             let range = said.char_at(bytes.start)..said.char_at(bytes.end);
             // 老是停电 is a nuisance, 停电了 is a need; whoever is always beaten is in danger.
-            let often = *rank == 1
+            let often = *says == Urgency::Urgent
                 && [
                     "老是",
                     "总是",
@@ -168,24 +168,24 @@ pub(super) fn danger(
             if often
                 || no_power_cut(said, &range)
                 || feared(said, range.start, range.end)
-                || *rank < level
+                || *says < level
             {
                 continue;
             }
-            if *rank > level {
-                level = *rank;
+            if *says > level {
+                level = *says;
                 evidence.clear();
             }
             evidence.push(said.evidence(&range));
         }
     }
-    if level == 0
+    if level == Urgency::Normal
         && let Some(category) = category.map(|index| &taxonomy.categories[index])
     {
         let words: Vec<&str> = category.urgent_when.iter().map(String::as_str).collect();
         for said in talk.iter().filter(|said| said.by_caller()) {
             if let Some(range) = said.first(&words) {
-                level = 1;
+                level = Urgency::Urgent;
                 evidence.push(said.evidence(&range));
             }
         }
@@ -193,19 +193,25 @@ pub(super) fn danger(
     (level, evidence)
 }
 
-/// 一般 紧急 特急, from what [`danger`] found.
-pub(super) fn urgency((mut level, mut evidence): (u8, Vec<Evidence>), request: usize) -> Field {
+/// The field, from what [`danger`] found.
+pub(super) fn urgency(
+    (mut level, mut evidence): (Urgency, Vec<Evidence>),
+    request: RequestType,
+) -> Field {
     // Praise, a suggestion or a question tells of danger that is over or not yet there.
-    let calm =
-        matches!(REQUESTS[request], "表扬" | "建议") || REQUESTS[request] == "咨询" && level < 2;
+    let calm = match request {
+        RequestType::Praise | RequestType::Suggestion => true,
+        RequestType::Inquiry => level < Urgency::Critical,
+        RequestType::Help | RequestType::Complaint | RequestType::TipOff => false,
+    };
     if calm {
-        level = 0;
+        level = Urgency::Normal;
         evidence.clear();
     }
     evidence.truncate(4);
     Field {
-        value: FieldValue::Text(Private::from(["一般", "紧急", "特急"][usize::from(level)])),
-        confidence: if level == 0 { 0.75 } else { 0.85 },
+        value: FieldValue::Text(Private::from(level.word())),
+        confidence: if level == Urgency::Normal { 0.75 } else { 0.85 },
         evidence,
     }
 }
@@ -214,12 +220,12 @@ pub(super) fn urgency((mut level, mut evidence): (u8, Vec<Evidence>), request: u
 mod tests {
     use super::super::taxonomy::Taxonomy;
     use super::super::tests::{talk, text};
-    use super::{danger, urgency};
+    use super::{RequestType, danger, urgency};
 
     fn level(lines: &str) -> Option<String> {
         text(Some(urgency(
             danger(&talk(lines), &Taxonomy::embedded(), None),
-            2,
+            RequestType::Complaint,
         )))
     }
 

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use super::matter;
 use super::said::{self, Said, Words, words};
-use super::taxonomy::{Category, REQUESTS, Taxonomy};
-use super::{Evidence, Field, FieldName, FieldValue};
+use super::taxonomy::{Category, Taxonomy};
+use super::{Evidence, Field, FieldName, FieldValue, RequestType};
 use crate::private::Private;
 
 /// How an operator asks what is wanted.
@@ -38,16 +38,15 @@ pub(super) fn demand(
     talk: &[Said],
     taxonomy: &Taxonomy,
     category: Option<&Category>,
-    request: usize,
+    kind: RequestType,
     danger: bool,
 ) -> Option<Field> {
-    let kind = REQUESTS[request];
-    if kind == "咨询"
+    if kind == RequestType::Inquiry
         && let Some(field) = question(talk, category)
     {
         return Some(field);
     }
-    if kind == "表扬" {
+    if kind == RequestType::Praise {
         static PEOPLE: Words = LazyLock::new(|| {
             words(
                 "民警 警察 医生 大夫 护士 司机 师傅 老师 保安 环卫工 工作人员 快递员 城管队员 接线员 \
@@ -251,12 +250,12 @@ pub(super) fn demand(
     });
     match own {
         Some((own, place)) if !own.is_empty() => Some(text(own, 0.5, vec![place])),
-        _ if danger && category.is_none_or(|category| category.usual.get_ref() != "求助") => {
+        _ if danger && category.is_none_or(|category| category.usual != RequestType::Help) => {
             Some(text("紧急处置".to_owned(), 0.6, Vec::new()))
         }
         _ => category
             .and_then(|category| category.demand.clone())
-            .filter(|_| kind != "咨询")
+            .filter(|_| kind != RequestType::Inquiry)
             .map(|usual| text(usual, 0.4, Vec::new())),
     }
 }
@@ -445,7 +444,7 @@ pub(super) fn title(
     category: Option<&Category>,
     talk: &[Said],
 ) -> Option<Field> {
-    let kind = value(fields, FieldName::RequestType)?;
+    let kind = RequestType::of_word(value(fields, FieldName::RequestType)?)?;
     let district = value(fields, FieldName::District).unwrap_or_default();
     let subject = value(fields, FieldName::Subject);
     let demand = value(fields, FieldName::Demand);
@@ -455,13 +454,13 @@ pub(super) fn title(
         .filter_map(|field| field.evidence.first().copied())
         .collect();
     let line = match (kind, category) {
-        ("咨询", _) => demand?.to_owned(),
-        ("表扬", _) => format!(
+        (RequestType::Inquiry, _) => demand?.to_owned(),
+        (RequestType::Praise, _) => format!(
             "表扬{}{}",
             subject.unwrap_or_default(),
             demand.unwrap_or("表扬").trim_start_matches("表扬")
         ),
-        ("建议", Some(category)) => format!(
+        (RequestType::Suggestion, Some(category)) => format!(
             "建议{}{}",
             subject.unwrap_or(&category.name.get_ref()[1]),
             demand.unwrap_or_default()
@@ -487,14 +486,17 @@ pub(super) fn title(
                 .unwrap_or_default();
             format!(
                 "{}{about}{}{wish}",
-                if kind == "求助" { "反映" } else { kind },
+                match kind {
+                    RequestType::Help => "反映",
+                    kind => kind.word(),
+                },
                 category.issue
             )
         }
         (_, None) => {
             let (said, range) = matter::opening(talk)?;
             let range = range.start..said.clause(range.start).end;
-            format!("{kind}：{}", third_person(&said.slice(range)))
+            format!("{}：{}", kind.word(), third_person(&said.slice(range)))
         }
     };
     Some(text(line, 0.7, evidence))
@@ -506,19 +508,15 @@ pub(super) fn summary(
     category: Option<&Category>,
     talk: &[Said],
 ) -> Option<Field> {
-    let kind = value(fields, FieldName::RequestType)?;
+    let kind = RequestType::of_word(value(fields, FieldName::RequestType)?)?;
     let (said, range) = matter::opening(talk)?;
     let mut evidence = vec![said.evidence(&range)];
     let who = value(fields, FieldName::CallerName).unwrap_or("市民");
     let verb = match kind {
-        "咨询" => "来电咨询",
-        "建议" => "来电建议",
-        "表扬" => "来电表扬",
-        "求助" => "来电求助",
-        "举报" => "来电举报",
-        _ => "来电反映",
+        RequestType::Complaint => "反映",
+        kind => kind.word(),
     };
-    let mut lines = format!("{who}{verb}：{}。", third_person(&said.slice(range)));
+    let mut lines = format!("{who}来电{verb}：{}。", third_person(&said.slice(range)));
     // Answers that only give the place or the name are in the fields already.
     let answers: Vec<u32> = [
         FieldName::Address,
@@ -563,8 +561,8 @@ pub(super) fn summary(
     {
         facts.push(format!("涉及金额{}", yuan(*sum)));
     }
-    if let Some(demand) =
-        value(fields, FieldName::Demand).filter(|_| kind != "咨询" && kind != "表扬")
+    if let Some(demand) = value(fields, FieldName::Demand)
+        .filter(|_| !matches!(kind, RequestType::Inquiry | RequestType::Praise))
     {
         facts.push(format!("诉求：{demand}"));
     }

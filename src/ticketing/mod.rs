@@ -16,13 +16,15 @@ use tonic::{Request, Response, Status};
 
 pub use book::{Book, BookError};
 
+use crate::grpc::convert::value_back;
 use crate::grpc::proto::ticket::v1::ticket_book_server::TicketBook;
 use crate::grpc::proto::ticket::v1::ticket_intake_server::TicketIntake;
 use crate::grpc::proto::ticket::v1::{
-    CloseDraftRequest, CloseDraftResponse, Draft, DraftKey, DraftRecord, Field, FieldName,
+    CloseDraftRequest, CloseDraftResponse, Draft, DraftKey, DraftRecord, FieldName as WireName,
     GetDraftRequest, GetDraftResponse, ListDraftsRequest, ListDraftsResponse, Outcome,
-    UpsertDraftRequest, UpsertDraftResponse, WatchDraftsRequest, WatchDraftsResponse, field::Value,
+    UpsertDraftRequest, UpsertDraftResponse, WatchDraftsRequest, WatchDraftsResponse,
 };
+use crate::ticket::FieldName;
 
 /// The longest call id that is accepted.
 const LONGEST_CALL_ID: usize = 128;
@@ -259,20 +261,22 @@ fn checked_draft(draft: Option<Draft>) -> Result<Draft, Status> {
     };
     let mut seen = std::collections::HashSet::new();
     for field in &draft.fields {
-        // A name that a newer gateway knows is kept, not judged.
-        let Ok(name) = FieldName::try_from(field.name) else {
-            continue;
-        };
-        let shown = name.as_str_name();
-        if name == FieldName::Unspecified {
+        let shown = field.name().as_str_name();
+        if field.name == WireName::Unspecified as i32 {
             return Err(Status::invalid_argument("a field has no name"));
         }
+        // A name that a newer gateway knows is kept, not judged.
+        let Some(name) = FieldName::of_number(field.name) else {
+            continue;
+        };
         if !seen.insert(name) {
             return Err(Status::invalid_argument(format!(
                 "field {shown} is there twice"
             )));
         }
-        if !fits(name, field) {
+        let kind = name.spec().kind;
+        let fits = value_back(field).is_some_and(|value| kind.has_shape_of(&value));
+        if !fits {
             return Err(Status::invalid_argument(format!(
                 "field {shown} has no value, or one of the wrong type"
             )));
@@ -293,21 +297,6 @@ fn checked_draft(draft: Option<Draft>) -> Result<Draft, Status> {
         }
     }
     Ok(draft)
-}
-
-fn fits(name: FieldName, field: &Field) -> bool {
-    match name {
-        FieldName::Category | FieldName::Departments | FieldName::EvidenceHeld => {
-            matches!(field.value, Some(Value::List(_)))
-        }
-        FieldName::AmountYuan => {
-            matches!(field.value, Some(Value::Number(number)) if number.is_finite())
-        }
-        FieldName::Confidential | FieldName::RaisedBefore => {
-            matches!(field.value, Some(Value::Flag(_)))
-        }
-        _ => matches!(field.value, Some(Value::Text(_))),
-    }
 }
 
 fn unavailable(error: &BookError) -> Status {

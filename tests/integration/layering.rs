@@ -57,7 +57,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
         false,
         &["audio", "speech", "transcript", "ticket", "events", "store"],
     ),
-    ("ticketing", false, &["grpc", "store"]),
+    ("ticketing", false, &["grpc", "store", "ticket"]),
     ("outbound", false, &["config"]),
     ("webhook", false, &["ticket", "outbound"]),
     (

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ticket::Evidence;
-use crate::ticket::limits::Span;
+use crate::ticket::model::Span;
 
 /// A call in which the caller says `lines`, and the drafts that have come of it.
 struct Talk {

@@ -32,7 +32,7 @@ use crate::private::Private;
 use crate::speech::{CallId, Leg};
 use crate::store::{Delivery, EntryKind, EntryState, Lane, Outbox, Put, Store};
 use crate::ticket::desk::{DeskError, DraftKey, Receipt, Submission, TicketDesk};
-use crate::ticket::limits::{Limits, Span};
+use crate::ticket::model::{Limits, Span};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
 use crate::transcript::Line;
