@@ -58,7 +58,7 @@ pub struct Config {
     /// The same, brought by an Asterisk over TCP.
     pub audiosocket: AudioSocket,
     /// The operator's page.
-    pub console: Listener<8080>,
+    pub console: Console,
     /// The gRPC services.
     pub grpc: Grpc,
     /// Where drafts go.
@@ -75,7 +75,7 @@ pub struct Config {
     pub admission: Admission,
     /// For how long extensions are registered.
     pub registrar: Registrar,
-    /// The peers that bring and take calls; while there are none, anybody may call.
+    /// The peers that bring and take calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trunk: Vec<Trunk>,
     /// The hotline's own phones.
@@ -96,12 +96,15 @@ pub struct Operators {
     pub ring_s: u64,
 }
 
-/// A TCP listener whose default port is `PORT`.
+/// The operator's page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listener<const PORT: u16> {
+pub struct Console {
     /// Address and port.
     pub listen: SocketAddr,
+    /// Names that it is asked for by, beside this machine's own: those of a proxy before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
 }
 
 /// The ticketing backend.
@@ -147,10 +150,11 @@ impl Default for Operators {
     }
 }
 
-impl<const PORT: u16> Default for Listener<PORT> {
+impl Default for Console {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((LOOPBACK, PORT)),
+            listen: SocketAddr::from((LOOPBACK, 8080)),
+            hosts: Vec::new(),
         }
     }
 }
@@ -247,6 +251,17 @@ impl Config {
                 "not a SIP URI of the form sip:USER@HOST:PORT",
             );
         }
+        if !self.console.listen.ip().is_loopback() {
+            return refuse(
+                "console.listen",
+                self.console.listen.to_string(),
+                "the page has no sign-in and no TLS of its own, so only this machine itself may reach it",
+            );
+        }
+        if let Some(host) = self.console.hosts.iter().find(|host| !is_host(host)) {
+            return refuse("console.hosts", host.clone(), "not the name of a host");
+        }
+        self.grpc.validate()?;
         if self.operators.ring_s == 0 {
             return refuse("operators.ring_s", "0".to_owned(), "it must be 1 or more");
         }
@@ -303,6 +318,12 @@ impl Config {
     pub const fn ring(&self) -> Duration {
         Duration::from_secs(self.operators.ring_s)
     }
+}
+
+/// A host's name or address, without a port.
+fn is_host(text: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || ".-:[]_".contains(letter);
+    !text.is_empty() && text.chars().all(plain)
 }
 
 /// A value as TOML reads it, or as plain text where quotes were left out.
@@ -422,9 +443,11 @@ fn remedy(key: &str) -> &'static str {
         return remedy;
     }
     match key {
-        "sip.listen" | "console.listen" | "grpc.listen" => {
-            "write ADDRESS:PORT, e.g. 127.0.0.1:5060"
+        "console.listen" => {
+            "write e.g. 127.0.0.1:8080, and let a proxy on this machine encrypt and sign in, with its name in console.hosts"
         }
+        "console.hosts" => "write e.g. [\"hotline.example.com\"], without a port",
+        "sip.listen" => "write ADDRESS:PORT, e.g. 127.0.0.1:5060",
         "taps.own_numbers" => "write e.g. [\"12345\", \"10*\"]",
         "media.address" => "write the address that phones reach this machine by, e.g. 192.0.2.10",
         "media.first_port" | "media.last_port" => {
@@ -611,6 +634,22 @@ mod tests {
             (
                 "operators.default=1001",
                 ["operators.default", "1001", "sip:1001@"],
+            ),
+            (
+                "console.listen=0.0.0.0:8080",
+                ["console.listen", "sign-in", "console.hosts"],
+            ),
+            (
+                "console.listen=[2001:db8::1]:8080",
+                ["console.listen", "2001:db8::1", "127.0.0.1"],
+            ),
+            (
+                "console.hosts=[\"http://a\"]",
+                ["console.hosts", "http://a", "without a port"],
+            ),
+            (
+                "grpc.listen=192.0.2.1:50051",
+                ["grpc.listen", "grpc.tls", "client_ca"],
             ),
             ("media.last_port=7", ["media.last_port", "7", "21999"]),
             ("media.srtp=always", ["media.srtp", "always", "required"]),

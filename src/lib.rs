@@ -22,7 +22,7 @@
 //! Reading order: [`speech`] (utterances and the `Recognizer` seam) and its `segmenter`, [`rtp`], [`sip`], [`transcript`],
 //! [`ticket`] (its `model` is the one contract of a ticket's fields; the drafter; the `TicketDesk` seam), [`call`], which
 //! composes them; then the edge: [`recognition`], [`recording`], [`events`], [`store`] with the outbox, [`grpc`],
-//! [`ticketing`], [`console`], and [`gateway`], which wires them.
+//! [`ticketing`], [`listener`], [`console`], and [`gateway`], which wires them.
 //! `tests/integration/layering.rs` holds which room may import which.
 
 pub mod audio;
@@ -36,6 +36,7 @@ pub mod fuzzing;
 pub mod gateway;
 pub mod grpc;
 pub mod language_model;
+pub mod listener;
 pub mod outbound;
 pub mod private;
 pub mod recognition;

@@ -335,6 +335,11 @@ impl MediaLeg {
         self.reoffer(Direction::SendRecv, codecs)
     }
 
+    /// The peer has acknowledged our answer.
+    pub const fn acknowledged(&mut self) {
+        self.path.acknowledged();
+    }
+
     /// Whether an offer can be answered; the status with which it is refused otherwise.
     pub fn can_take(&self, offer: Option<&str>, codecs: &[Codec]) -> Result<(), u16> {
         let Some(offer) = offer else {

@@ -71,6 +71,8 @@ pub struct MediaPolicy {
     pub latching: Latching,
     /// Where the leg's signalling comes from, where that is known.
     pub signals_from: Option<IpAddr>,
+    /// Nobody vouches for the leg: until it has acknowledged our answer, nothing is sent but to where it signals from.
+    pub unproven: bool,
 }
 
 /// Packets that were not taken.
@@ -206,6 +208,8 @@ const fn outgoing(own: &Negotiated) -> Outgoing {
 pub struct Path {
     leg: Leg,
     latch: Latch,
+    /// The only address that is sent anything, while nothing else has shown that the leg is where its description says.
+    confined_to: Option<IpAddr>,
     keys: Keys,
     receives: Vec<Format>,
     /// Whether the leg is to be sent anything.
@@ -228,6 +232,7 @@ impl Path {
         Self {
             leg,
             latch: Latch::new(policy.latching, policy.signals_from),
+            confined_to: policy.signals_from.filter(|_| policy.unproven),
             keys: Keys {
                 protection: policy.protection,
                 offered: Vec::new(),
@@ -258,6 +263,22 @@ impl Path {
     /// Whose path it is.
     pub const fn leg(&self) -> Leg {
         self.leg
+    }
+
+    /// The leg has acknowledged our answer: it is where it says.
+    pub const fn acknowledged(&mut self) {
+        self.confined_to = None;
+    }
+
+    /// Whether the leg may be sent anything there.
+    fn may_send_to(&self, to: SocketAddr) -> bool {
+        self.confined_to
+            .is_none_or(|only| only.to_canonical() == to.ip().to_canonical())
+    }
+
+    /// Where its packets go.
+    fn target(&self) -> Option<SocketAddr> {
+        self.latch.target().filter(|to| self.may_send_to(*to))
     }
 
     /// Whether keys are wanted.
@@ -367,7 +388,7 @@ impl Path {
 
     /// Sends the other leg's packet to this one, unless this leg holds.
     pub fn forward(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Out) {
-        let Some(to) = self.latch.target().filter(|_| self.sends) else {
+        let Some(to) = self.target().filter(|_| self.sends) else {
             return;
         };
         let is_muted = self.dialer.is_busy();
@@ -397,7 +418,7 @@ impl Path {
 
     /// Sends what is due of the keys pressed towards the leg.
     pub fn dial(&mut self, now: Instant, out: &mut Out) {
-        let Some(to) = self.latch.target() else {
+        let Some(to) = self.target() else {
             return;
         };
         while let Some(tone) = self.dialer.poll(now, self.forwarder.event_clock()) {
@@ -474,6 +495,9 @@ impl Path {
             Some(_) => self.rtcp_from.unwrap_or(named),
             None => named,
         };
+        if !self.may_send_to(to) {
+            return;
+        }
         if let Some(protector) = &mut self.keys.protector {
             protector.protect_report(&mut report);
         }

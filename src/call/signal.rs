@@ -17,6 +17,11 @@ impl Call {
     }
 
     pub(super) fn signal(&mut self, now: Instant, event: SipEvent) {
+        if let SipEvent::Acknowledged { party } | SipEvent::OfferAnswered { party, .. } = event
+            && let Some(leg) = self.parties.leg(party)
+        {
+            self.sides[index(leg)].acknowledged();
+        }
         match self.state {
             State::Ringing { .. } => self.signal_ringing(now, event),
             State::Up => self.signal_up(now, event),
@@ -157,6 +162,7 @@ impl Call {
             // A refused offer leaves the session as it was: the leg only does not know that the other one holds.
             SipEvent::OfferRefused { .. }
             | SipEvent::Cancelled { .. }
+            | SipEvent::Acknowledged { .. }
             | SipEvent::Described { .. } => {}
         }
     }

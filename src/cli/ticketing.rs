@@ -33,6 +33,12 @@ pub struct Arguments {
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     log::start();
+    if !arguments.listen.ip().is_loopback() && arguments.client_ca.is_none() {
+        return Err(Failure::must_be_mended(format!(
+            "{} can be reached from elsewhere, and nobody would be asked who he is; give --cert, --key and --client-ca, or listen on 127.0.0.1",
+            arguments.listen
+        )));
+    }
     let identity = arguments.cert.zip(arguments.key);
     let tls = identity
         .map(|(cert, key)| Acceptor::new(Identity { cert, key }, arguments.client_ca))

@@ -13,8 +13,35 @@ use super::{ConfigError, LOOPBACK, Ticketing};
 pub struct Grpc {
     /// Address and port.
     pub listen: SocketAddr,
-    /// Without it, gRPC is plain and must stay on a trusted network.
+    /// Without it, gRPC is plain and only this machine itself may reach it.
     pub tls: Option<ServerTls>,
+    /// Who may do what; without any, every client that is let in may do everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client: Vec<GrpcClient>,
+}
+
+/// A client of the gRPC services.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrpcClient {
+    /// The DNS name in its certificate; with a token, any name for the log.
+    pub name: String,
+    /// A file with the token that it shows (`authorization: Bearer TOKEN`), where it has no certificate.
+    pub token_file: Option<PathBuf>,
+    /// What it may do.
+    pub roles: Vec<Role>,
+}
+
+/// What a gRPC client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Read calls and transcripts, and pause recordings.
+    Transcripts,
+    /// Read the reference backend's tickets.
+    ReadTickets,
+    /// Hand drafts to the reference backend.
+    WriteTickets,
 }
 
 /// A server's certificate, and whose clients it takes. The files are read again when they change.
@@ -64,6 +91,7 @@ impl Default for Grpc {
         Self {
             listen: SocketAddr::from((LOOPBACK, 50051)),
             tls: None,
+            client: Vec::new(),
         }
     }
 }
@@ -116,6 +144,38 @@ fn parts(url: &str) -> Option<(&str, &str)> {
         None => authority.split(':').next()?,
     };
     (!host.is_empty() && !authority.contains('@')).then_some((scheme, host))
+}
+
+impl Grpc {
+    /// Whether those who can reach it are asked who they are.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let asks_for_certificates = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let mut clients = self.client.iter();
+        let all_have_tokens =
+            !self.client.is_empty() && clients.all(|client| client.token_file.is_some());
+        let knows_clients = asks_for_certificates || all_have_tokens;
+        if !self.listen.ip().is_loopback() && (self.tls.is_none() || !knows_clients) {
+            return refuse(
+                "grpc.listen",
+                self.listen.to_string(),
+                "who reaches it from elsewhere would not be asked who he is: that needs grpc.tls with client_ca, or with a token for each [[grpc.client]]",
+            );
+        }
+        for (index, client) in self.client.iter().enumerate() {
+            let others = &self.client[..index];
+            let why = if client.name.is_empty() {
+                "a client needs a name"
+            } else if others.iter().any(|other| other.name == client.name) {
+                "two clients have this name"
+            } else if client.token_file.is_none() && !asks_for_certificates {
+                "it has no token_file, and without grpc.tls.client_ca nobody shows a certificate"
+            } else {
+                continue;
+            };
+            return refuse("grpc.client", client.name.clone(), why);
+        }
+        Ok(())
+    }
 }
 
 impl Ticketing {
@@ -231,6 +291,10 @@ pub(super) fn remedy(key: &str) -> Option<&'static str> {
         "ticketing.endpoint" => "write e.g. http://10.0.0.30:50051, or https://… with ticketing.ca",
         "ticketing.ca" => "write the path of a PEM file, e.g. /etc/xinqiao/ticketing-ca.pem",
         "ticketing.cert" | "ticketing.key" => "write the paths of two PEM files, or neither",
+        "grpc.listen" => "write e.g. 127.0.0.1:50051, or set grpc.tls and who may come",
+        "grpc.client" => {
+            "write e.g. name = \"crm.example.com\", token_file = \"/etc/xinqiao/crm.token\", roles = [\"transcripts\"]"
+        }
         "grpc.tls" | "grpc.tls.cert" | "grpc.tls.key" => {
             "write grpc.tls.cert and grpc.tls.key, the paths of two PEM files"
         }
@@ -276,6 +340,29 @@ mod tests {
             ),
             (&["grpc.tls.cert=a.pem"], &["grpc.tls", "key"]),
             (
+                &[
+                    "grpc.listen=0.0.0.0:50051",
+                    "grpc.tls.cert=a.pem",
+                    "grpc.tls.key=k.pem",
+                ],
+                &["grpc.listen", "client_ca", "token"],
+            ),
+            (
+                &[
+                    "grpc.listen=0.0.0.0:50051",
+                    "grpc.client=[{ name = \"a\", token_file = \"t\", roles = [] }]",
+                ],
+                &["grpc.listen", "grpc.tls"],
+            ),
+            (
+                &["grpc.client=[{ name = \"a\", roles = [\"transcripts\"] }]"],
+                &["grpc.client", "token_file", "client_ca"],
+            ),
+            (
+                &["grpc.client=[{ name = \"a\", token_file = \"t\", roles = [\"all\"] }]"],
+                &["grpc.client", "all", "write_tickets"],
+            ),
+            (
                 &["webhook.url=https://a/b"],
                 &["webhook.secret_file", "whsec_"],
             ),
@@ -309,6 +396,18 @@ mod tests {
                 "ticketing.key=k.pem",
             ][..],
             &["grpc.tls.cert=a.pem", "grpc.tls.key=k.pem"],
+            &[
+                "grpc.listen=0.0.0.0:50051",
+                "grpc.tls.cert=a.pem",
+                "grpc.tls.key=k.pem",
+                "grpc.tls.client_ca=c.pem",
+            ],
+            &[
+                "grpc.listen=0.0.0.0:50051",
+                "grpc.tls.cert=a.pem",
+                "grpc.tls.key=k.pem",
+                "grpc.client=[{ name = \"a\", token_file = \"t\", roles = [\"transcripts\"] }]",
+            ],
             &["webhook.url=https://a/b", "webhook.secret_file=s"],
             &["language_model.url=http://10.1.2.3:8000/v1"],
             &["language_model.url=http://[fd00::1]:8000/v1"],

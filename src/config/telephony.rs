@@ -103,9 +103,16 @@ impl Default for Sip {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admission {
+    /// Calls that others than trunks and extensions may hold at a time; without it only this machine itself may call, and
+    /// only while no trunk is set up.
+    pub strangers: Option<usize>,
     /// Different numbers and names that a source which is no trunk may ask for in a minute.
     pub targets: usize,
-    /// How long one that asks for more is not answered.
+    /// Wrong passwords for one extension or trunk from one socket.
+    pub wrong_passwords: usize,
+    /// Those from one address.
+    pub wrong_passwords_per_source: usize,
+    /// For how long wrong passwords count, and one that asks or guesses more is not answered.
     pub ban_s: u64,
     /// Parts of the User-Agent of those who are never answered.
     pub scanners: Vec<String>,
@@ -120,7 +127,10 @@ pub struct Admission {
 impl Default for Admission {
     fn default() -> Self {
         Self {
+            strangers: None,
             targets: 30,
+            wrong_passwords: 10,
+            wrong_passwords_per_source: 30,
             ban_s: 600,
             scanners: [
                 "friendly-scanner",
@@ -458,6 +468,11 @@ impl Telephony<'_> {
         }
         for (key, value) in [
             ("admission.targets", self.admission.targets),
+            ("admission.wrong_passwords", self.admission.wrong_passwords),
+            (
+                "admission.wrong_passwords_per_source",
+                self.admission.wrong_passwords_per_source,
+            ),
             ("admission.connections", self.admission.connections),
             (
                 "admission.connections_per_source",

@@ -2,12 +2,14 @@
 //!
 //! | queue | bound | when full |
 //! |---|---|---|
-//! | viewers | [`MOST_VIEWERS`] | 503 with a sentence; the page tries again |
+//! | connections, and those from one address | [`crate::listener`] | as there |
+//! | viewers, and those from one address | [`MOST_VIEWERS`], half of them | 503 with a sentence; the page tries again |
 //! | events → a viewer | one in flight | it lags on the bus, gets what then stands, and goes on |
-//! | listeners to recordings | [`MOST_LISTENERS`] | 503 with a sentence |
+//! | listeners to recordings, and those from one address | [`MOST_LISTENERS`], half of them | 503 with a sentence |
 //! | a viewer that takes nothing | 10 s | it is cut off; the page comes back where it stood |
 
 mod assets;
+mod door;
 mod playback;
 mod viewer;
 pub mod wire;
@@ -15,8 +17,6 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -25,19 +25,20 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, put};
-use axum::serve::ListenerExt;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::door::{Ends, Hosts, is_same_origin};
 use crate::events::{Bus, EditError, Filter};
+use crate::listener::{ConnectionGuard, Limits};
 use crate::speech::CallId;
 use crate::store::{PageKey, Store, StoreError, recent_calls, unix_ms};
 use crate::telemetry::{self, Readiness};
 use crate::ticket::{FieldName, FieldValue, Taxonomy};
 use crate::transcript::revise::Revision;
+pub use door::CONNECTIONS;
 pub use playback::Recordings;
 use viewer::Wanted;
 use wire::{Calls, Choices, Fault};
@@ -59,8 +60,10 @@ const GRACE: Duration = Duration::from_secs(3);
 pub struct Console {
     bus: Bus,
     store: Store,
-    viewers: Arc<Semaphore>,
-    listeners: Arc<Semaphore>,
+    connections: Arc<ConnectionGuard>,
+    viewers: Arc<ConnectionGuard>,
+    listeners: Arc<ConnectionGuard>,
+    hosts: Arc<Hosts>,
     recordings: Option<Recordings>,
     choices: Arc<Choices>,
     readiness: Arc<Readiness>,
@@ -74,12 +77,33 @@ impl Console {
         Self {
             bus,
             store,
-            viewers: Arc::new(Semaphore::new(MOST_VIEWERS)),
-            listeners: Arc::new(Semaphore::new(MOST_LISTENERS)),
+            connections: ConnectionGuard::new("console", door::CONNECTIONS),
+            viewers: places("viewers", MOST_VIEWERS),
+            listeners: places("players", MOST_LISTENERS),
+            hosts: Arc::default(),
             recordings: None,
             choices: Arc::default(),
             readiness: Arc::default(),
             shutdown: CancellationToken::new(),
+        }
+    }
+
+    /// Has at most `connections` at a time, where that is less than usual.
+    #[must_use]
+    pub fn within(self, connections: usize) -> Self {
+        let limits = door::CONNECTIONS.within(connections);
+        Self {
+            connections: ConnectionGuard::new("console", limits),
+            ..self
+        }
+    }
+
+    /// Is asked for by these names too, as behind a proxy that encrypts and signs in.
+    #[must_use]
+    pub fn named(self, hosts: &[String]) -> Self {
+        Self {
+            hosts: Arc::new(Hosts::new(hosts)),
+            ..self
         }
     }
 
@@ -126,6 +150,7 @@ impl Console {
                 delete(undo).post(make_again),
             )
             .route("/ws", get(watch))
+            .layer(middleware::from_fn_with_state(self.clone(), door::check))
             .with_state(self.clone())
     }
 
@@ -136,50 +161,27 @@ impl Console {
     }
 }
 
-/// Why the console stopped by itself.
-#[derive(Debug)]
-pub struct ServeError(io::Error);
-
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the console can take no more connections: {}; restart the gateway",
-            self.0
-        )
-    }
-}
-
-impl std::error::Error for ServeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0)
-    }
+/// Places for requests that last, of which one address has at most half.
+fn places(what: &'static str, most: usize) -> Arc<ConnectionGuard> {
+    let limits = Limits {
+        total: most,
+        ..door::CONNECTIONS
+    };
+    ConnectionGuard::new(what, limits.within(most))
 }
 
 /// Serves the console until `shutdown`; open requests and viewers then get three seconds.
-///
-/// # Errors
-/// [`ServeError`] when the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    console: Console,
-    shutdown: CancellationToken,
-) -> Result<(), ServeError> {
+pub async fn serve(listener: TcpListener, console: Console, shutdown: CancellationToken) {
     let console = console.until(shutdown.clone());
-    let listener = listener.tap_io(|connection| {
-        // Without it a line waits for the acknowledgement of the one before; a failure costs only that.
-        let _ = connection.set_nodelay(true);
-    });
-    let serving = axum::serve(listener, console.router())
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    tokio::select! {
-        served = async move { serving.await } => served.map_err(ServeError)?,
-        () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => {}
-    }
+    let guard = console.connections.clone();
+    door::keep(listener, guard, console.router(), shutdown).await;
     // Every viewer gives its place back when it has said good-bye.
-    let all_gone = console.viewers.acquire_many(MOST_VIEWERS as u32);
+    let all_gone = async {
+        while console.viewers.open() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
     let _ = tokio::time::timeout(GRACE, all_gone).await;
-    Ok(())
 }
 
 /// Whether new calls should be sent here, for load balancers.
@@ -259,12 +261,8 @@ struct Written {
 async fn edit(
     State(console): State<Console>,
     Path((call, name)): Path<(String, FieldName)>,
-    headers: HeaderMap,
     Json(written): Json<Written>,
 ) -> Result<StatusCode, Refusal> {
-    if !is_same_origin(&headers) {
-        return Err(Refusal::ForeignOrigin);
-    }
     let hands = console.bus.hands();
     hands.write(&CallId::new(&call), name, written.value)?;
     Ok(StatusCode::NO_CONTENT)
@@ -283,30 +281,24 @@ async fn undo(
     State(console): State<Console>,
     path: ChangePath,
     Query(query): Query<SeenQuery>,
-    headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
-    revise(&console, path, &query, &headers, true)
+    revise(&console, path, &query, true)
 }
 
 async fn make_again(
     State(console): State<Console>,
     path: ChangePath,
     Query(query): Query<SeenQuery>,
-    headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
-    revise(&console, path, &query, &headers, false)
+    revise(&console, path, &query, false)
 }
 
 fn revise(
     console: &Console,
     Path((call, line, change)): ChangePath,
     query: &SeenQuery,
-    headers: &HeaderMap,
     undone: bool,
 ) -> Result<StatusCode, Refusal> {
-    if !is_same_origin(headers) {
-        return Err(Refusal::ForeignOrigin);
-    }
     let revision = Revision {
         line,
         change,
@@ -331,6 +323,7 @@ struct WatchQuery {
 async fn watch(
     State(console): State<Console>,
     Query(query): Query<WatchQuery>,
+    ends: Ends,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
@@ -343,11 +336,7 @@ async fn watch(
     if call.is_some() == (operator.is_some() || only_calls) {
         return Err(Refusal::UnclearWish);
     }
-    let place = console
-        .viewers
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| Refusal::Full)?;
+    let place = console.viewers.admit(ends.peer).ok_or(Refusal::Full)?;
     let wanted = Wanted {
         filter: Filter {
             call: call.as_deref().map(CallId::new),
@@ -365,26 +354,10 @@ async fn watch(
     }))
 }
 
-/// A browser names the site whose script opens the connection; other sites must not read calls through an
-/// operator's browser. A client that is no browser names none.
-fn is_same_origin(headers: &HeaderMap) -> bool {
-    let text = |name| {
-        headers
-            .get(name)
-            .map(|value| value.to_str().unwrap_or_default())
-    };
-    match (text(header::ORIGIN), text(header::HOST)) {
-        (None, _) => true,
-        (Some(origin), Some(host)) => origin
-            .split_once("://")
-            .is_some_and(|(_, site)| site.eq_ignore_ascii_case(host)),
-        (Some(_), None) => false,
-    }
-}
-
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug)]
 enum Refusal {
+    ForeignHost,
     ForeignOrigin,
     UnclearWish,
     BadToken,
@@ -406,6 +379,7 @@ impl Refusal {
 
     const fn told(self) -> (StatusCode, Fault) {
         match self {
+            Self::ForeignHost => (StatusCode::MISDIRECTED_REQUEST, Fault::FOREIGN_HOST),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, Fault::FOREIGN_ORIGIN),
             Self::UnclearWish => (StatusCode::BAD_REQUEST, Fault::UNCLEAR_WISH),
             Self::BadToken => (StatusCode::BAD_REQUEST, Fault::BAD_TOKEN),

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
-use super::{Console, Refusal};
+use super::{Console, Ends, Refusal};
 use crate::recording::{self, Key, RecordingError, Sound};
 use crate::speech::CallId;
 
@@ -28,14 +28,11 @@ pub struct Recordings {
 pub(super) async fn recording(
     State(console): State<Console>,
     Path(call): Path<String>,
+    ends: Ends,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let recordings = console.recordings.as_ref().ok_or(Refusal::NoRecording)?;
-    let place = console
-        .listeners
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| Refusal::Full)?;
+    let place = console.listeners.admit(ends.peer).ok_or(Refusal::Full)?;
     let noted = console.store.recording(&CallId::new(&call)).await;
     let noted = noted.map_err(|error| Refusal::unreadable(&error))?;
     let noted = noted.ok_or(Refusal::NoRecording)?;

@@ -45,6 +45,10 @@ struct House {
 
 impl House {
     async fn open() -> Self {
+        Self::open_with(|console| console).await
+    }
+
+    async fn open_with(change: impl FnOnce(Console) -> Console) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("gateway.db"))
             .await
@@ -53,9 +57,9 @@ impl House {
         let stop = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let console = Console::new(bus.clone(), store.clone());
+        let console = change(Console::new(bus.clone(), store.clone()));
         let serving = serve(listener, console, stop.clone());
-        let server = tokio::spawn(async move { serving.await.unwrap() });
+        let server = tokio::spawn(serving);
         let writer = tokio::spawn({
             let (writer, store, stop) =
                 (EventWriter::new(bus.clone()), store.clone(), stop.clone());
@@ -111,8 +115,14 @@ impl House {
 
     async fn act(&self, method: &str, path: &str, header: &str) -> (String, String) {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
+        let own = if method == "GET" || header.contains("Origin:") {
+            String::new()
+        } else {
+            format!("Origin: http://{}\r\n", self.address)
+        };
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: console\r\nConnection: close\r\n{header}\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{own}{header}\r\n",
+            self.address
         );
         connection.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -550,6 +560,133 @@ async fn a_script_of_another_site_is_refused_and_the_pages_own_is_not() {
             .await
             .is_ok()
     );
+    house.shut().await;
+}
+
+impl House {
+    /// The first line of the answer to whatever is sent.
+    async fn raw(&self, from: &str, request: &str) -> String {
+        let mut connection = self.open_from(from).await;
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // One that is closed without an answer has none.
+        let _ = connection.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+
+    async fn open_from(&self, address: &str) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket
+            .bind(SocketAddr::new(address.parse().unwrap(), 0))
+            .unwrap();
+        socket.connect(self.address).await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_for_another_host_is_told_so_whatever_it_asks() {
+    let house = House::open().await;
+    house.say("a", started("a", "sip:op@h"));
+    let own = house.address.to_string();
+    for (hosts, path, status) in [
+        (vec![own.as_str()], "/", 200),
+        (vec!["localhost"], "/api/calls", 200),
+        (vec!["evil.example"], "/", 421),
+        (vec!["evil.example:8080"], "/api/calls", 421),
+        (vec!["evil.example"], "/api/calls/a/recording", 421),
+        (vec!["evil.example"], "/ws?call=a", 421),
+        (vec![], "/api/calls", 400),
+        (vec![own.as_str(), "evil.example"], "/api/calls", 421),
+        (vec![own.as_str()], "http://evil.example/api/calls", 421),
+        // What says nothing about calls is for whoever watches over the machine.
+        (vec!["evil.example"], "/healthz", 200),
+        (vec!["evil.example"], "/metrics", 200),
+    ] {
+        let lines: String = hosts
+            .iter()
+            .map(|host| format!("Host: {host}\r\n"))
+            .collect();
+        let request = format!("GET {path} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n");
+        let line = house.raw("127.0.0.1", &request).await;
+        let told = line
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        // Without any it is no HTTP/1.1, whoever says so first.
+        let fits = told == Some(status) || (hosts.is_empty() && told == Some(421));
+        assert!(fits, "{hosts:?} {path}: {line}");
+    }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_something_must_name_the_pages_own_site() {
+    let house = House::open().await;
+    house.say("a", started("a", "sip:op@h"));
+    let own = format!("http://{}", house.address);
+    for (origin, status) in [
+        (None, "403"),
+        (Some("null"), "403"),
+        (Some("http://evil.example"), "403"),
+        (Some(own.as_str()), "409"),
+    ] {
+        for (method, path) in [
+            ("PUT", "/api/calls/a/fields/address"),
+            ("DELETE", "/api/calls/a/lines/3/changes/0"),
+            ("POST", "/api/calls/a/lines/3/changes/0"),
+        ] {
+            let origin_line =
+                origin.map_or(String::new(), |origin| format!("Origin: {origin}\r\n"));
+            let body = "{\"value\":null}";
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: {}\r\n{origin_line}Connection: close\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                house.address,
+                body.len()
+            );
+            let line = house.raw("127.0.0.1", &request).await;
+            // From the page itself it is the call's to judge, which here does not run.
+            let told = line.split(' ').nth(1).filter(|told| *told != "404");
+            assert_eq!(told.unwrap_or("409"), status, "{method} {origin:?}: {line}");
+        }
+    }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_open_requests_take_nothing_from_those_that_come_and_nobody_holds_all_places() {
+    let house = House::open_with(|console| console.within(8)).await;
+    let request = format!(
+        "GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        house.address
+    );
+    let mut half_open = Vec::new();
+    for _ in 0..100 {
+        let mut connection = house.open_from("127.0.0.2").await;
+        let _ = connection.write_all(b"G").await;
+        half_open.push(connection);
+    }
+    for from in ["127.0.0.2", "127.0.0.3", "127.0.0.1"] {
+        let line = house.raw(from, &request).await;
+        assert!(line.ends_with("200 OK"), "{from}: {line}");
+    }
+    drop(half_open);
+    // Viewers and players: one address has at most half, another finds the rest.
+    let console = Console::new(house.bus.clone(), house.store.clone());
+    for (places, most) in [
+        (&console.viewers, super::MOST_VIEWERS),
+        (&console.listeners, super::MOST_LISTENERS),
+    ] {
+        let greedy = std::net::IpAddr::from([192, 0, 2, 1]);
+        let taken: Vec<_> = (0..most).map_while(|_| places.admit(greedy)).collect();
+        assert_eq!(taken.len(), most / 2);
+        assert!(
+            places
+                .admit(std::net::IpAddr::from([192, 0, 2, 2]))
+                .is_some()
+        );
+    }
     house.shut().await;
 }
 

@@ -432,6 +432,11 @@ impl Fault {
         code: "unknown_call",
         message: "没有找到这通电话，请从列表中重新选择。",
     };
+    /// Asked for by a name that is not ours.
+    pub const FOREIGN_HOST: Self = Self {
+        code: "foreign_host",
+        message: "请求所用的主机名不是本系统的，已拒绝；请用本系统的地址打开，或在 console.hosts 中登记该主机名。",
+    };
     /// A script of another site asks.
     pub const FOREIGN_ORIGIN: Self = Self {
         code: "foreign_origin",

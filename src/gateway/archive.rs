@@ -44,7 +44,7 @@ impl Archive {
             doing: "making the folder",
             source,
         };
-        std::fs::create_dir_all(&folder).map_err(refused)?;
+        recording::make_private_folder(&folder).map_err(refused)?;
         let (recovered, failed) = recording::recover(&folder, key.as_ref());
         for error in failed {
             warn!("a recording of an earlier run stays unfinished: {error}");

@@ -21,7 +21,7 @@ mod threads;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,7 @@ use crate::recording::Recorder;
 use crate::sip::sdp::Protection;
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
+use crate::telemetry::Sparse;
 
 /// What the calls share. Each running one holds it; it holds none of them, and not the threads that carry them.
 pub struct CallContext {
@@ -103,6 +104,8 @@ pub struct CallTable {
     end: CancellationToken,
     /// Counts the running calls.
     running: TaskTracker,
+    /// How often the log tells of refused ones.
+    refusals: Sparse,
 }
 
 impl CallTable {
@@ -115,6 +118,7 @@ impl CallTable {
             most,
             end: CancellationToken::new(),
             running: TaskTracker::new(),
+            refusals: Sparse::new(Duration::from_secs(1)),
         }
     }
 
@@ -134,7 +138,9 @@ impl CallTable {
             NewCall::Sip(new) => match self.context.media_sockets() {
                 Ok(sockets) => self.context.bridge(*new, sockets),
                 Err(error) => {
-                    warn!("a call is refused: {error}");
+                    if let Some(unsaid) = self.refusals.take(Instant::now()) {
+                        warn!(unsaid, "a call is refused: {error}");
+                    }
                     NewCall::Sip(new).reject("no media port is free");
                     return;
                 }
@@ -213,7 +219,7 @@ impl CallContext {
             Sources::Address => Latching::Address,
             Sources::Network => Latching::Network,
         };
-        let policy = |srtp: Srtp, peer: Prospect| {
+        let policy = |srtp: Srtp, peer: Prospect, unproven: bool| {
             // A key that everybody can read protects nothing.
             let may_have_keys = peer.is_secret || self.media.keys_without_tls;
             MediaPolicy {
@@ -225,6 +231,7 @@ impl CallContext {
                 },
                 latching,
                 signals_from: peer.signals_from,
+                unproven,
             }
         };
         let operators: Vec<Prospect> = if new.route.is_empty() {
@@ -247,8 +254,8 @@ impl CallContext {
         };
         let operator_srtp = self.media.operator_srtp.unwrap_or(self.media.srtp);
         [
-            policy(self.media.srtp, caller),
-            policy(operator_srtp, operator),
+            policy(self.media.srtp, caller, new.incoming.by_stranger),
+            policy(operator_srtp, operator, false),
         ]
     }
 }

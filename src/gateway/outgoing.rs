@@ -1,11 +1,12 @@
 //! What the settings make of the ways out: TLS, the ticketing backend, the webhook, the language model.
 
-use std::net::SocketAddr;
+use std::io;
 use std::time::Duration;
 
 use super::serve::StartError;
-use crate::config::Config;
+use crate::config::{Config, delivery};
 use crate::grpc::GrpcDesk;
+use crate::grpc::access::{Access, Client, Role};
 use crate::grpc::tls::{Acceptor, Connector, Identity, TlsError};
 use crate::language_model::{KeyError, LanguageModel};
 use crate::store::Delivery;
@@ -25,13 +26,37 @@ pub(super) fn grpc_tls(config: &Config) -> Result<Option<Acceptor>, TlsError> {
     Acceptor::new(identity, tls.client_ca).map(Some)
 }
 
-/// The ticketing backend: the one that is configured, or the reference backend at `reference`.
-pub(super) fn desk(config: &Config, reference: SocketAddr) -> Result<GrpcDesk, StartError> {
+/// Who may use the gRPC services.
+pub(super) fn grpc_access(config: &Config) -> Result<Access, StartError> {
+    let clients = config.grpc.client.iter().map(|client| {
+        let token = client.token_file.as_ref().map(|file| {
+            let read = std::fs::read_to_string(file);
+            read.map_err(|source| StartError::Token {
+                file: file.clone(),
+                source,
+            })
+        });
+        let token = token.transpose()?;
+        let token = token.as_deref().map(str::trim);
+        if token.is_some_and(str::is_empty) {
+            return Err(StartError::Token {
+                file: client.token_file.clone().unwrap_or_default(),
+                source: io::Error::other("it is empty"),
+            });
+        }
+        let roles = client.roles.iter().map(|role| match role {
+            delivery::Role::Transcripts => Role::Transcripts,
+            delivery::Role::ReadTickets => Role::ReadTickets,
+            delivery::Role::WriteTickets => Role::WriteTickets,
+        });
+        Ok(Client::new(&client.name, token, roles))
+    });
+    clients.collect::<Result<_, _>>().map(Access::of)
+}
+
+/// The ticketing backend at `endpoint`.
+pub(super) fn desk(config: &Config, endpoint: &str) -> Result<GrpcDesk, StartError> {
     let ticketing = &config.ticketing;
-    let endpoint = ticketing
-        .endpoint
-        .clone()
-        .unwrap_or_else(|| format!("http://{reference}"));
     let identity = ticketing.cert.clone().zip(ticketing.key.clone());
     let identity = identity.map(|(cert, key)| Identity { cert, key });
     let tls = ticketing
@@ -40,7 +65,7 @@ pub(super) fn desk(config: &Config, reference: SocketAddr) -> Result<GrpcDesk, S
         .map(|ca| Connector::new(ca, identity, ticketing.domain.clone()))
         .transpose()
         .map_err(StartError::Tls)?;
-    GrpcDesk::new(&endpoint, tls, Duration::from_secs(ticketing.deadline_s))
+    GrpcDesk::new(endpoint, tls, Duration::from_secs(ticketing.deadline_s))
         .map_err(StartError::Endpoint)
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::calls::{CallContext, CallTable, Controls, DraftingDesk, MediaThreads}
 use super::draft_writer::DraftWriter;
 use super::lists::{self, ListsError};
 use super::media::ports::PortPool;
-use super::outgoing::{delivery, desk, grpc_tls, language_model, webhook};
+use super::outgoing::{delivery, desk, grpc_access, grpc_tls, language_model, webhook};
 use super::registrations::{self, RegistrationStore};
 use super::server::{self, ServeError, Services};
 use super::sip::{BindError, SipConfig, SipEdge};
@@ -34,11 +34,12 @@ use crate::events::Bus;
 use crate::grpc::tls::{Connector, Identity, TlsError};
 use crate::grpc::{EndpointError, Transcripts};
 use crate::language_model::KeyError;
+use crate::listener::spare_descriptors;
 use crate::recognition::models::{ModelError, ModelStore};
 use crate::recognition::{
     self, Engine, LoadError, RecognitionPool, Recognizers, Remote, RemoteError, WhisperModel,
 };
-use crate::recording::RecordingError;
+use crate::recording::{RecordingError, make_private_folder};
 use crate::speech::RecognizerError;
 use crate::speech::segmenter::Settings;
 use crate::store::{EventWriter, Lane, Store, StoreError};
@@ -103,6 +104,13 @@ pub enum StartError {
     Remote(RemoteError),
     /// A certificate or key of gRPC cannot be used.
     Tls(TlsError),
+    /// The token of a gRPC client cannot be read.
+    Token {
+        /// Its file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The webhook cannot be set up.
     Webhook(WebhookError),
     /// The language model's key cannot be read.
@@ -156,6 +164,11 @@ impl fmt::Display for StartError {
             Self::Endpoint(error) => error.fmt(f),
             Self::Remote(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
+            Self::Token { file, source } => write!(
+                f,
+                "the token_file {} of a [[grpc.client]] cannot be used ({source}); write a long random word into it that this user may read",
+                file.display()
+            ),
             Self::Webhook(error) => error.fmt(f),
             Self::ModelKey(error) => error.fmt(f),
             Self::Sip(error) => error.fmt(f),
@@ -173,6 +186,7 @@ impl std::error::Error for StartError {
             Self::Folder { source, .. }
             | Self::ClassifierFile { source, .. }
             | Self::TaxonomyFile { source, .. }
+            | Self::Token { source, .. }
             | Self::Threads(source) => source,
             Self::Store(error) => error,
             Self::Recording(error) => error,
@@ -239,6 +253,7 @@ impl Gateway {
         let announcement = announcement(config.recording.announcement.as_deref())?;
         let taxonomy = taxonomy(config.ticketing.taxonomy.as_deref())?;
         let tls = grpc_tls(config).map_err(StartError::Tls)?;
+        let access = grpc_access(config)?;
         let webhook = webhook(config).map_err(StartError::Webhook)?;
         let classifier = classifier(config.ticketing.classifier.as_deref())?;
         let reads_along = language_model(config, &taxonomy).map_err(StartError::ModelKey)?;
@@ -266,9 +281,19 @@ impl Gateway {
             None => None,
         };
         let registrations = Arc::<RegistrationStore>::default();
+        let sip_config = telephony::sip_config(config);
+        let wanted = [
+            console::CONNECTIONS.total,
+            server::CONNECTIONS.total,
+            sip_config.max_connections,
+        ];
+        let spare = spare_descriptors(config.calls.max, wanted.iter().sum());
+        // Three eighths for the page, three for SIP, two for gRPC.
+        let eighths = |parts: usize| (spare * parts / 8).max(1);
         let sip_config = SipConfig {
             registrations: Some(registrations.clone()),
-            ..telephony::sip_config(config)
+            max_connections: sip_config.max_connections.min(eighths(3)),
+            ..sip_config
         };
         let (edge, accept) = SipEdge::bind(sip_config).await.map_err(StartError::Sip)?;
 
@@ -286,7 +311,6 @@ impl Gateway {
             warn!("recognition is switched off by recognition.enabled: calls have no transcript");
             None
         };
-        allow_open_files(config.calls.max);
         let threads = MediaThreads::start(config.media_threads()).map_err(StartError::Threads)?;
         let drafter = Arc::new(drafter);
         let drafts = DraftingDesk::start(drafter, config.calls.max).map_err(StartError::Threads)?;
@@ -301,7 +325,7 @@ impl Gateway {
             .flatten()
         {
             if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder).map_err(|source| StartError::Folder {
+                make_private_folder(folder).map_err(|source| StartError::Folder {
                     folder: folder.to_owned(),
                     source,
                 })?;
@@ -343,19 +367,14 @@ impl Gateway {
                 move |call, paused| controls.pause(call, paused)
             })),
             ticketing: book.clone().map(Backend::new),
+            access,
+            connections: Some(eighths(2)),
             ..Services::default()
         };
-        // Where clients must show a certificate, the gateway reaches its own reference backend by a door of its own.
-        let inner_door = match (&tls, &book) {
-            (Some(_), Some(_)) => {
-                Some(listen("grpc.listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?)
-            }
-            _ => None,
-        };
-        let reached = inner_door
-            .as_ref()
-            .map_or_else(|| reached_at(grpc), |door| address(door, grpc));
-        let desk = desk(config, reached)?;
+        let endpoint = config.ticketing.endpoint.as_deref();
+        let desk = endpoint
+            .map(|endpoint| desk(config, endpoint))
+            .transpose()?;
         let console = address(&console_listener, config.console.listen);
         let readiness = Arc::<Readiness>::default();
         let recordings = archive.as_ref().map(|archive| Recordings {
@@ -363,6 +382,8 @@ impl Gateway {
             key: archive.key.clone(),
         });
         let page = Console::new(bus.clone(), store.clone())
+            .within(eighths(3))
+            .named(&config.console.hosts)
             .telling(readiness.clone())
             .choosing(drafts.drafter().taxonomy())
             .playing(recordings);
@@ -400,18 +421,28 @@ impl Gateway {
                 "gRPC",
                 server::serve(grpc_listener, services, tls, servers.clone()),
             )),
-            tokio::spawn(ends(
-                "console",
-                console::serve(console_listener, page, servers.clone()),
-            )),
+            tokio::spawn(console::serve(console_listener, page, servers.clone())),
             tokio::spawn(calls.clone().run(accept)),
-            tokio::spawn(store.outbox().deliver(
+        ];
+        let hand_over = delivery(config.ticketing.deadline_s);
+        let (outbox, stop) = (store.outbox(), writers.clone());
+        if let Some(desk) = desk {
+            server_tasks.push(tokio::spawn(outbox.deliver(
                 Lane::Ticketing,
                 Arc::new(desk),
-                delivery(config.ticketing.deadline_s),
-                writers.clone(),
-            )),
-        ];
+                hand_over,
+                stop,
+            )));
+        } else if let Some(book) = &book {
+            // Within the process: a door for it would stand open to everybody on this machine.
+            let desk = Arc::new(Backend::new(book.clone()));
+            server_tasks.push(tokio::spawn(outbox.deliver(
+                Lane::Ticketing,
+                desk,
+                hand_over,
+                stop,
+            )));
+        }
         let accepting = CancellationToken::new();
         if let Some(listeners) = inlets {
             audiosocket::start(config, listeners, &calls, &accepting);
@@ -422,17 +453,6 @@ impl Gateway {
                 Arc::new(webhook),
                 delivery(config.webhook.timeout_s),
                 writers.clone(),
-            )));
-        }
-        if let Some(door) = inner_door {
-            let services = Services {
-                transcripts: None,
-                ticketing: book.clone().map(Backend::new),
-                ..Services::default()
-            };
-            server_tasks.push(tokio::spawn(ends(
-                "gRPC",
-                server::serve(door, services, None, servers.clone()),
             )));
         }
         let writer_tasks = vec![
@@ -460,8 +480,12 @@ impl Gateway {
         ));
         let sip = edge.local_addr();
         readiness.set(State::Ready);
-        if config.trunk.is_empty() && !sip.ip().is_loopback() {
-            warn!("anybody may call: no [[trunk]] is set up");
+        match config.admission.strangers {
+            Some(calls @ 1..) => warn!(calls, "anybody may call: admission.strangers is set"),
+            None if config.trunk.is_empty() && !sip.ip().is_loopback() => {
+                warn!("only extensions and this machine itself may call: no [[trunk]] is set up");
+            }
+            _ => {}
         }
         info!(%sip, %console, %grpc, workers = config.workers(), "the gateway is up");
         Ok(Self {
@@ -639,26 +663,6 @@ fn announcement(file: Option<&Path>) -> Result<Option<Arc<Frame>>, StartError> {
     Ok(Some(Arc::new(sound(samples, rate))))
 }
 
-/// Asks the system for as many open files as `calls` at once need: four sockets each, as many again while ports rest.
-fn allow_open_files(calls: usize) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let wanted = 12 * calls as u64 + 1_024;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let allowed = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = Rlimit {
-        current: Some(allowed),
-        maximum,
-    };
-    if setrlimit(Resource::Nofile, raised).is_err() || allowed < wanted {
-        warn!(
-            "the system allows {allowed} open files, and calls.max = {calls} may need {wanted}; raise LimitNOFILE"
-        );
-    }
-}
-
 /// What may happen in a call; 0 in the settings is no limit.
 fn rules(calls: &config::Calls, recording: &config::Recording) -> Rules {
     let limit = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
@@ -669,19 +673,6 @@ fn rules(calls: &config::Calls, recording: &config::Recording) -> Rules {
         max_duration: limit(calls.max_duration_s),
         media_timeout: limit(calls.media_timeout_s),
         leg_media_timeout: limit(calls.leg_media_timeout_s),
-    }
-}
-
-/// Where this machine reaches a server of its own.
-fn reached_at(listening: SocketAddr) -> SocketAddr {
-    match listening {
-        SocketAddr::V4(any) if any.ip().is_unspecified() => {
-            (Ipv4Addr::LOCALHOST, any.port()).into()
-        }
-        SocketAddr::V6(any) if any.ip().is_unspecified() => {
-            (Ipv6Addr::LOCALHOST, any.port()).into()
-        }
-        other => other,
     }
 }
 

@@ -3,27 +3,33 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use futures_util::{StreamExt, stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tonic::transport::server::Connected;
 
 use crate::grpc::Transcripts;
+use crate::grpc::access::{Access, Role, Shown};
 use crate::grpc::proto::DESCRIPTORS;
 use crate::grpc::proto::recognition::v1::recognition_service_server::RecognitionServiceServer;
 use crate::grpc::proto::ticket::v1::ticket_book_server::TicketBookServer;
 use crate::grpc::proto::ticket::v1::ticket_intake_server::TicketIntakeServer;
 use crate::grpc::proto::transcript::v1::transcript_service_server::TranscriptServiceServer;
 use crate::grpc::tls::Acceptor;
+use crate::listener::{ConnectionGuard, Guarded, Limits};
 use crate::recognition::RecognizerService;
+use crate::telemetry::Sparse;
 use crate::ticketing::Backend;
 
 /// A silent client is probed this often; a stream whose client is gone is given up.
@@ -33,10 +39,28 @@ const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
 /// How long clients have after `shutdown` to finish; then connections are cut.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// What the listener allows.
+pub const CONNECTIONS: Limits = Limits {
+    total: 512,
+    per_address: 256,
+    first: Duration::from_secs(10),
+    // The preface of HTTP/2, or as much of a handshake.
+    opening: 24,
+    // Clients that are there answer the probes.
+    idle: Duration::from_secs(75),
+    write: Duration::from_secs(30),
+};
+/// Calls of one connection at a time.
+const STREAMS: u32 = 256;
+/// The longest head of a call.
+const LONGEST_HEAD: u32 = 32 * 1_024;
+/// How often the log tells of clients that are refused.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+
 /// How long a client may take to prove who it is.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Handshakes at a time; past it, further connections wait in the kernel's queue.
-const HANDSHAKES: usize = 64;
+/// Connections that have proved it and wait to be served.
+const SECURED: usize = 64;
 
 /// Why the server does not run.
 #[derive(Debug)]
@@ -90,6 +114,10 @@ pub struct Services {
     pub ticketing: Option<Backend>,
     /// Recognition for gateways.
     pub recognizer: Option<RecognizerService>,
+    /// Who may use them.
+    pub access: Access,
+    /// Connections at a time, where that is less than [`CONNECTIONS`].
+    pub connections: Option<usize>,
 }
 
 /// Takes the address; port 0 picks a free one.
@@ -113,14 +141,19 @@ pub async fn serve(
     tls: Option<Acceptor>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    let most = services.connections.unwrap_or(CONNECTIONS.total);
+    let guard = ConnectionGuard::new("grpc", CONNECTIONS.within(most));
     match tls {
         None => {
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let incoming = stream::unfold((listener, guard), |(listener, guard)| async {
+                let (stream, _) = guard.accept(&listener).await;
+                Some((Ok(stream), (listener, guard)))
+            });
             serve_on(incoming, services, shutdown).await
         }
         Some(tls) => {
-            let (sender, secured) = mpsc::channel(HANDSHAKES);
-            let accepting = tokio::spawn(secure(listener, tls, sender));
+            let (sender, secured) = mpsc::channel(SECURED);
+            let accepting = tokio::spawn(secure(listener, guard, tls, sender));
             let served = serve_on(ReceiverStream::new(secured).map(Ok), services, shutdown).await;
             accepting.abort();
             served
@@ -128,31 +161,68 @@ pub async fn serve(
     }
 }
 
+/// A connection whose handshake is done, for tonic, which is told what certificate it showed.
+struct Secured(TlsStream<Guarded>);
+
+impl Connected for Secured {
+    type ConnectInfo = Shown;
+
+    fn connect_info(&self) -> Shown {
+        let chain = self.0.get_ref().1.peer_certificates();
+        Shown(chain.and_then(|chain| chain.first().cloned()))
+    }
+}
+
+impl AsyncRead for Secured {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Secured {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
 /// Accepts connections and has each prove who it is, beside the others.
-async fn secure(listener: TcpListener, tls: Acceptor, secured: mpsc::Sender<TlsStream<TcpStream>>) {
+async fn secure(
+    listener: TcpListener,
+    guard: Arc<ConnectionGuard>,
+    tls: Acceptor,
+    secured: mpsc::Sender<Secured>,
+) {
     let handshakes = TaskTracker::new();
+    let refusals = Arc::new(Sparse::new(LOG_EVERY));
     loop {
-        // Its place in the queue is taken first, so there are never more of them than places.
-        let Ok(place) = secured.clone().reserve_owned().await else {
-            return;
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!("a grpc connection cannot be taken: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
+        // The guard bounds them: one that is slow to prove who it is holds up nobody else.
+        let (stream, peer) = guard.accept(&listener).await;
         let handshake = tls.current().accept(stream);
+        let (secured, refusals) = (secured.clone(), refusals.clone());
         handshakes.spawn(async move {
-            match tokio::time::timeout(HANDSHAKE, handshake).await {
-                Ok(Ok(stream)) => drop(place.send(stream)),
-                Ok(Err(error)) => tracing::info!("a grpc client is refused: {error}"),
-                Err(_) => {
-                    tracing::info!("a grpc client is refused: it did not finish the handshake");
-                }
+            let why = match tokio::time::timeout(HANDSHAKE, handshake).await {
+                Ok(Ok(stream)) => return drop(secured.send(Secured(stream)).await),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it did not finish the handshake".to_owned(),
+            };
+            if let Some(unsaid) = refusals.take(Instant::now()) {
+                tracing::info!(%peer, unsaid, "a grpc client is refused: {why}");
             }
         });
     }
@@ -187,10 +257,12 @@ where
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let going_down = shutdown.clone();
+    let (going_down, access) = (shutdown.clone(), services.access);
     let router = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .http2_max_header_list_size(LONGEST_HEAD)
+        .max_concurrent_streams(Some(STREAMS))
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
         // Older grpcurl and Postman speak only the alpha version.
@@ -199,18 +271,18 @@ where
                 .build_v1alpha()
                 .map_err(ServeError::Reflection)?,
         )
-        .add_optional_service(
-            services
-                .transcripts
-                .map(|service| TranscriptServiceServer::new(service.until(shutdown.clone()))),
-        )
+        .add_optional_service(services.transcripts.map(|service| {
+            let asked = access.demands(Role::Transcripts);
+            TranscriptServiceServer::with_interceptor(service.until(shutdown.clone()), asked)
+        }))
         .add_optional_service(services.recognizer.map(RecognitionServiceServer::new))
-        .add_optional_service(services.ticketing.clone().map(TicketIntakeServer::new))
-        .add_optional_service(
-            services
-                .ticketing
-                .map(|service| TicketBookServer::new(service.until(shutdown.clone()))),
-        );
+        .add_optional_service(services.ticketing.clone().map(|service| {
+            TicketIntakeServer::with_interceptor(service, access.demands(Role::WriteTickets))
+        }))
+        .add_optional_service(services.ticketing.map(|service| {
+            let asked = access.demands(Role::ReadTickets);
+            TicketBookServer::with_interceptor(service.until(shutdown.clone()), asked)
+        }));
     let stop = async move {
         going_down.cancelled().await;
         health

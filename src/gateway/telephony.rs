@@ -8,7 +8,7 @@ use crate::config::telephony::{self, Route};
 use crate::private::Private;
 use crate::sip::Transport;
 use crate::sip::digest::Secret;
-use crate::sip::limits::ScanLimits;
+use crate::sip::limits::{GuessLimits, ScanLimits};
 use crate::sip::registrar::Terms;
 use crate::sip::route::{Called, Routes, Rule};
 use crate::sip::session;
@@ -39,16 +39,23 @@ pub fn sip_config(config: &Config) -> SipConfig {
         digest: config.sip.digest.clone(),
         outbound_proxy: config.sip.outbound_proxy.clone(),
         nameservers: config.sip.nameservers(),
+        operators: vec![config.operators.default.clone()],
         // The call itself gives the phone up first.
         ring: config.ring() + Duration::from_secs(5),
         // One more than the call table takes, so that the table's refusal is the one that is given.
         max_calls: config.calls.max + 1,
+        strangers: admission.strangers,
         max_connections: admission.connections,
         connections_per_source: admission.connections_per_source,
         tcp_idle: Duration::from_secs(admission.idle_s),
         scans: ScanLimits {
             targets: admission.targets,
             window: Duration::from_mins(1),
+            ban: Duration::from_secs(admission.ban_s),
+        },
+        guesses: GuessLimits {
+            of_socket: admission.wrong_passwords,
+            of_network: admission.wrong_passwords_per_source,
             ban: Duration::from_secs(admission.ban_s),
         },
         scanners: admission

@@ -144,7 +144,7 @@ fn receipt(outcome: Outcome, ticket: String) -> Receipt {
 }
 
 /// Whether to try again or to park. When in doubt, try again: that loses nothing.
-fn verdict(status: &Status) -> DeskError {
+pub fn verdict(status: &Status) -> DeskError {
     let code = code_name(status.code());
     match status.code() {
         Code::InvalidArgument

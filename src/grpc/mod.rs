@@ -1,5 +1,6 @@
 //! gRPC: the protocol's types, the transcript service, and the ticket client.
 
+pub mod access;
 pub mod convert;
 mod desk;
 pub mod proto;
@@ -8,7 +9,7 @@ mod tests;
 pub mod tls;
 mod transcript;
 
-pub use desk::{EndpointError, GrpcDesk};
+pub use desk::{EndpointError, GrpcDesk, verdict};
 pub use transcript::Transcripts;
 
 /// Why a request got no answer, in the words of the lowest layer (connection refused, unknown certificate); `None` where

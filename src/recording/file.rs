@@ -3,10 +3,10 @@
 //! Plain ones are WAV files whose header gets its two lengths at the end; sealed ones are described in `seal`. While a
 //! call runs its file is called `….part`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +30,14 @@ pub(super) const SPEC: WavSpec = WavSpec {
 /// Where the length of everything behind it stands in a WAV file's header; the length of the samples is its last field.
 pub(super) const RIFF_LENGTH: u64 = 4;
 
+/// Makes a folder, and those above it, for what nobody else on the machine may read; one that is there stays as it is.
+///
+/// # Errors
+/// What the system says.
+pub fn make_private_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 /// A file that is being written.
 pub(super) struct Writer {
     file: File,
@@ -43,7 +51,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Begins `folder/name`, with the extension that says what it is.
     pub fn create(folder: &Path, name: &str, key: Option<&Key>) -> Result<Self, RecordingError> {
-        fs::create_dir_all(folder).at(folder, "making the folder")?;
+        make_private_folder(folder).at(folder, "making the folder")?;
         let extension = if key.is_some() { SEALED } else { PLAIN };
         let part = folder.join(format!("{name}.{extension}.{PART}"));
         let begin = || -> io::Result<_> {

@@ -25,7 +25,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use file::{export, recover};
+pub use file::{export, make_private_folder, recover};
 pub use keep::{Keeping, sweep};
 pub use recorder::{Notice, Recorder, State};
 pub use seal::Key;

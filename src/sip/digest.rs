@@ -1,16 +1,19 @@
 //! Digest authentication (RFC 7616 with MD5 and SHA-256 as RFC 8760 orders them), as server and as client.
 //!
-//! A nonce carries its own time and seal, so that challenging costs no memory however many strangers ask. Only a nonce
-//! that was used with the right password is remembered, with the counts that came with it, so that nothing is taken
-//! twice. Who is not known, and who has the wrong password, goes the same way through the same work.
+//! A nonce carries its own time and a seal over that and the address that it was given to, so that challenging costs no
+//! memory however many strangers ask, and nobody can use, or fail with, what another was given. Only a nonce that was
+//! used with the right password is remembered, with the counts that came with it, so that nothing is taken twice. Who is
+//! not known, and who has the wrong password, goes the same way through the same work.
 
 mod client;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use md5::Md5;
+use ring::hmac;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -101,11 +104,10 @@ impl Secret {
     }
 }
 
-/// The value of an Authorization header.
+/// What an Authorization header says, for our realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Credentials {
+pub struct Credentials {
     user: String,
-    realm: String,
     nonce: String,
     uri: String,
     response: String,
@@ -114,9 +116,12 @@ struct Credentials {
     counted: Option<(String, String)>,
 }
 
+/// A request has several credentials for our realm; which of them counts would be a guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Several;
+
 impl Credentials {
-    fn parse(value: &str) -> Option<Self> {
-        let fields = fields(value)?;
+    fn from_fields(fields: &HashMap<String, String>) -> Option<Self> {
         let get = |name: &str| fields.get(name).cloned();
         let counted = match fields.get("qop").map(|qop| qop.to_ascii_lowercase()) {
             None => None,
@@ -125,7 +130,6 @@ impl Credentials {
         };
         Some(Self {
             user: get("username")?,
-            realm: get("realm")?,
             nonce: get("nonce")?,
             uri: get("uri")?,
             response: get("response")?.to_ascii_lowercase(),
@@ -134,6 +138,18 @@ impl Credentials {
                 .map_or(Some(Algorithm::Md5), |token| Algorithm::of(token))?,
             counted,
         })
+    }
+
+    /// The account that they claim.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// What they say that they were made for.
+    #[must_use]
+    pub fn uri(&self) -> &str {
+        &self.uri
     }
 
     fn expected(&self, ha1: &str, method: &str) -> String {
@@ -203,18 +219,15 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-/// What a request's credentials are worth.
+/// What credentials are worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict<K> {
     /// The right password, fresh: from whom.
     Known(K),
-    /// None, wrong ones, or used ones: to be challenged.
-    Challenge {
-        /// The password was right, only the nonce was not: try again with a new one.
-        stale: bool,
-        /// There were credentials for this realm, and they were wrong.
-        failed: bool,
-    },
+    /// The nonce is not one that this address may use now; with a new one they may be right.
+    Stale,
+    /// The nonce is good, and the password is wrong.
+    Wrong,
 }
 
 /// The counts that came with a nonce: the highest, and which of the 64 up to it.
@@ -249,7 +262,7 @@ pub struct Guard<K> {
     accounts: HashMap<String, (Secret, K)>,
     /// Whose password nobody has: the work for an unknown name.
     decoy: Secret,
-    seal: [u8; 32],
+    seal: hmac::Key,
     began: Instant,
     issued: u64,
     lifetime: Duration,
@@ -275,7 +288,7 @@ impl<K: Clone> Guard<K> {
             algorithms: algorithms.to_vec(),
             accounts: HashMap::new(),
             decoy: Secret::Password(hex(&seal)),
-            seal,
+            seal: hmac::Key::new(hmac::HMAC_SHA256, &seal),
             began: now,
             issued: 0,
             lifetime,
@@ -290,15 +303,21 @@ impl<K: Clone> Guard<K> {
         self.accounts.insert(user.to_owned(), (secret, who));
     }
 
+    /// Whether the account is one of ours.
+    #[must_use]
+    pub fn knows(&self, user: &str) -> bool {
+        self.accounts.contains_key(user)
+    }
+
     /// Whether anybody can prove anything here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }
 
-    /// The values of the WWW-Authenticate headers, the preferred first.
-    pub fn challenge(&mut self, now: Instant, stale: bool) -> Vec<String> {
-        let nonce = self.issue(now);
+    /// The values of the WWW-Authenticate headers for somebody at `source`, the preferred first.
+    pub fn challenge(&mut self, now: Instant, source: IpAddr, stale: bool) -> Vec<String> {
+        let nonce = self.issue(now, source);
         self.algorithms
             .iter()
             .map(|algorithm| {
@@ -315,46 +334,61 @@ impl<K: Clone> Guard<K> {
             .collect()
     }
 
-    /// Judges the Authorization headers of a request.
-    pub fn judge<'a>(
+    /// The credentials that a request is judged by: the only ones for our realm among its Authorization headers.
+    ///
+    /// # Errors
+    /// [`Several`], broken ones included.
+    pub fn pick<'a>(
+        &self,
+        headers: impl Iterator<Item = &'a str>,
+    ) -> Result<Option<Credentials>, Several> {
+        let mut ours = headers
+            .filter_map(fields)
+            .filter(|fields| fields.get("realm") == Some(&self.realm));
+        let first = ours.next();
+        if ours.next().is_some() {
+            return Err(Several);
+        }
+        let credentials = first.and_then(|fields| Credentials::from_fields(&fields));
+        Ok(credentials.filter(|credentials| self.algorithms.contains(&credentials.algorithm)))
+    }
+
+    /// Whether we gave the nonce to somebody at `source`, and lately: who sends it is where he says that he is.
+    #[must_use]
+    pub fn vouches(&self, now: Instant, source: IpAddr, credentials: &Credentials) -> bool {
+        self.issued_at(&credentials.nonce, source)
+            .is_some_and(|at| self.is_fresh(now, at))
+    }
+
+    /// Judges credentials; the password is only looked at with a nonce that we vouch for.
+    pub fn judge(
         &mut self,
         now: Instant,
+        source: IpAddr,
         method: &str,
-        headers: impl Iterator<Item = &'a str>,
+        credentials: &Credentials,
     ) -> Verdict<K> {
-        let ours = headers.filter_map(Credentials::parse).find(|credentials| {
-            credentials.realm == self.realm && self.algorithms.contains(&credentials.algorithm)
-        });
-        let Some(credentials) = ours else {
-            return Verdict::Challenge {
-                stale: false,
-                failed: false,
-            };
+        let issued = self.issued_at(&credentials.nonce, source);
+        let Some(issued) = issued.filter(|at| self.is_fresh(now, *at)) else {
+            return Verdict::Stale;
         };
         let account = self.accounts.get(&credentials.user);
         let secret = account.map_or(&self.decoy, |(secret, _)| secret);
         let ha1 = secret
             .ha1(credentials.algorithm, &credentials.user, &self.realm)
             // A hash of the other kind is all that there is; nobody has this one either.
-            .unwrap_or_else(|| credentials.algorithm.hash(&[&hex(&self.seal)]));
+            .unwrap_or_else(|| credentials.algorithm.hash(&[&self.sealed("", source)]));
         let matches = same(&credentials.expected(&ha1, method), &credentials.response);
-        let issued = self.issued_at(&credentials.nonce);
         match account {
             Some((_, who)) if matches => {
                 let who = who.clone();
-                if self.take(now, &credentials, issued) {
+                if self.take(now, credentials, issued) {
                     Verdict::Known(who)
                 } else {
-                    Verdict::Challenge {
-                        stale: true,
-                        failed: false,
-                    }
+                    Verdict::Stale
                 }
             }
-            _ => Verdict::Challenge {
-                stale: false,
-                failed: true,
-            },
+            _ => Verdict::Wrong,
         }
     }
 
@@ -362,32 +396,35 @@ impl<K: Clone> Guard<K> {
         now.saturating_duration_since(self.began).as_millis() as u64
     }
 
-    fn issue(&mut self, now: Instant) -> String {
+    fn issue(&mut self, now: Instant, source: IpAddr) -> String {
         self.issued += 1;
         let head = format!("{:012x}{:08x}", self.millis(now), self.issued as u32);
-        let seal = self.sealed(&head);
+        let seal = self.sealed(&head, source);
         head + &seal
     }
 
-    /// The head has a fixed length, so nothing can be appended to it.
-    fn sealed(&self, head: &str) -> String {
-        let sealed = [&self.seal, head.as_bytes(), &self.seal].concat();
-        hex(&<Sha256 as sha2::Digest>::digest(&sealed)[..16])
+    fn sealed(&self, head: &str, source: IpAddr) -> String {
+        let sealed = format!("{head}@{}", source.to_canonical());
+        hex(&hmac::sign(&self.seal, sealed.as_bytes()).as_ref()[..16])
     }
 
-    /// When a nonce of ours was issued.
-    fn issued_at(&self, nonce: &str) -> Option<u64> {
+    /// When a nonce was issued to somebody at `source`.
+    fn issued_at(&self, nonce: &str, source: IpAddr) -> Option<u64> {
         let (head, seal) = nonce
             .is_ascii()
             .then(|| nonce.split_at_checked(20))
             .flatten()?;
-        same(&self.sealed(head), seal)
+        same(&self.sealed(head, source), seal)
             .then(|| u64::from_str_radix(&head[..12], 16).ok())
             .flatten()
     }
 
-    /// Whether the nonce is fresh and its count new; then it is used up.
-    fn take(&mut self, now: Instant, credentials: &Credentials, issued: Option<u64>) -> bool {
+    fn is_fresh(&self, now: Instant, issued: u64) -> bool {
+        issued >= self.floor && issued + self.lifetime.as_millis() as u64 >= self.millis(now)
+    }
+
+    /// Whether the nonce is still remembered and its count new; then it is used up.
+    fn take(&mut self, now: Instant, credentials: &Credentials, issued: u64) -> bool {
         let now = self.millis(now);
         let lifetime = self.lifetime.as_millis() as u64;
         while let Some((at, _)) = self.order.front()
@@ -397,9 +434,9 @@ impl<K: Clone> Guard<K> {
             self.floor = self.floor.max(at + 1);
             self.used.remove(&nonce);
         }
-        let Some(issued) = issued.filter(|at| *at >= self.floor && at + lifetime >= now) else {
+        if issued < self.floor {
             return false;
-        };
+        }
         let count = match &credentials.counted {
             // Eight digits, as RFC 7616 wants, and never zero.
             Some((count, _)) => match u32::from_str_radix(count, 16) {

@@ -3,6 +3,7 @@
 //! The stack itself, its sockets and its transactions live behind the adapter in `gateway/sip/`.
 
 pub mod digest;
+pub mod lasting;
 pub mod limits;
 pub mod locate;
 pub mod multipart;
@@ -81,6 +82,8 @@ pub struct IncomingCall {
     pub diverted_from: Option<Private<String>>,
     /// User-to-User, as it came (RFC 7433).
     pub user_to_user: Option<Private<String>>,
+    /// Neither a trunk nor an extension brought it: nobody vouches for what it says.
+    pub by_stranger: bool,
 }
 
 /// One party of a call: the caller, and whoever was invited to talk to him or took over from another.
@@ -196,6 +199,11 @@ pub enum SipEvent {
         status: u16,
         /// Reason phrase as received.
         reason: String,
+    },
+    /// A party that called has acknowledged our answer, without a description of its own (ACK).
+    Acknowledged {
+        /// Who.
+        party: Party,
     },
     /// A party hung up (BYE), or its dialog failed (no ACK, session expired, transport lost).
     HungUp {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::counter;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -17,6 +18,9 @@ use super::StoreError;
 use super::outbox::{EntryKind, Lane, Outbox, Ready};
 use crate::speech::CallId;
 use crate::ticket::desk::{DeskError, DraftKey, Receipt, TicketDesk};
+
+/// Drafts of ours that the receiver did not take because it holds something newer.
+const STALE: &str = "xinqiao_drafts_stale_total";
 
 /// How long the task sleeps at most: another process may have resent something.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -198,6 +202,11 @@ impl Outbox {
         let error = match result {
             Ok(receipt) => {
                 tracing::debug!(call = %key.call, revision = key.revision, ?kind, to, applied = receipt.applied, "draft delivered");
+                if !receipt.applied {
+                    // Nobody but us counts the drafts of our calls.
+                    counter!(STALE, "to" => to).increment(1);
+                    tracing::error!(call = %key.call, revision = key.revision, ?kind, to, "the receiver holds something newer than our draft: somebody else writes to this ticket");
+                }
                 self.delivered(lane, &key, kind, &receipt).await?;
                 if std::mem::take(&mut deliveries.failures) >= OUTAGE {
                     tracing::info!(to, "the receiver is back; waiting drafts are sent now");

@@ -12,6 +12,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
 
+use crate::recording::make_private_folder;
+
 /// How long a statement waits for another process (say, the command line beside the server) to release the file.
 const BUSY: Duration = Duration::from_secs(5);
 /// Readers beside the one writer; `SQLite` in WAL mode lets them work while it writes.
@@ -186,7 +188,7 @@ fn create(path: &Path) -> Result<(), OpenError> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
     {
-        fs::create_dir_all(folder).map_err(|source| OpenError::Create {
+        make_private_folder(folder).map_err(|source| OpenError::Create {
             path: folder.to_owned(),
             source,
         })?;

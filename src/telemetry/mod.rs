@@ -1,12 +1,18 @@
 //! What the gateway tells its keepers: metrics for Prometheus, and whether it is alive and ready for calls.
 //!
-//! Rooms count through the `metrics` crate; the one recorder of the process is here. No label holds personal data.
+//! Rooms count through the `metrics` crate; the one recorder of the process is here. No label holds personal data. What
+//! others can make us log is logged through [`Sparse`].
 
-use std::sync::OnceLock;
+mod drops;
+
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::warn;
+
+use self::drops::Drops;
 
 /// Bounds of the histograms of times: from a packet to a hopeless backlog.
 const SECONDS: [f64; 16] = [
@@ -21,7 +27,10 @@ pub fn start() {
 /// All metrics in Prometheus' text format.
 #[must_use]
 pub fn metrics() -> String {
+    static DROPS: Mutex<Option<Drops>> = Mutex::new(None);
     handle().map_or_else(String::new, |handle| {
+        let mut drops = DROPS.lock().unwrap_or_else(PoisonError::into_inner);
+        drops.get_or_insert_default().look();
         // Moves what was counted since the last look into the histograms, so that memory stays bounded.
         handle.run_upkeep();
         handle.render()
@@ -45,6 +54,36 @@ fn handle() -> Option<&'static PrometheusHandle> {
             Some(handle)
         })
         .as_ref()
+}
+
+/// Lets one line of a kind through in a while, and counts the others.
+#[derive(Debug)]
+pub struct Sparse {
+    every: Duration,
+    last: Mutex<(Option<Instant>, u64)>,
+}
+
+impl Sparse {
+    /// At most one line in each `every`.
+    #[must_use]
+    pub const fn new(every: Duration) -> Self {
+        Self {
+            every,
+            last: Mutex::new((None, 0)),
+        }
+    }
+
+    /// Whether to say it now, and how many were not said since the last one that was.
+    pub fn take(&self, now: Instant) -> Option<u64> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (said, unsaid) = &mut *last;
+        if said.is_some_and(|said| now.saturating_duration_since(said) < self.every) {
+            *unsaid += 1;
+            return None;
+        }
+        *said = Some(now);
+        Some(std::mem::take(unsaid))
+    }
 }
 
 /// Whether calls may be sent here.
@@ -103,6 +142,15 @@ mod tests {
             text.contains("telemetry_test_seconds_bucket{le=\"0.5\"} 1"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_flood_of_lines_is_one_a_second_with_their_number() {
+        let (sparse, now) = (Sparse::new(Duration::from_secs(1)), Instant::now());
+        let said: Vec<_> = (0..2_500_u64)
+            .filter_map(|line| sparse.take(now + Duration::from_millis(line)))
+            .collect();
+        assert_eq!(said, [0, 999, 999]);
     }
 
     #[test]

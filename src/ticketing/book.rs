@@ -33,6 +33,10 @@ const SCHEMA: Schema = Schema {
     "],
 };
 
+/// How far one hand-over may count on from the one before: more than the drafts of the longest call. Whoever counts
+/// further would make every draft to come an old one.
+const LONGEST_STEP: i64 = 10_000;
+
 /// Why the book could not be used.
 #[derive(Debug)]
 pub enum BookError {
@@ -40,6 +44,11 @@ pub enum BookError {
     Open(OpenError),
     /// `SQLite` refused.
     Sqlite(sqlx::Error),
+    /// A revision is too far from the one that is held.
+    Jump {
+        /// The one that is held; 0 where there is none.
+        held: i64,
+    },
     /// A stored draft cannot be decoded.
     Unreadable {
         /// Its call.
@@ -54,6 +63,10 @@ impl fmt::Display for BookError {
         match self {
             Self::Open(error) => error.fmt(f),
             Self::Sqlite(source) => write!(f, "the ticketing backend's store failed: {source}"),
+            Self::Jump { held } => write!(
+                f,
+                "key.revision is more than {LONGEST_STEP} beyond {held}, the newest that is held; count on from that"
+            ),
             Self::Unreadable { call, source } => write!(
                 f,
                 "the stored draft of call {call} cannot be read: {source}"
@@ -67,6 +80,7 @@ impl std::error::Error for BookError {
         match self {
             Self::Open(error) => Some(error),
             Self::Sqlite(source) => Some(source),
+            Self::Jump { .. } => None,
             Self::Unreadable { source, .. } => Some(source),
         }
     }
@@ -125,6 +139,10 @@ impl Book {
                 .bind(&key.call_id)
                 .fetch_optional(&mut *transaction)
                 .await?;
+        let newest = held.map_or(0, |(_, revision, _)| revision);
+        if revision.saturating_sub(newest) > LONGEST_STEP {
+            return Err(BookError::Jump { held: newest });
+        }
         let (newer, closes) = match held {
             Some((_, held, closed)) => (!closed && revision > held, !closed && close),
             None => (true, close),

@@ -1,9 +1,11 @@
 //! The reference ticketing backend: takes drafts over gRPC, keeps them in its own `SQLite` file, shows what arrived.
 //!
 //! It closes the loop for the demonstration and the tests, and is the example for a real backend's team: what it
-//! does is what `proto/xinqiao/ticket/v1/ticket.proto` asks for. It shares no state with the gateway.
+//! does is what `proto/xinqiao/ticket/v1/ticket.proto` asks for. It shares no state with the gateway, which calls it
+//! within the process where both run in one (`desk`).
 
 mod book;
+mod desk;
 #[cfg(test)]
 mod tests;
 
@@ -70,7 +72,10 @@ impl Backend {
             .book
             .take(&key, &draft, close)
             .await
-            .map_err(|error| unavailable(&error))?;
+            .map_err(|error| match error {
+                BookError::Jump { .. } => Status::invalid_argument(error.to_string()),
+                error => unavailable(&error),
+            })?;
         let outcome = if taken.stale {
             Outcome::Stale
         } else {

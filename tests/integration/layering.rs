@@ -35,9 +35,11 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
             "store",
             "recording",
             "telemetry",
+            "listener",
         ],
     ),
     ("telemetry", false, &[]),
+    ("listener", false, &["telemetry"]),
     ("recognition", false, &["audio", "speech", "grpc"]),
     ("recording", false, &["audio", "speech"]),
     (
@@ -55,7 +57,15 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
     (
         "grpc",
         false,
-        &["audio", "speech", "transcript", "ticket", "events", "store"],
+        &[
+            "audio",
+            "speech",
+            "transcript",
+            "ticket",
+            "events",
+            "store",
+            "telemetry",
+        ],
     ),
     ("ticketing", false, &["grpc", "store", "ticket"]),
     ("outbound", false, &["config"]),

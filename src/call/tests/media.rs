@@ -311,6 +311,54 @@ fn a_phone_that_demands_keys_is_offered_them_in_the_secured_profile_ever_after()
 }
 
 #[test]
+fn a_stranger_gets_nothing_sent_elsewhere_until_it_has_acknowledged_our_answer() {
+    for (signals_from, elsewhere) in [("192.0.2.66", true), ("198.51.100.7", false)] {
+        let strange = MediaPolicy {
+            signals_from: Some(signals_from.parse().expect("an address")),
+            unproven: true,
+            ..MediaPolicy::default()
+        };
+        let offer = Some(described(
+            CALLER,
+            "8 101\r\na=rtpmap:101 telephone-event/8000",
+        ));
+        let mut world = World::travelling(offer, [strange, MediaPolicy::default()]);
+        let mut sequence = 0;
+        let mut play = |world: &mut World| {
+            let before = world.forwarded[0].len();
+            for _ in 0..50 {
+                sequence += 1;
+                world.receive(
+                    Leg::Operator,
+                    OPERATOR,
+                    &voice(sequence, 8, 160, &[0x12; 160]),
+                );
+                world.wait(20);
+            }
+            world.forwarded[0].len() - before
+        };
+        // Early media, the answer, and what the caller's own address seems to send change nothing.
+        world.sip(SipEvent::Ringing {
+            party: Party::OPERATOR,
+            status: 183,
+            answer: Some(described(OPERATOR, "8")),
+        });
+        let heard = if elsewhere { 0 } else { 50 };
+        assert_eq!(play(&mut world), heard, "{signals_from}");
+        world.sip(SipEvent::Answered {
+            party: Party::OPERATOR,
+            answer: described(OPERATOR, "8"),
+        });
+        world.receive(Leg::Caller, CALLER, &voice(1, 8, 160, &[0x12; 160]));
+        assert_eq!(play(&mut world), heard, "{signals_from}");
+        world.sip(SipEvent::Acknowledged {
+            party: Party::CALLER,
+        });
+        assert_eq!(play(&mut world), 50, "{signals_from}");
+    }
+}
+
+#[test]
 fn rtp_bleed_gets_nothing_and_says_nothing_before_and_after_the_leg_is_heard() {
     const SAME_ADDRESS: &str = "198.51.100.7:31337";
     const ELSEWHERE: &str = "198.51.100.66:6000";

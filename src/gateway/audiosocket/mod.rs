@@ -10,7 +10,7 @@
 //!
 //! | what | bound | past it |
 //! |---|---|---|
-//! | connections | two for every call and some | the newest is closed at once |
+//! | connections | two for every call and some | as in [`crate::listener`] |
 //! | the first frame, with the UUID | [`HELLO`] | the connection is closed |
 //! | a lone connection | `audiosocket.pair_s` | it is closed |
 //! | a frame | half a second of sound | the connection is closed, and the call ends |
@@ -26,14 +26,13 @@ mod voice;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -42,14 +41,20 @@ use self::frame::{Frame, Frames, GOODBYE};
 use self::id::Id;
 use super::calls::{CallTable, TappedCall};
 use crate::config::Config;
+use crate::listener::{ConnectionGuard, Guarded, Limits};
 use crate::sip::route::Cidr;
 use crate::speech::Leg;
+use crate::telemetry::Sparse;
 
 /// How long a new connection may take to say which call it is of.
 const HELLO: Duration = Duration::from_secs(5);
 
-/// Pause after the system has refused a connection.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Longer than any call lasts: while one runs, its silence means nothing.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
+/// How long the exchange may take nothing that is written.
+const WRITE: Duration = Duration::from_secs(10);
+/// A UUID's frame: kind, length, and 16 bytes.
+const OPENING: usize = 19;
 
 /// Calls that wait for the gateway to take them.
 const NEW_CALLS: usize = 64;
@@ -92,7 +97,8 @@ struct Shared {
     settings: Settings,
     /// Connections that wait for their call's other one.
     waiting: Mutex<HashMap<String, Waiting>>,
-    room: Arc<Semaphore>,
+    connections: Arc<ConnectionGuard>,
+    refusals: Sparse,
     calls: mpsc::Sender<TappedCall>,
     accepting: CancellationToken,
 }
@@ -107,9 +113,8 @@ struct Line {
     leg: Leg,
     id: Id,
     source: SocketAddr,
-    frames: Frames<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
-    _room: OwnedSemaphorePermit,
+    frames: Frames<ReadHalf<Guarded>>,
+    writer: WriteHalf<Guarded>,
 }
 
 impl Line {
@@ -128,7 +133,19 @@ impl Shared {
         accepting: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
-            room: Arc::new(Semaphore::new(2 * settings.calls + SPARE)),
+            // One exchange brings them all, so one address may have them all.
+            connections: ConnectionGuard::new(
+                "audiosocket",
+                Limits {
+                    total: 2 * settings.calls + SPARE,
+                    per_address: 2 * settings.calls + SPARE,
+                    first: HELLO,
+                    opening: OPENING,
+                    idle: FOREVER,
+                    write: WRITE,
+                },
+            ),
+            refusals: Sparse::new(Duration::from_secs(1)),
             settings,
             waiting: Mutex::default(),
             calls,
@@ -139,20 +156,21 @@ impl Shared {
     /// Takes the connections of one leg; calls that run go on when no more are taken.
     async fn serve(self: Arc<Self>, listener: TcpListener, leg: Leg) {
         loop {
-            let accepted = tokio::select! {
+            let (stream, source) = tokio::select! {
                 () = self.accepting.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                accepted = self.connections.accept(&listener) => accepted,
             };
-            match accepted {
-                Ok((stream, source)) => {
-                    tokio::spawn(self.clone().connected(stream, source, leg));
-                }
-                Err(error) => {
-                    // Too many open files, most likely: some must close first.
-                    warn!("no AudioSocket connection can be taken ({error})");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
+            tokio::spawn(self.clone().connected(stream, source, leg));
+        }
+    }
+
+    /// Says why a connection is closed, as often as one cares to read it.
+    fn refuse(&self, source: IpAddr, why: &str) {
+        if let Some(unsaid) = self.refusals.take(Instant::now()) {
+            warn!(
+                unsaid,
+                "an AudioSocket connection from {source} is closed: {why}"
+            );
         }
     }
 
@@ -161,43 +179,22 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connected(self: Arc<Self>, stream: TcpStream, source: SocketAddr, leg: Leg) {
+    async fn connected(self: Arc<Self>, stream: Guarded, source: SocketAddr, leg: Leg) {
         let ip = source.ip().to_canonical();
-        if !self
-            .settings
-            .networks
-            .iter()
-            .any(|network| network.contains(ip))
-        {
-            warn!(
-                "an AudioSocket connection from {ip} is closed: it is in none of audiosocket.networks"
-            );
-            return;
+        let mut networks = self.settings.networks.iter();
+        if !networks.any(|network| network.contains(ip)) {
+            return self.refuse(ip, "it is in none of audiosocket.networks");
         }
-        let Ok(room) = self.room.clone().try_acquire_owned() else {
-            warn!(
-                "an AudioSocket connection from {ip} is closed: there are too many for calls.max"
-            );
-            return;
-        };
-        let (reader, writer) = stream.into_split();
+        let (reader, writer) = tokio::io::split(stream);
         let mut frames = Frames::new(reader);
         let id = match timeout(HELLO, frames.next()).await {
             Ok(Ok(Frame::Id(uuid))) => Id::read(uuid),
             Ok(Ok(Frame::HangUp)) => return,
-            Ok(Ok(_)) => {
-                return warn!(
-                    "an AudioSocket connection from {ip} is closed: it does not begin with a UUID"
-                );
-            }
-            Ok(Err(error)) => {
-                return warn!("an AudioSocket connection from {ip} is closed: {error}");
-            }
+            Ok(Ok(_)) => return self.refuse(ip, "it does not begin with a UUID"),
+            Ok(Err(error)) => return self.refuse(ip, &error.to_string()),
             Err(_) => {
-                return warn!(
-                    "an AudioSocket connection from {ip} is closed: it says no UUID for {} s",
-                    HELLO.as_secs()
-                );
+                let why = format!("it says no UUID for {} s", HELLO.as_secs());
+                return self.refuse(ip, &why);
             }
         };
         self.pair(Line {
@@ -206,7 +203,6 @@ impl Shared {
             source,
             frames,
             writer,
-            _room: room,
         })
         .await;
     }

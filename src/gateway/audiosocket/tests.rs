@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::io::Read as _;
 use std::time::Instant;
 
+use tokio::net::TcpStream;
+
 use super::*;
 use crate::audio::Frequency;
 use crate::call::DecodedFrame;

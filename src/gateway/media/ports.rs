@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::listener::explain;
+
 /// Room for the packets of some hundred milliseconds, should the process be held up.
 const RECEIVE_BUFFER: usize = 256 * 1024;
 
@@ -65,6 +67,11 @@ impl PortPool {
                         local: SocketAddr::new(self.address, port),
                     });
                 }
+                // Another port would not help.
+                (Err(error), _) | (_, Err(error)) if lacks_descriptors(&error) => {
+                    last = Some(error);
+                    break;
+                }
                 (Err(error), _) | (_, Err(error)) => last = Some(error),
             }
         }
@@ -118,6 +125,14 @@ impl Resting {
     }
 }
 
+fn lacks_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE)
+    )
+}
+
 /// No port is free.
 #[derive(Debug)]
 pub struct PortsError {
@@ -128,6 +143,13 @@ pub struct PortsError {
 
 impl fmt::Display for PortsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(source) = self
+            .source
+            .as_ref()
+            .filter(|source| lacks_descriptors(source))
+        {
+            return write!(f, "no media port can be opened: {}", explain(source));
+        }
         let last = u32::from(self.first) + 2 * self.pairs - 1;
         write!(
             f,
@@ -161,6 +183,18 @@ mod tests {
         let said = pool.bind().expect_err("both pairs are taken").to_string();
         assert!(
             said.contains("47312–47315") && said.contains("media.first_port"),
+            "{said}"
+        );
+        let full = PortsError {
+            first: pool.first,
+            pairs: pool.pairs,
+            source: Some(io::Error::from_raw_os_error(
+                rustix::io::Errno::MFILE.raw_os_error(),
+            )),
+        };
+        let said = full.to_string();
+        assert!(
+            said.contains("LimitNOFILE") && !said.contains("first_port"),
             "{said}"
         );
         let (now, port) = (Instant::now(), one.local.port());

@@ -1,24 +1,36 @@
 //! Who may do what: scanners are not answered, trunks are known by address or password, extensions by password.
 //!
 //! Everybody else is challenged, whether his name exists or not, and whatever he asks for. While no trunk is set up,
-//! anybody may call.
+//! this machine itself may call; anybody may where the configuration says so. What is held against a source meets its unauthenticated new requests only; a packet that anybody
+//! may have written another's address on is held against nobody but the socket that it names.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use metrics::{counter, describe_counter};
+use tracing::Dispatch;
 
 use super::config::{SipConfig, Trunk};
 use super::ingress::Answer;
 use super::locked;
 use super::wire::{self, Message};
-use crate::sip::digest::{Guard, Verdict};
-use crate::sip::limits::ScanGuard;
+use crate::sip::digest::{Credentials, Guard, Several, Verdict};
+use crate::sip::limits::{GuessGuard, Place, ScanGuard};
 use crate::sip::registrar::Flow;
+use crate::telemetry::Sparse;
+
+/// Wrong passwords that were judged.
+const WRONG: &str = "xinqiao_sip_wrong_passwords_total";
+/// Sources that were shut out, by `why`: they asked for too many things, or guessed passwords.
+const BANS: &str = "xinqiao_sip_bans_total";
+/// How often the log tells of one kind of trouble.
+const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// Who sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Who {
-    /// Somebody, while anybody may call.
+    /// Somebody, where he may call.
     Anybody,
     /// The trunk of this number in the configuration.
     Trunk(usize),
@@ -40,12 +52,23 @@ pub(super) enum Admitted {
 pub(super) struct Admission {
     guard: Mutex<Guard<Who>>,
     scans: Mutex<ScanGuard>,
+    guesses: Mutex<GuessGuard>,
     scanners: Vec<String>,
     trunks: Vec<Trunk>,
+    strangers: Option<usize>,
+    realm: String,
+    wrong_said: Sparse,
+    bans_said: Sparse,
+    log: Dispatch,
 }
 
 impl Admission {
-    pub fn new(config: &SipConfig, now: Instant) -> Self {
+    pub fn new(config: &SipConfig, now: Instant, log: Dispatch) -> Self {
+        describe_counter!(WRONG, "wrong passwords that were judged");
+        describe_counter!(
+            BANS,
+            "sources that are not heard or not judged for a while, by why"
+        );
         let mut guard = Guard::new(
             &config.realm,
             &config.digest,
@@ -68,28 +91,53 @@ impl Admission {
         Self {
             guard: Mutex::new(guard),
             scans: Mutex::new(ScanGuard::new(config.scans, now)),
+            guesses: Mutex::new(GuessGuard::new(config.guesses)),
             scanners: config.scanners.clone(),
             trunks: config.trunks.clone(),
+            strangers: config.strangers,
+            realm: config.realm.clone(),
+            wrong_said: Sparse::new(LOG_EVERY),
+            bans_said: Sparse::new(LOG_EVERY),
+            log,
         }
     }
 
-    /// Whether a request is looked at at all.
-    pub fn hears(&self, now: Instant, message: &Message, source: IpAddr) -> bool {
-        let scans = message.header("User-Agent").is_some_and(|agent| {
+    /// Whether a request calls itself a scanner.
+    pub fn is_scanner(&self, message: &Message) -> bool {
+        message.header("User-Agent").is_some_and(|agent| {
             let agent = agent.to_ascii_lowercase();
             self.scanners
                 .iter()
                 .any(|scanner| agent.contains(scanner.as_str()))
-        });
-        !scans && (self.is_trunk(source) || locked(&self.scans).hears(now, source))
+        })
+    }
+
+    /// Whether strangers at a source are heard.
+    pub fn hears(&self, now: Instant, source: SocketAddr) -> bool {
+        self.is_trunk(source.ip()) || locked(&self.scans).hears(now, source)
+    }
+
+    /// Whether a request comes from where it says, because it bears a nonce that we gave there.
+    pub fn vouches(&self, now: Instant, message: &Message, source: IpAddr) -> bool {
+        let guard = locked(&self.guard);
+        let picked = guard.pick(message.all("Authorization"));
+        picked.is_ok_and(|picked| {
+            picked.is_some_and(|credentials| guard.vouches(now, source, &credentials))
+        })
     }
 
     fn is_trunk(&self, source: IpAddr) -> bool {
         self.trunks.iter().any(|trunk| has(trunk, source))
     }
 
-    /// Who sent a new INVITE or a REGISTER.
-    pub fn admit(&self, now: Instant, message: &Message, flow: Flow) -> Admitted {
+    /// Who sent a new INVITE or a REGISTER; `is_ours` knows our own names.
+    pub fn admit(
+        &self,
+        now: Instant,
+        message: &Message,
+        flow: Flow,
+        is_ours: impl Fn(&str, Option<u16>) -> bool,
+    ) -> Admitted {
         let source = flow.source.ip();
         let is_invite = message.method() == Some("INVITE");
         let by_address = self
@@ -99,38 +147,120 @@ impl Admission {
         if let (Some(trunk), true) = (by_address, is_invite) {
             return Admitted::As(Who::Trunk(trunk));
         }
-        let target = message.target().and_then(wire::user);
-        let target = target.as_deref().unwrap_or_default();
-        if !self.is_trunk(source) && locked(&self.scans).note(now, source, target) {
+        let picked = locked(&self.guard).pick(message.all("Authorization"));
+        let credentials = match picked {
+            Ok(credentials) => credentials,
+            Err(Several) => return Admitted::Not((400, vec![])),
+        };
+        let Some(credentials) = credentials else {
+            return self.admit_stranger(now, message, flow, false);
+        };
+        if !locked(&self.guard).vouches(now, source, &credentials) {
+            return self.admit_stranger(now, message, flow, true);
+        }
+        let is_ours = |host: &str, port| host == self.realm || is_ours(host, port);
+        if !wire::names_the_same(
+            credentials.uri(),
+            message.uri().unwrap_or_default(),
+            is_ours,
+        ) {
+            return Admitted::Not((400, vec![]));
+        }
+        if !locked(&self.guesses).allows(now, credentials.user(), flow.source) {
             return Admitted::Dropped;
         }
-        let verdict = locked(&self.guard).judge(
-            now,
-            message.method().unwrap_or_default(),
-            message.all("Authorization"),
-        );
+        let method = message.method().unwrap_or_default();
+        let verdict = locked(&self.guard).judge(now, source, method, &credentials);
         match verdict {
             Verdict::Known(Who::Trunk(trunk)) if !is_invite || self.is_elsewhere(trunk, source) => {
-                Admitted::Not(self.challenge(now, false))
+                Admitted::Not(self.challenge(now, source, false))
             }
             Verdict::Known(who) => {
-                locked(&self.scans).forgive(now, source);
+                locked(&self.guesses).proved(now, credentials.user(), flow.source);
+                locked(&self.scans).forgive(now, flow.source);
                 Admitted::As(who)
             }
-            Verdict::Challenge { .. } if is_invite && self.trunks.is_empty() => {
-                Admitted::As(Who::Anybody)
+            Verdict::Stale => Admitted::Not(self.challenge(now, source, true)),
+            Verdict::Wrong => {
+                self.note_wrong(now, &credentials, flow);
+                Admitted::Not(self.challenge(now, source, false))
             }
-            Verdict::Challenge { stale, failed } => {
-                // Each wrong password is another thing that was tried.
-                let attempt = message.header("Authorization").unwrap_or_default();
-                if failed
-                    && !self.is_trunk(source)
-                    && locked(&self.scans).note_failure(now, source, attempt)
-                {
-                    return Admitted::Dropped;
-                }
-                Admitted::Not(self.challenge(now, stale))
-            }
+        }
+    }
+
+    /// A challenge, where anybody has a password.
+    pub fn asks_for_proof(&self, now: Instant, flow: Flow) -> Option<Answer> {
+        let nobody_has_one = locked(&self.guard).is_empty();
+        (!nobody_has_one).then(|| self.challenge(now, flow.source.ip(), false))
+    }
+
+    /// Who has shown nothing that proves even where he is.
+    fn admit_stranger(
+        &self,
+        now: Instant,
+        message: &Message,
+        flow: Flow,
+        is_stale: bool,
+    ) -> Admitted {
+        let source = flow.source.ip();
+        let may_call = match self.strangers {
+            Some(calls) => calls > 0,
+            None => self.trunks.is_empty() && source.to_canonical().is_loopback(),
+        };
+        let is_served = message.method() == Some("INVITE") && may_call && !is_stale;
+        // An answer that costs nothing and says nothing is no reason to shut out a whole network.
+        let place = if is_served {
+            Place::network(source)
+        } else {
+            Place::socket(flow.source)
+        };
+        let target = message.target().and_then(wire::user).unwrap_or_default();
+        if !self.is_trunk(source) && locked(&self.scans).note(now, place, &target) {
+            counter!(BANS, "why" => "scan").increment(1);
+            self.say(&self.bans_said, now, |unsaid| {
+                tracing::warn!(
+                    source = %flow.source,
+                    unsaid,
+                    "a source asked for too many numbers or names and is not answered for a while"
+                );
+            });
+            return Admitted::Dropped;
+        }
+        if is_served {
+            Admitted::As(Who::Anybody)
+        } else {
+            Admitted::Not(self.challenge(now, source, is_stale))
+        }
+    }
+
+    fn note_wrong(&self, now: Instant, credentials: &Credentials, flow: Flow) {
+        counter!(WRONG).increment(1);
+        let is_over = locked(&self.guesses).failed(now, credentials.user(), flow.source);
+        // Only a name of ours is told: others may be anything.
+        let account = if locked(&self.guard).knows(credentials.user()) {
+            credentials.user()
+        } else {
+            "(unknown)"
+        };
+        self.say(&self.wrong_said, now, |unsaid| {
+            tracing::info!(source = %flow.source, account, unsaid, "a wrong password");
+        });
+        if is_over {
+            counter!(BANS, "why" => "guesses").increment(1);
+            self.say(&self.bans_said, now, |unsaid| {
+                tracing::warn!(
+                    source = %flow.source,
+                    account,
+                    unsaid,
+                    "too many wrong passwords: more are not judged for a while"
+                );
+            });
+        }
+    }
+
+    fn say(&self, kind: &Sparse, now: Instant, line: impl FnOnce(u64)) {
+        if let Some(unsaid) = kind.take(now) {
+            tracing::dispatcher::with_default(&self.log, || line(unsaid));
         }
     }
 
@@ -140,8 +270,8 @@ impl Admission {
         !trunk.addresses.is_empty() && !has(trunk, source)
     }
 
-    fn challenge(&self, now: Instant, stale: bool) -> Answer {
-        let challenges = locked(&self.guard).challenge(now, stale);
+    fn challenge(&self, now: Instant, source: IpAddr, stale: bool) -> Answer {
+        let challenges = locked(&self.guard).challenge(now, source, stale);
         let headers = challenges
             .into_iter()
             .map(|value| ("WWW-Authenticate", value))

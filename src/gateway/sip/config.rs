@@ -8,12 +8,20 @@ use std::time::Duration;
 
 use super::tls::{TlsError, TlsFiles};
 use crate::gateway::registrations::RegistrationStore;
+use crate::listener::Limits;
 use crate::sip::Transport;
 use crate::sip::digest::{Algorithm, Secret};
-use crate::sip::limits::ScanLimits;
+use crate::sip::limits::{GuessLimits, ScanLimits};
 use crate::sip::registrar::Terms;
 use crate::sip::route::{Cidr, Routes};
 use crate::sip::session;
+
+/// How soon a new stream must bring something.
+pub(super) const FIRST: Duration = Duration::from_secs(30);
+/// How long a peer may take nothing that is written.
+const WRITE: Duration = Duration::from_secs(10);
+/// Longer than any stream lasts.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 /// How the edge listens, and its times.
 #[derive(Clone, Debug)]
@@ -34,6 +42,8 @@ pub struct SipConfig {
     pub outbound_proxy: Option<String>,
     /// Who is asked for names; the system's name servers if there are none.
     pub nameservers: Vec<SocketAddr>,
+    /// SIP URIs that the configuration names beside those of trunks, proxies and routes.
+    pub operators: Vec<String>,
     /// RFC 3261's T1, the estimate of a round trip; a transaction is given up after 64 of them.
     pub t1: Duration,
     /// How long the operator's phone may leave our INVITE without any answer; then 408.
@@ -44,6 +54,9 @@ pub struct SipConfig {
     pub ring: Duration,
     /// Calls at a time; past it a new INVITE gets 503.
     pub max_calls: usize,
+    /// How many of them strangers may hold, wherever they call from. Without it only this machine itself may call, and
+    /// only while there are no trunks.
+    pub strangers: Option<usize>,
     /// TCP and TLS connections at a time; past it they are closed at once.
     pub max_connections: usize,
     /// Connections at a time from one address.
@@ -54,11 +67,13 @@ pub struct SipConfig {
     pub retry_after: u32,
     /// How much a source that is no trunk may ask for.
     pub scans: ScanLimits,
+    /// How often passwords may be wrong.
+    pub guesses: GuessLimits,
     /// Requests whose User-Agent contains one of these, in small letters, are dropped without an answer.
     pub scanners: Vec<String>,
     /// How long a nonce is good.
     pub nonce_life: Duration,
-    /// The trunks; while there are none, anybody may call.
+    /// The trunks.
     pub trunks: Vec<Trunk>,
     /// The hotline's own phones.
     pub extensions: Vec<Extension>,
@@ -118,7 +133,7 @@ pub struct Extension {
 }
 
 impl SipConfig {
-    /// The usual values for UDP and TCP at `listen`; anybody may call.
+    /// The usual values for UDP and TCP at `listen`; whoever is on this machine may call.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
         let listener = |transport| Listener {
@@ -135,11 +150,13 @@ impl SipConfig {
             digest: vec![Algorithm::Md5, Algorithm::Sha256],
             outbound_proxy: None,
             nameservers: Vec::new(),
+            operators: Vec::new(),
             t1: Duration::from_millis(500),
             operator_reply: Duration::from_secs(5),
             hop_reply: Duration::from_secs(3),
             ring: Duration::from_mins(1),
             max_calls: 1_000,
+            strangers: None,
             max_connections: 1_000,
             connections_per_source: 100,
             tcp_idle: Duration::from_mins(5),
@@ -147,6 +164,11 @@ impl SipConfig {
             scans: ScanLimits {
                 targets: 30,
                 window: Duration::from_mins(1),
+                ban: Duration::from_mins(10),
+            },
+            guesses: GuessLimits {
+                of_socket: 10,
+                of_network: 30,
                 ban: Duration::from_mins(10),
             },
             scanners: Vec::new(),
@@ -164,6 +186,32 @@ impl SipConfig {
                 min: 90,
             },
         }
+    }
+}
+
+impl SipConfig {
+    /// What the listeners of streams allow; how long one may be silent, the reader of its messages knows best.
+    pub(super) const fn connections(&self) -> Limits {
+        Limits {
+            total: self.max_connections,
+            per_address: self.connections_per_source,
+            first: FIRST,
+            opening: 0,
+            idle: FOREVER,
+            write: WRITE,
+        }
+    }
+
+    /// All SIP URIs that are configured; their hosts are no peer's to exhaust.
+    pub(super) fn uris(&self) -> impl Iterator<Item = &String> {
+        let of_trunks = self.trunks.iter();
+        let of_trunks = of_trunks.flat_map(|trunk| [&trunk.uri, &trunk.outbound_proxy]);
+        let of_routes = self.routes.0.iter().flat_map(|rule| &rule.to);
+        of_trunks
+            .chain([&self.outbound_proxy])
+            .flatten()
+            .chain(of_routes)
+            .chain(&self.operators)
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) fn register(
     if let Some(answer) = locked(&shared.enrolled).find(&key) {
         return Some(answer);
     }
-    let name = match shared.admission.admit(now, message, flow) {
+    let name = match shared.admit(now, message, flow) {
         Admitted::As(Who::Extension(name)) => name,
         Admitted::As(_) => return shared.refuse(message, &(403, vec![]), flow.source),
         Admitted::Not(answer) => return shared.refuse(message, &answer, flow.source),
@@ -62,8 +62,15 @@ pub(super) fn register(
             return None;
         }
     };
-    let answer = serve(shared, message, &name, flow, listener, now);
-    let answer = shared.refuse(message, &answer, flow.source)?;
+    let (status, headers) = serve(shared, message, &name, flow, listener, now);
+    if status != 200 {
+        shared.refused.fetch_add(1, Ordering::Relaxed);
+    }
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let answer = message.reply(status, &headers, flow.source)?;
     let until = now + shared.config.t1 * 64;
     locked(&shared.enrolled).keep(key, until, now, answer.clone());
     Some(answer)

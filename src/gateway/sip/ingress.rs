@@ -3,6 +3,7 @@
 //! Everything that needs no dialog is answered without state (RFC 3261 §8.2.7), so that a flood of such requests costs
 //! no memory. New INVITEs become calls; requests within dialogs go to their dialog.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,13 +19,14 @@ use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::admission::Admitted;
+use super::admission::{Admitted, Who};
 use super::ringing::Held;
 use super::side::Happening;
 use super::wire::{self, Message, Start};
 use super::{Arrival, InviteKey, NewCall, Shared, call, enrol, grammar, kind_of, locked};
 use crate::sip::Party;
 use crate::sip::digest::Challenge;
+use crate::sip::limits::Place;
 use crate::sip::registrar::Flow;
 use crate::sip::siprec;
 
@@ -32,6 +34,10 @@ use crate::sip::siprec;
 const UNDERSTOOD: [&str; 4] = ["siprec", "100rel", "timer", "replaces"];
 /// The bodies that are read.
 const ACCEPT: &str = "application/sdp, multipart/mixed, application/rs-metadata+xml";
+
+/// One source may hold this part of the strangers' calls before they are acknowledged, and at least so many.
+const STRANGERS_PART: usize = 4;
+const LEAST_PART: usize = 8;
 
 /// The name of an algorithm as RFC 8760 has it, and as the stack has it.
 pub(super) const SHA_256: &str = "algorithm=SHA-256";
@@ -52,7 +58,7 @@ impl Shared {
         let source = flow.source;
         let kind = kind_of(flow.transport);
         let now = Instant::now();
-        if message.method().is_some() && !self.admission.hears(now, &message, source.ip()) {
+        if message.method().is_some() && self.is_unwelcome(now, &message, flow) {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -103,14 +109,13 @@ impl Shared {
         None
     }
 
-    /// The bytes of an answer, which is counted if it refuses.
+    /// The bytes of an answer without state, which is counted if it refuses.
     pub(super) fn refuse(
         &self,
         message: &Message,
-        answer: &Answer,
+        (status, headers): &Answer,
         source: SocketAddr,
     ) -> Option<Vec<u8>> {
-        let (status, headers) = answer;
         if *status != 200 {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -118,7 +123,7 @@ impl Shared {
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        message.reply(*status, &headers, source)
+        message.reply_to_stranger(*status, &headers, source)
     }
 
     /// Whether the stack knows the request's transaction, so that this is a retransmission.
@@ -127,6 +132,42 @@ impl Shared {
             self.endpoint.transactions.get(&key).is_some()
                 || self.endpoint.finished_transactions.get(&key).is_some()
         })
+    }
+
+    /// Whether a request is not looked at at all: a scanner's, or an unauthenticated new one from where nobody is heard.
+    fn is_unwelcome(&self, now: Instant, message: &Message, flow: Flow) -> bool {
+        if self.admission.is_scanner(message) {
+            return true;
+        }
+        if self.admission.hears(now, flow.source) {
+            return false;
+        }
+        let is_under_way = match message.header("To").and_then(wire::tag) {
+            Some(tag) => self.knows_dialog(message, tag).unwrap_or_default(),
+            None => {
+                matches!(message.method(), Some("ACK" | "CANCEL"))
+                    || key_of(message).is_some_and(|key| locked(&self.invites).contains_key(&key))
+            }
+        };
+        !is_under_way
+            && !self.admission.vouches(now, message, flow.source.ip())
+            && !locked(&self.registrar).uses(now, flow)
+    }
+
+    /// Who sent a new INVITE or a REGISTER.
+    pub(super) fn admit(&self, now: Instant, message: &Message, flow: Flow) -> Admitted {
+        let is_ours = |host: &str, port| self.addresses.are_ours(host, port);
+        self.admission.admit(now, message, flow, is_ours)
+    }
+
+    /// Whether we have the dialog whose tag of ours is `tag`; `None` for a request that names none.
+    fn knows_dialog(&self, message: &Message, tag: &str) -> Option<bool> {
+        let id = DialogId {
+            call_id: message.header("Call-ID")?.to_owned(),
+            local_tag: tag.to_owned(),
+            remote_tag: message.header("From").and_then(wire::tag)?.to_owned(),
+        };
+        Some(self.layer.get_dialog(&id).is_some() || self.ringing.has(&id.call_id))
     }
 
     /// What a request gets that would open a transaction, if it may not; `Some(None)` is silence.
@@ -138,16 +179,7 @@ impl Shared {
         listener: usize,
     ) -> Option<Option<Answer>> {
         match message.header("To").and_then(wire::tag) {
-            Some(tag) => {
-                let id = DialogId {
-                    call_id: message.header("Call-ID")?.to_owned(),
-                    local_tag: tag.to_owned(),
-                    remote_tag: message.header("From").and_then(wire::tag)?.to_owned(),
-                };
-                let unknown =
-                    self.layer.get_dialog(&id).is_none() && !self.ringing.has(&id.call_id);
-                unknown.then(|| Some((481, vec![])))
-            }
+            Some(tag) => (!self.knows_dialog(message, tag)?).then(|| Some((481, vec![]))),
             None if message.method() == Some("INVITE") => {
                 self.screen_new_call(message, flow, listener)
             }
@@ -174,7 +206,7 @@ impl Shared {
             return Some(Some((483, vec![])));
         }
         // Strangers first: they are told nothing, not even how busy we are.
-        let who = match self.admission.admit(Instant::now(), message, flow) {
+        let who = match self.admit(Instant::now(), message, flow) {
             Admitted::As(who) => who,
             Admitted::Not(answer) => return Some(Some(answer)),
             Admitted::Dropped => {
@@ -186,18 +218,46 @@ impl Shared {
         if !self.accepting.load(Ordering::Relaxed) || invites.len() >= self.config.max_calls {
             return Some(Some(self.later()));
         }
+        if who == Who::Anybody && !self.has_room_for_stranger(&invites, flow) {
+            // Who has a password may still use it.
+            let challenge = self.admission.asks_for_proof(Instant::now(), flow);
+            return Some(Some(challenge.unwrap_or_else(|| self.later())));
+        }
         invites.insert(
             key,
             Arrival {
                 branch: branch.to_owned(),
                 flow,
                 who,
+                acknowledged: false,
             },
         );
         drop(invites);
         self.addresses
             .remember(flow.source, flow.transport, listener);
         None
+    }
+
+    /// Whether a stranger may hold one more of the calls: trunks and extensions have the rest, and of calls that nobody
+    /// has acknowledged, so that they may come from anywhere, no source has more than its part.
+    fn has_room_for_stranger(&self, invites: &HashMap<InviteKey, Arrival>, flow: Flow) -> bool {
+        let config = &self.config;
+        let nobody_else = config.trunks.is_empty() && config.extensions.is_empty();
+        let all = if nobody_else {
+            config.max_calls
+        } else {
+            config.max_calls / 2
+        };
+        let share = config.strangers.unwrap_or(all).min(config.max_calls);
+        let strangers = invites.values().filter(|call| call.who == Who::Anybody);
+        let network = Place::network(flow.source.ip());
+        let (mut held, mut unsure) = (0, 0);
+        for call in strangers {
+            held += 1;
+            let is_unsure = !call.acknowledged && Place::network(call.flow.source.ip()) == network;
+            unsure += usize::from(is_unsure);
+        }
+        held < share && unsure < (share / STRANGERS_PART).max(LEAST_PART)
     }
 
     fn later(&self) -> Answer {

@@ -148,7 +148,7 @@ async fn invite_over(
     tokio::select! {
         invited = shared.layer.do_invite(option, states.clone()) => match invited {
             Ok((dialog, response)) => {
-                let begun = Beginning { flow, stream, contact, login };
+                let begun = Beginning { flow, stream, contact, login, stays: false };
                 Ok(Invited { dialog, response, begun })
             }
             Err(_) => Err(Unreachable {

@@ -15,6 +15,8 @@ use crate::sip::Transport;
 const PORT_TRIES: usize = 16;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
+/// Room for the datagrams of a burst: some thousands of requests.
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// Peers whose listener is not the one that would be chosen for them, and whose own address towards them is known.
 const MAX_REMEMBERED: usize = 4_096;
 
@@ -92,6 +94,8 @@ fn take(address: SocketAddr, transport: Transport) -> std::io::Result<(Taken, So
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     if transport == Transport::Udp {
+        // The kernel may grant less (net.core.rmem_max); what it then drops is counted.
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         let socket = UdpSocket::from(socket);
         let local = socket.local_addr()?;
         return Ok((Taken::Datagrams(socket), local));

@@ -64,9 +64,11 @@ use self::tls::Tls;
 pub use self::tls::{TlsError, TlsFiles};
 pub use self::trunks::TrunkState;
 pub use self::ways::{Outlook, Prospect, local_address_towards};
+use crate::listener::ConnectionGuard;
 pub use crate::sip::Transport;
 use crate::sip::registrar::{Binding, Flow, Registrar};
 use crate::sip::{IncomingCall, SipCommand, SipEvent};
+use crate::telemetry::Sparse;
 
 /// Calls that wait for the gateway to take them; past it 503.
 const NEW_CALLS: usize = 64;
@@ -142,6 +144,8 @@ struct Arrival {
     branch: String,
     flow: Flow,
     who: Who,
+    /// The caller has taken our answer, and so is where its INVITE came from.
+    acknowledged: bool,
 }
 
 /// That an INVITE's dialog lives, so that its retransmissions are known and it counts.
@@ -155,6 +159,12 @@ impl Alive {
         Self {
             shared: shared.clone(),
             key,
+        }
+    }
+
+    fn acknowledged(&self) {
+        if let Some(arrival) = locked(&self.shared.invites).get_mut(&self.key) {
+            arrival.acknowledged = true;
         }
     }
 }
@@ -190,13 +200,13 @@ struct Shared {
     streams: Mutex<HashMap<Flow, CancellationToken>>,
     /// How many calls each stream carries.
     carried: Mutex<HashMap<Flow, usize>>,
-    /// How many streams each address has.
-    sources: Mutex<HashMap<IpAddr, usize>>,
+    /// Keeps the streams within their limits.
+    connections: Arc<ConnectionGuard>,
     calls: AtomicUsize,
-    connections: AtomicUsize,
     malformed: AtomicU64,
     refused: AtomicU64,
-    last_complaint: Mutex<Option<Instant>>,
+    complaints: Sparse,
+    handshakes: Sparse,
     /// Ends calls.
     closing: CancellationToken,
     /// Ends everything.
@@ -289,7 +299,7 @@ impl SipEdge {
             calls: shared.calls.load(Ordering::Relaxed),
             dialogs: shared.layer.len(),
             transactions: stats.running_transactions + stats.finished_transactions,
-            connections: shared.connections.load(Ordering::Relaxed),
+            connections: shared.connections.open(),
             registered: locked(&shared.registrar).len(Instant::now()),
             tasks: shared.tasks.len(),
             malformed: shared.malformed.load(Ordering::Relaxed),
@@ -403,11 +413,14 @@ impl Shared {
             .build();
         let incoming = endpoint.incoming_transactions().map_err(io::Error::other)?;
         let now = Instant::now();
+        let connections = tracing::dispatcher::with_default(&log, || {
+            ConnectionGuard::new("sip", config.connections())
+        });
         let shared = Arc::new(Self {
             layer: Arc::new(DialogLayer::new(endpoint.inner.clone())),
             endpoint: endpoint.inner,
-            admission: Admission::new(&config, now),
-            names: names::Names::new(&config.nameservers),
+            admission: Admission::new(&config, now, log.clone()),
+            names: names::Names::new(&config.nameservers, config.uris()),
             registrar: Mutex::new(Registrar::new(config.terms)),
             enrolled: Mutex::default(),
             lines: config.trunks.iter().map(trunks::Line::new).collect(),
@@ -422,12 +435,12 @@ impl Shared {
             ringing,
             streams: Mutex::default(),
             carried: Mutex::default(),
-            sources: Mutex::default(),
+            connections,
             calls: AtomicUsize::new(0),
-            connections: AtomicUsize::new(0),
             malformed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            last_complaint: Mutex::default(),
+            complaints: Sparse::new(Duration::from_secs(1)),
+            handshakes: Sparse::new(Duration::from_secs(1)),
             closing: cut.child_token(),
             cut,
             tasks: TaskTracker::new(),
@@ -475,10 +488,7 @@ impl Shared {
     /// Counts a malformed packet, and says so at most once a second.
     fn complain(&self, what: &'static str, source: SocketAddr) {
         let so_far = self.malformed.fetch_add(1, Ordering::Relaxed) + 1;
-        let now = Instant::now();
-        let mut last = locked(&self.last_complaint);
-        if last.is_none_or(|last| now - last >= Duration::from_secs(1)) {
-            *last = Some(now);
+        if self.complaints.take(Instant::now()).is_some() {
             self.log(|| tracing::warn!(%source, so_far, "a sip message {what} and was dropped"));
         }
     }

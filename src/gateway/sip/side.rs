@@ -228,8 +228,11 @@ impl Side {
             return None;
         }
         self.confirmed = true;
+        if let Some(alive) = &self.alive {
+            alive.acknowledged();
+        }
         if !self.session.acknowledged() {
-            return None;
+            return Some(SipEvent::Acknowledged { party: self.party });
         }
         let answer = description(&self.dialog.last_remote_ack()?)?;
         Some(SipEvent::OfferAnswered {

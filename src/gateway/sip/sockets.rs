@@ -7,10 +7,9 @@
 use std::collections::HashMap;
 use std::future::{Future, pending};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rsipstack::platform::mpsc as stack_queues;
@@ -25,9 +24,11 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::config::FIRST;
 use super::listen::Addresses;
 use super::wire::{self, Frame, Framer, MAX_MESSAGE, Message};
 use super::{Shared, kind_of, locked};
+use crate::listener::{Guarded, Place};
 use crate::sip::Transport;
 use crate::sip::registrar::Flow;
 
@@ -204,7 +205,7 @@ pub(super) async fn serve_udp(
             }
             Err(defect) => {
                 shared.complain(defect.what, source);
-                defect.reply
+                defect.reply.filter(|reply| reply.len() <= 2 * length)
             }
         };
         if let Some(reply) = reply {
@@ -220,73 +221,18 @@ pub(super) async fn serve_streams(
     transport: Transport,
 ) {
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => match Place::take(&shared, peer.ip()) {
-                Some(place) => accept(&shared, stream, peer, transport, place).await,
-                None => shared.log(|| {
-                    tracing::warn!(%peer, "the limit of sip connections is reached, one was closed");
-                }),
-            },
-            Err(error) => {
-                shared.log(|| tracing::warn!(%error, "the sip socket cannot accept"));
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+        let (stream, peer) = shared.connections.accept(&listener).await;
+        accept(&shared, stream, peer, transport).await;
     }
 }
 
-/// A connection's place among those that are allowed.
-struct Place {
-    shared: Arc<Shared>,
-    source: IpAddr,
-}
-
-impl Place {
-    fn take(shared: &Arc<Shared>, source: IpAddr) -> Option<Self> {
-        let source = source.to_canonical();
-        let mut sources = locked(&shared.sources);
-        let held = sources.get(&source).copied().unwrap_or(0);
-        if shared.connections.load(Ordering::Relaxed) >= shared.config.max_connections
-            || held >= shared.config.connections_per_source
-        {
-            return None;
-        }
-        sources.insert(source, held + 1);
-        shared.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Self {
-            shared: shared.clone(),
-            source,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut sources = locked(&self.shared.sources);
-        if let Some(held) = sources.get_mut(&self.source) {
-            *held -= 1;
-            if *held == 0 {
-                sources.remove(&self.source);
-            }
-        }
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn accept(
-    shared: &Arc<Shared>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    transport: Transport,
-    place: Place,
-) {
-    let _ = stream.set_nodelay(true);
+async fn accept(shared: &Arc<Shared>, stream: Guarded, peer: SocketAddr, transport: Transport) {
     let flow = Flow {
         source: peer,
         transport,
     };
     if transport == Transport::Tcp {
-        open(shared, stream, flow, place).await;
+        open(shared, stream, flow, None).await;
         return;
     }
     let Some(acceptor) = shared.tls.acceptor() else {
@@ -296,10 +242,14 @@ async fn accept(
     // Strangers may take their time over it: in a task of its own.
     shared.until_cut(async move {
         match timeout(CONNECT_TIME, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => open(&shared_too, stream, flow, place).await,
-            Ok(Err(error)) => shared_too.log(|| {
-                tracing::info!(%peer, %error, "a tls connection did not come about");
-            }),
+            Ok(Ok(stream)) => open(&shared_too, stream, flow, None).await,
+            Ok(Err(error)) => {
+                if let Some(unsaid) = shared_too.handshakes.take(std::time::Instant::now()) {
+                    shared_too.log(|| {
+                        tracing::info!(%peer, %error, unsaid, "a tls connection did not come about");
+                    });
+                }
+            }
             Err(_) => {}
         }
     });
@@ -313,15 +263,17 @@ pub(super) async fn connect(shared: &Arc<Shared>, flow: Flow, host: &str) -> io:
     let connecting = async {
         let stream = TcpStream::connect(flow.source).await?;
         let _ = stream.set_nodelay(true);
-        let place = Place::take(shared, flow.source.ip())
+        let place = shared
+            .connections
+            .admit(flow.source.ip())
             .ok_or_else(|| io::Error::other("the limit of sip connections is reached"))?;
         if flow.transport == Transport::Tcp {
-            open(shared, stream, flow, place).await;
+            open(shared, stream, flow, Some(place)).await;
         } else {
             let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
                 .map_err(io::Error::other)?;
             let stream = shared.tls.connector().connect(name, stream).await?;
-            open(shared, stream, flow, place).await;
+            open(shared, stream, flow, Some(place)).await;
         }
         Ok(())
     };
@@ -330,12 +282,13 @@ pub(super) async fn connect(shared: &Arc<Shared>, flow: Flow, host: &str) -> io:
 
 type Writer = Mutex<Box<dyn AsyncWrite + Send + Unpin>>;
 
-/// Serves a stream in tasks of its own, and gives it to the stack for what is sent to that peer.
+/// Serves a stream in tasks of its own, and gives it to the stack for what is sent to that peer; one that came holds its
+/// place itself.
 async fn open(
     shared: &Arc<Shared>,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     flow: Flow,
-    place: Place,
+    place: Option<Place>,
 ) {
     let (mut reader, writer) = tokio::io::split(stream);
     let writer: Arc<Writer> = Arc::new(Mutex::new(Box::new(writer)));
@@ -384,9 +337,10 @@ async fn open(
         .transport_layer
         .add_connection(connection.clone());
     let (shared_too, closing) = (shared.clone(), closed);
+    let is_ours = place.is_some();
     shared.tasks.spawn(async move {
         tokio::select! {
-            () = read(&shared_too, &mut reader, &writer, connection, flow) => {}
+            () = read(&shared_too, &mut reader, &writer, connection, flow, is_ours) => {}
             () = closing.cancelled() => {}
         }
         let _ = timeout(CONNECT_TIME, async { writer.lock().await.shutdown().await }).await;
@@ -404,6 +358,7 @@ async fn read(
     writer: &Writer,
     connection: SipConnection,
     flow: Flow,
+    is_ours: bool,
 ) {
     let peer = flow.source;
     let listener = shared
@@ -412,7 +367,12 @@ async fn read(
         .unwrap_or_default();
     let mut framer = Framer::default();
     let mut buffer = vec![0; 16 * 1024];
-    let mut deadline = Instant::now() + shared.config.tcp_idle;
+    let patience = if is_ours {
+        shared.config.tcp_idle
+    } else {
+        shared.config.tcp_idle.min(FIRST)
+    };
+    let mut deadline = Instant::now() + patience;
     loop {
         let within = framer.is_within_message();
         let length = match timeout_at(deadline, reader.read(&mut buffer)).await {

@@ -370,7 +370,7 @@ fn port_of(uri: &Uri, transport: Transport) -> u16 {
 /// What is wrong with the URI or its host.
 pub async fn local_address_towards(uri: &str) -> Result<IpAddr, String> {
     let uri = sip_uri(uri).ok_or("it is no sip: URI")?;
-    let flows = Names::new(&[])
+    let flows = Names::new(&[], [])
         .locate(&uri)
         .await
         .map_err(|unreachable| unreachable.reason)?;

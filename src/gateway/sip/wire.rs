@@ -9,7 +9,8 @@ mod fields;
 use std::net::{IpAddr, SocketAddr};
 
 pub(super) use self::fields::{
-    address, display_name, host_and_port, is_private, items, parameter, tag, user, with_sent_by,
+    address, display_name, host_and_port, is_private, items, names_the_same, parameter, tag, user,
+    with_sent_by,
 };
 use self::fields::{first_via, with_received};
 use crate::sip::Body;
@@ -54,6 +55,8 @@ pub(super) struct Message {
     pub start: Start,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    /// How long it was when it came.
+    length: usize,
 }
 
 impl Message {
@@ -81,6 +84,7 @@ impl Message {
         };
         message.check_body(body.len(), source)?;
         message.body = body.to_vec();
+        message.length = bytes.len();
         message.check(source)?;
         Ok(Some(message))
     }
@@ -137,6 +141,7 @@ impl Message {
             start,
             headers,
             body: Vec::new(),
+            length: head.len(),
         })
     }
 
@@ -253,6 +258,14 @@ impl Message {
     pub fn method(&self) -> Option<&str> {
         match &self.start {
             Start::Request { method, .. } => Some(method),
+            Start::Response { .. } => None,
+        }
+    }
+
+    /// The Request-URI.
+    pub fn uri(&self) -> Option<&str> {
+        match &self.start {
+            Start::Request { uri, .. } => Some(uri),
             Start::Response { .. } => None,
         }
     }
@@ -382,6 +395,22 @@ impl Message {
         Some(lines.join("\r\n").into_bytes())
     }
 
+    /// The answer to somebody who has not shown that he is where he says: at most twice as long as what he sent, so that
+    /// it is no weapon against another. Headers that do not fit are left out, the last first.
+    pub fn reply_to_stranger(
+        &self,
+        status: u16,
+        extra: &[(&str, &str)],
+        source: SocketAddr,
+    ) -> Option<Vec<u8>> {
+        let most = 2 * self.length;
+        (0..=extra.len())
+            .rev()
+            .map(|kept| self.reply(status, &extra[..kept], source))
+            .find(|reply| reply.as_ref().is_none_or(|reply| reply.len() <= most))
+            .flatten()
+    }
+
     /// The same for each retransmission, as RFC 3261 §8.2.7 demands.
     fn stateless_tag(&self) -> String {
         use std::hash::{DefaultHasher, Hash, Hasher};
@@ -460,6 +489,7 @@ impl Framer {
             return Ok(None);
         }
         message.body = self.buffer[end..end + length].to_vec();
+        message.length = end + length;
         self.buffer.drain(..end + length);
         (self.searched, self.needed) = (0, 0);
         message.check(source)?;

@@ -75,6 +75,9 @@ fn the_best_challenge_that_can_be_answered_is_taken() {
     }
 }
 
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 8));
+
 struct World {
     guard: Guard<&'static str>,
     now: Instant,
@@ -107,7 +110,7 @@ impl World {
     fn answer(&mut self, algorithm: Algorithm, user: &str, password: &str) -> String {
         let challenge = self
             .guard
-            .challenge(self.now, false)
+            .challenge(self.now, HERE, false)
             .iter()
             .filter_map(|value| Challenge::parse(value))
             .find(|challenge| challenge.algorithm == algorithm)
@@ -116,19 +119,18 @@ impl World {
     }
 
     fn judge(&mut self, header: &str) -> Verdict<&'static str> {
-        self.guard
-            .judge(self.now, "REGISTER", std::iter::once(header))
+        self.judge_as(HERE, "REGISTER", header)
+    }
+
+    fn judge_as(&mut self, source: IpAddr, method: &str, header: &str) -> Verdict<&'static str> {
+        let picked = self.guard.pick(std::iter::once(header)).expect("one");
+        let credentials = picked.expect("credentials for our realm");
+        self.guard.judge(self.now, source, method, &credentials)
     }
 }
 
-const WRONG: Verdict<&str> = Verdict::Challenge {
-    stale: false,
-    failed: true,
-};
-const STALE: Verdict<&str> = Verdict::Challenge {
-    stale: true,
-    failed: false,
-};
+const WRONG: Verdict<&str> = Verdict::Wrong;
+const STALE: Verdict<&str> = Verdict::Stale;
 
 #[test]
 fn the_right_password_is_known_once_in_either_algorithm() {
@@ -153,19 +155,75 @@ fn a_wrong_password_an_unknown_name_and_another_method_are_all_the_same() {
         assert_eq!(world.judge(&answer), WRONG);
     }
     let answer = world.answer(Algorithm::Md5, "1001", "right");
-    assert_eq!(
-        world
-            .guard
-            .judge(world.now, "INVITE", std::iter::once(answer.as_str())),
-        WRONG
-    );
-    let elsewhere = answer.replace("hotline", "other");
-    let none = Verdict::Challenge {
-        stale: false,
-        failed: false,
+    assert_eq!(world.judge_as(HERE, "INVITE", &answer), WRONG);
+}
+
+#[test]
+fn one_header_is_judged_and_two_for_our_realm_are_refused() {
+    let mut world = World::new();
+    let ours = world.answer(Algorithm::Md5, "1001", "right");
+    let guess = world.answer(Algorithm::Sha256, "1001", "guess");
+    let foreign = ours.replace("hotline", "other");
+    let pick = |headers: &[&str]| {
+        let picked = world.guard.pick(headers.iter().copied());
+        picked.map(|picked| picked.map(|credentials| credentials.response))
     };
-    assert_eq!(world.judge(&elsewhere), none);
-    assert_eq!(world.judge("Digest username=\"1001"), none);
+    let response = pick(&[&ours]).expect("one");
+    assert!(response.is_some());
+    // Others' realms and schemes are others' business, before it or behind it.
+    let strange = [
+        "Digest realm=\"x\"",
+        "Basic aGk6aGk=",
+        &foreign,
+        "",
+        "Digest",
+    ];
+    for other in strange {
+        assert_eq!(pick(&[other, &ours]), Ok(response.clone()), "{other}");
+        assert_eq!(pick(&[&ours, other]), Ok(response.clone()), "{other}");
+        assert_eq!(pick(&[other]), Ok(None), "{other}");
+    }
+    let broken = "Digest realm=\"hotline\"";
+    for two in [
+        [&ours, &guess],
+        [&guess, &ours],
+        [&ours, &ours],
+        [&broken.to_owned(), &ours],
+    ] {
+        assert_eq!(pick(&two.map(String::as_str)), Err(Several));
+    }
+    assert_eq!(pick(&[broken]), Ok(None));
+    assert_eq!(pick(&["Digest username=\"1001"]), Ok(None));
+}
+
+#[test]
+fn a_nonce_is_good_only_where_it_was_given_and_no_password_is_looked_at_elsewhere() {
+    let mut world = World::new();
+    for password in ["right", "wrong"] {
+        let answer = world.answer(Algorithm::Sha256, "1001", password);
+        assert_eq!(world.judge_as(ELSEWHERE, "REGISTER", &answer), STALE);
+        let picked = world.guard.pick(std::iter::once(answer.as_str()));
+        let credentials = picked.expect("one").expect("ours");
+        let mapped = IpAddr::V6(std::net::Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped());
+        for (source, vouched) in [(HERE, true), (mapped, true), (ELSEWHERE, false)] {
+            assert_eq!(
+                world.guard.vouches(world.now, source, &credentials),
+                vouched
+            );
+        }
+        let later = world.now + Duration::from_secs(61);
+        assert!(!world.guard.vouches(later, HERE, &credentials));
+        // One digit of the seal, or of the time that it seals.
+        for at in [3, 51] {
+            let nonce = &credentials.nonce;
+            let digit = if &nonce[at..=at] == "0" { "1" } else { "0" };
+            let forged = Credentials {
+                nonce: [&nonce[..at], digit, &nonce[at + 1..]].concat(),
+                ..credentials.clone()
+            };
+            assert!(!world.guard.vouches(world.now, HERE, &forged), "{at}");
+        }
+    }
 }
 
 #[test]
@@ -184,6 +242,10 @@ fn a_nonce_grows_old_and_one_that_is_not_ours_is_never_taken() {
     let made_up = Challenge::parse(&made_up).expect("sound");
     let answer = made_up.answer(("1001", "right"), "REGISTER", "sip:hotline", "c", 1);
     assert_eq!(world.judge(&answer), STALE);
+    // With a nonce that is too old no password is right or wrong.
+    let guess = world.answer(Algorithm::Md5, "1001", "wrong");
+    world.now += Duration::from_secs(61);
+    assert_eq!(world.judge(&guess), STALE);
     // After its memory is gone, a used nonce is stale as well.
     assert!(world.guard.used.len() <= 1 && world.guard.order.len() <= 1);
 }
@@ -209,7 +271,7 @@ fn counts_may_overtake_each_other_and_none_is_taken_twice() {
 #[test]
 fn an_old_telephone_without_counts_may_use_a_nonce_once() {
     let mut world = World::new();
-    let value = world.guard.challenge(world.now, false).remove(1);
+    let value = world.guard.challenge(world.now, HERE, false).remove(1);
     let challenge = Challenge::parse(&value.replace(", qop=\"auth\"", "")).expect("ours");
     let answer = challenge.answer(("1001", "right"), "REGISTER", "sip:hotline", "", 1);
     assert!(!answer.contains("qop"));
@@ -224,7 +286,7 @@ fn a_client_uses_a_nonce_again_with_a_growing_count_until_another_is_given() {
     let proofs = |keys: &mut Keyring| keys.proofs("REGISTER", "sip:hotline", "c");
     assert_eq!(proofs(&mut keys), []);
     let mut ask = |keys: &mut Keyring| {
-        let values = world.guard.challenge(world.now, false);
+        let values = world.guard.challenge(world.now, HERE, false);
         keys.challenged(Realm::Server, values.iter().map(String::as_str))
     };
     assert_eq!(ask(&mut keys), Some(Stale(false)));

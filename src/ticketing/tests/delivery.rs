@@ -8,6 +8,52 @@ use crate::grpc::proto::ticket::v1::ticket_intake_server::{TicketIntake, TicketI
 use crate::grpc::proto::ticket::v1::{CloseDraftResponse, UpsertDraftResponse};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn within_the_process_drafts_arrive_without_a_door_and_a_foreign_hand_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = Office::open(&folder, "127.0.0.1:0").await;
+    crate::telemetry::start();
+    let stale = || {
+        let metrics = crate::telemetry::metrics();
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("xinqiao_drafts_stale_total"));
+        let count = line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        count.unwrap_or(0)
+    };
+    let desk = Backend::new(office.book.clone());
+    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    gateway.outbox().put(&submission("a", 1)).await.unwrap();
+    gateway.until_empty().await;
+    assert_eq!(revision(&held(&office, "a").await), 1);
+    let before = stale();
+    // Somebody else writes to the call's ticket; our next draft does not get through, and that is no small matter.
+    let mut intake = office.intake().await;
+    intake.upsert_draft(upsert("a", 9)).await.unwrap();
+    gateway.outbox().put(&submission("a", 2)).await.unwrap();
+    gateway.until_empty().await;
+    assert_eq!(stale(), before + 1);
+    // What the backend refuses is parked as it is over the wire.
+    gateway.outbox().put(&refused("b", 1)).await.unwrap();
+    let parked = async {
+        loop {
+            let entries = gateway.outbox().entries().await.unwrap();
+            if entries
+                .iter()
+                .any(|entry| !matches!(entry.state, EntryState::Waiting { .. }))
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, parked)
+        .await
+        .expect("parked");
+    gateway.shut().await;
+    office.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drafts_put_while_the_backend_is_down_arrive_once_it_is_up_with_the_last_revision() {
     let folder = tempfile::tempdir().unwrap();
     let office = Office::open(&folder, "127.0.0.1:0").await;

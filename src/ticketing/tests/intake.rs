@@ -3,6 +3,73 @@
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jump_of_revisions_is_refused_and_takes_nothing_from_the_drafts_to_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = Office::open(&folder, "127.0.0.1:0").await;
+    let mut intake = office.intake().await;
+    intake.upsert_draft(upsert("a", 7)).await.unwrap();
+    let before = held(&office, "a").await;
+    for (call, revision) in [
+        ("a", i64::MAX as u64),
+        ("a", 1 << 40),
+        ("a", 10_008),
+        ("new", 10_001),
+    ] {
+        let mut forged = close(call, revision);
+        forged.draft = Some(Draft::default());
+        let refused = intake.close_draft(forged).await.err().unwrap();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{call} {revision}");
+        assert!(refused.message().contains("key.revision"), "{refused}");
+        let refused = intake.upsert_draft(upsert(call, revision)).await;
+        assert_eq!(refused.err().unwrap().code(), Code::InvalidArgument);
+    }
+    assert!(held(&office, "a").await == before);
+    // As many as the longest call may have are taken.
+    for revision in [8, 10_008, 20_008] {
+        let answer = intake.upsert_draft(upsert("a", revision)).await.unwrap();
+        assert_eq!(answer.into_inner().outcome(), Outcome::Accepted);
+    }
+    office.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_give_way_to_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    let book = Book::open(&folder.path().join("ticketing.db"))
+        .await
+        .unwrap();
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let services = Services {
+        ticketing: Some(Backend::new(book.clone())),
+        connections: Some(8),
+        ..Services::default()
+    };
+    let serving = serve(listener, services, None, stop.clone());
+    let server = tokio::spawn(async move { serving.await.unwrap() });
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    let office = Office {
+        address,
+        book,
+        stop,
+        server,
+    };
+    office
+        .intake()
+        .await
+        .upsert_draft(upsert("a", 1))
+        .await
+        .unwrap();
+    assert_eq!(revision(&held(&office, "a").await), 1);
+    drop(silent);
+    office.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_backend_takes_each_revision_once_and_never_goes_back() {
     let folder = tempfile::tempdir().unwrap();
     let office = Office::open(&folder, "127.0.0.1:0").await;

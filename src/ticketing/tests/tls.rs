@@ -6,6 +6,7 @@ use tonic::transport::Endpoint;
 
 use super::*;
 use crate::grpc;
+use crate::grpc::access::{Access, Client, Role};
 use crate::grpc::proto::ticket::v1::UpsertDraftRequest;
 use crate::grpc::proto::ticket::v1::ticket_intake_client::TicketIntakeClient;
 use crate::grpc::tls::{self, Acceptor, Connector, Identity};
@@ -48,6 +49,11 @@ impl Authority {
 
 /// The backend, secured.
 async fn secured(folder: &TempDir, tls: Acceptor) -> Office {
+    secured_for(folder, tls, Access::default()).await
+}
+
+/// The same, for clients that are known.
+async fn secured_for(folder: &TempDir, tls: Acceptor, access: Access) -> Office {
     let book = Book::open(&folder.path().join("ticketing.db"))
         .await
         .unwrap();
@@ -57,6 +63,7 @@ async fn secured(folder: &TempDir, tls: Acceptor) -> Office {
     let services = Services {
         transcripts: None,
         ticketing: Some(Backend::new(book.clone())),
+        access,
         ..Services::default()
     };
     let serving = serve(listener, services, Some(tls), stop.clone());
@@ -147,6 +154,52 @@ async fn both_sides_must_prove_who_they_are() {
         GrpcDesk::connect_lazy("https://127.0.0.1:1").is_err(),
         "https without TLS"
     );
+    office.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_opens_what_its_roles_say_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = Authority::new();
+    let ca = ours.write(folder.path(), "ca.pem");
+    let server = ours.sign(folder.path(), "server", "tickets.example.com");
+    let tls = Acceptor::new(server, Some(ca.clone())).unwrap();
+    let access = Access::of(vec![
+        Client::new("gateway.example.com", None, [Role::WriteTickets]),
+        Client::new("crm.example.com", None, [Role::ReadTickets]),
+    ]);
+    let office = secured_for(&folder, tls, access).await;
+    let endpoint = Endpoint::from_shared(format!("https://{}", office.address)).unwrap();
+    for (host, writes, reads) in [
+        ("gateway.example.com", Ok(()), Err(Code::PermissionDenied)),
+        ("crm.example.com", Err(Code::PermissionDenied), Ok(())),
+        (
+            "other.example.com",
+            Err(Code::Unauthenticated),
+            Err(Code::Unauthenticated),
+        ),
+    ] {
+        let shown = ours.sign(folder.path(), host, host);
+        let domain = Some("tickets.example.com".to_owned());
+        let connector = Connector::new(ca.clone(), Some(shown), domain).unwrap();
+        let channel = tls::channel(&endpoint, Some(connector));
+        let written = TicketIntakeClient::new(channel.clone())
+            .upsert_draft(upsert("a", 1))
+            .await;
+        assert_eq!(
+            written.map(drop).map_err(|status| status.code()),
+            writes,
+            "{host}"
+        );
+        let read = TicketBookClient::new(channel)
+            .list_drafts(ListDraftsRequest::default())
+            .await;
+        assert_eq!(
+            read.map(drop).map_err(|status| status.code()),
+            reads,
+            "{host}"
+        );
+    }
     office.shut().await;
 }
 

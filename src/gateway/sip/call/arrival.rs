@@ -67,6 +67,7 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
         stream: Carried::new(shared, arrival.flow),
         contact,
         login: shared.login(&arrival.who),
+        stays: !matches!(arrival.who, Who::Trunk(_)),
     };
     let incoming = describe(shared, &request.original, &key, &arrival.who);
     let route = route(shared, &incoming, &arrival.who);
@@ -256,5 +257,6 @@ fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> I
         trunk: trunk.map(|trunk| trunk.name.clone()),
         diverted_from: diverted_from.map(Private::new),
         user_to_user: header("User-to-User").map(Private::from),
+        by_stranger: *who == Who::Anybody,
     }
 }

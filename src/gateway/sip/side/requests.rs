@@ -12,7 +12,7 @@ use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::sip::headers::ToTypedHeader;
 use rsipstack::sip::uri::ParamsExt;
 use rsipstack::sip::{
-    Header, HeadersExt, Method, Param, Request, Response, Route, Scheme, SipMessage,
+    Header, HeadersExt, Host, Method, Param, Request, Response, Route, Scheme, SipMessage,
     StatusCodeKind, Uri,
 };
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
@@ -38,6 +38,8 @@ pub struct Beginning {
     pub contact: Uri,
     /// Name and password for a challenge.
     pub login: Option<(String, String)>,
+    /// Whether the peer is only sent requests where it sends from itself: nobody vouches for what it names besides.
+    pub stays: bool,
 }
 
 /// What we send within one dialog.
@@ -46,6 +48,7 @@ pub struct Requests {
     dialog: InviteDialog,
     contact: Uri,
     course: Mutex<Course>,
+    stays: bool,
 }
 
 struct Course {
@@ -71,11 +74,15 @@ impl Requests {
             }
         }
         if dialog.role() == TransactionRole::Server
-            && !dialog.snapshot().route_set.is_empty()
-            && let Some(target) = target(&dialog.initial_request())
+            && let Some(named) = target(&dialog.initial_request())
         {
-            // The stack has added what carried the INVITE, which here is the proxy's and not the target's.
-            Dialog::Invite(dialog.clone()).set_remote_target(target, None);
+            if !dialog.snapshot().route_set.is_empty() {
+                // The stack has added what carried the INVITE, which here is the proxy's and not the target's.
+                Dialog::Invite(dialog.clone()).set_remote_target(named, None);
+            } else if begun.stays && leads_away(&named, begun.flow) {
+                let target = returned(named, begun.flow);
+                Dialog::Invite(dialog.clone()).set_remote_target(target, None);
+            }
         }
         Self {
             shared: shared.clone(),
@@ -88,6 +95,7 @@ impl Requests {
                 stream: begun.stream,
                 moved: false,
             }),
+            stays: begun.stays,
         }
     }
 
@@ -103,6 +111,9 @@ impl Requests {
         };
         let before = self.dialog.snapshot();
         let mut course = locked(&self.course);
+        if self.stays && before.route_set.is_empty() && leads_away(&uri, course.flow) {
+            uri = returned(uri, course.flow);
+        }
         // Who speaks over a stream and names no transport means that stream; not so one behind a proxy.
         if uri.transport().is_none()
             && before.route_set.is_empty()
@@ -196,6 +207,9 @@ impl Requests {
             .first()
             .and_then(|route| route.clone().typed().ok())
             .map(|route| route.uri);
+        if self.stays && proxy.as_ref().is_some_and(|proxy| leads_away(proxy, flow)) {
+            return flow;
+        }
         // A peer whose target leads nowhere is where it was last.
         let Ok(found) = self.shared.reach(proxy.as_ref().unwrap_or(target)).await else {
             return flow;
@@ -250,6 +264,22 @@ impl Requests {
             version: rsipstack::sip::Version::V2,
         })
     }
+}
+
+/// Whether a URI names another machine than the one at the other end of a flow.
+fn leads_away(uri: &Uri, flow: Flow) -> bool {
+    !matches!(uri.host_with_port.host, Host::IpAddr(ip) if ip.to_canonical() == flow.source.ip().to_canonical())
+}
+
+/// The URI with that machine in the place of the one that it names.
+fn returned(mut uri: Uri, flow: Flow) -> Uri {
+    uri.host_with_port = flow.source.into();
+    uri.params
+        .retain(|param| !matches!(param, Param::Transport(_)));
+    if flow.transport != Transport::Udp {
+        uri.params.push(Param::Transport(kind_of(flow.transport)));
+    }
+    uri
 }
 
 /// Where the sender of a message wants the requests within its dialog.

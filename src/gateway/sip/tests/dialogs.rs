@@ -165,6 +165,8 @@ pub(super) fn sdp(direction: &str) -> String {
     format!("{PHONE_SDP}a={direction}\r\n")
 }
 
+const US: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// A PBX that wants every request proved.
 struct Strict(Guard<&'static str>);
 
@@ -183,14 +185,16 @@ impl Strict {
         let proofs = request
             .lines()
             .filter_map(|line| line.strip_prefix("Authorization: "));
-        match self.0.judge(Instant::now(), method, proofs) {
-            Verdict::Known(_) => None,
-            Verdict::Challenge { stale, .. } => Some(self.challenge(stale)),
+        let picked = self.0.pick(proofs).expect("one proof");
+        let verdict = picked.map(|proof| self.0.judge(Instant::now(), US, method, &proof));
+        match verdict {
+            Some(Verdict::Known(_)) => None,
+            other => Some(self.challenge(other == Some(Verdict::Stale))),
         }
     }
 
     fn challenge(&mut self, stale: bool) -> String {
-        let values = self.0.challenge(Instant::now(), stale);
+        let values = self.0.challenge(Instant::now(), US, stale);
         let lines = values
             .iter()
             .map(|value| format!("WWW-Authenticate: {value}\r\n"));

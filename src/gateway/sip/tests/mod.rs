@@ -317,8 +317,8 @@ async fn hold_and_retrieval_are_offers_and_their_acks_are_no_new_call() {
         )),
         10
     );
-    // Ringing, answered, twice offered, hung up: the ACKs of the re-INVITEs raise nothing.
-    assert_eq!(gateway.saw(|_| true), 25);
+    // Ringing, answered, acknowledged, twice offered, hung up: the ACKs of the re-INVITEs raise nothing.
+    assert_eq!(gateway.saw(|_| true), 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,10 +106,128 @@ async fn a_domain_leads_to_its_servers_and_past_those_that_do_not_work() {
     leaves_nothing(&bridge.edge).await;
 }
 
+/// Answers with this machine's address, for no time at all, to questions about hosts that `knows`; the others it never
+/// answers. What was asked is counted by name.
+fn serve_some(
+    knows: impl Fn(&str) -> bool + Send + 'static,
+) -> (SocketAddr, Arc<StdMutex<Vec<String>>>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = socket.local_addr().expect("bound");
+    let asked = Arc::<StdMutex<Vec<String>>>::default();
+    let log = asked.clone();
+    thread::spawn(move || {
+        let mut buffer = [0; 2_048];
+        while let Ok((length, source)) = socket.recv_from(&mut buffer) {
+            let question = Message::from_vec(&buffer[..length]).expect("a question");
+            let mut answer = Message::response(question.metadata.id, OpCode::Query);
+            let query = question.queries[0].clone();
+            let host = query.name().to_ascii().to_ascii_lowercase();
+            locked(&log).push(host.clone());
+            if !knows(&host) {
+                continue;
+            }
+            if query.query_type() == RecordType::A {
+                let here = RData::A(A::new(127, 0, 0, 1));
+                answer.add_answer(Record::from_rdata(query.name().clone(), 0, here));
+            }
+            answer.add_query(query);
+            let bytes = answer.to_vec().expect("an answer");
+            let _ = socket.send_to(&bytes, source);
+        }
+    });
+    (address, asked)
+}
+
+async fn status_of(names: &Names, text: &str) -> (Result<usize, u16>, Duration) {
+    let began = Instant::now();
+    let found = names.locate(&ways::sip_uri(text).expect("a URI")).await;
+    let found = found.map(|flows| flows.len());
+    (found.map_err(|error| error.status), began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_whose_server_is_silent_cost_those_of_the_configuration_nothing() {
+    let (server, asked) = serve_some(|host| !host.contains("evil"));
+    let configured = "sip:op@op.example:17580".to_owned();
+    let names = Arc::new(Names::new(&[server], [&configured]));
+    assert_eq!(status_of(&names, &configured).await.0, Ok(1));
+    // One caller names a domain whose server is silent.
+    let (found, took) = status_of(&names, "sip:x@evil.example:5060").await;
+    assert_eq!(found, Err(503));
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    // A thousand others name one each.
+    let storm: Vec<_> = (0..1_000)
+        .map(|caller| {
+            let names = names.clone();
+            let contact = format!("sip:x@evil{caller}.example:5060");
+            tokio::spawn(async move { status_of(&names, &contact).await })
+        })
+        .collect();
+    for call in 0..50 {
+        let (found, took) = status_of(&names, &configured).await;
+        assert_eq!(found, Ok(1), "call {call}");
+        assert!(took < Duration::from_millis(500), "call {call}: {took:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for caller in storm {
+        assert_eq!(caller.await.expect("an answer").0, Err(503));
+    }
+    // About the first no server is asked again so soon, about the others when there is room.
+    let questions = |wanted: &str| {
+        let asked = locked(&asked);
+        asked.iter().filter(|host| *host == wanted).count()
+    };
+    let before = questions("evil.example.");
+    let (found, took) = status_of(&names, "sip:x@evil.example:5060").await;
+    assert_eq!((found, questions("evil.example.")), (Err(503), before));
+    assert!(took < Duration::from_millis(200), "{took:?}");
+    assert_eq!(status_of(&names, "sip:a@pbx.example:5060").await.0, Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_known_of_a_name_serves_on_while_its_server_is_silent() {
+    let silent = Arc::new(AtomicBool::new(false));
+    let is_silent = silent.clone();
+    let (server, _) = serve_some(move |_| !is_silent.load(Ordering::Relaxed));
+    let configured = "sip:op@pbx.example".to_owned();
+    let names = Names::new(&[server], [&configured]);
+    for uri in [configured.as_str(), "sip:peer@peer.example:5070"] {
+        assert_eq!(status_of(&names, uri).await.0, Ok(1));
+    }
+    silent.store(true, Ordering::Relaxed);
+    for uri in [configured.as_str(), "sip:peer@peer.example:5070"] {
+        let (found, took) = status_of(&names, uri).await;
+        assert_eq!(found, Ok(1), "{uri}");
+        assert!(took < Duration::from_millis(3_500), "{uri}: {took:?}");
+        let (found, took) = status_of(&names, uri).await;
+        assert_eq!(found, Ok(1), "{uri}");
+        assert!(took < Duration::from_millis(200), "{uri}: {took:?}");
+    }
+    assert_eq!(
+        status_of(&names, "sip:new@new.example:5070").await.0,
+        Err(503)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_name_server_is_asked_where_the_first_is_silent() {
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let (server, _) = serve_some(|_| true);
+    let names = Names::new(&[silent.local_addr().expect("bound"), server], []);
+    for (most, uri) in [
+        (1_500, "sip:a@one.example:5060"),
+        (300, "sip:a@one.example:5060"),
+    ] {
+        let (found, took) = status_of(&names, uri).await;
+        assert_eq!(found, Ok(1), "{uri}");
+        assert!(took < Duration::from_millis(most), "{uri}: {took:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn name_servers_that_are_silent_are_not_waited_for_again_and_hosts_need_none() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let names = Names::new(&[silent.local_addr().expect("bound")]);
+    let names = Names::new(&[silent.local_addr().expect("bound")], []);
     let uri = |text: &str| ways::sip_uri(text).expect("a URI");
     let lookup = async |text: &str| {
         let began = Instant::now();
@@ -121,7 +239,7 @@ async fn name_servers_that_are_silent_are_not_waited_for_again_and_hosts_need_no
     assert!(first < Duration::from_millis(2_500), "{first:?}");
     let (_, again) = lookup("sip:op@pbx.hotline.cn").await;
     assert!(again < Duration::from_millis(500), "{again:?}");
-    let system = Names::new(&[]);
+    let system = Names::new(&[], []);
     for (text, at, transport) in [
         ("sip:op@192.0.2.7", "192.0.2.7:5060", Transport::Udp),
         (

@@ -85,6 +85,14 @@ async fn until(edge: &SipEdge, wanted: impl Fn(&[TrunkState]) -> bool) {
     }
 }
 
+const US: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn judged(guard: &mut Guard<()>, method: &str, proof: &str) -> Verdict<()> {
+    let picked = guard.pick(std::iter::once(proof)).expect("one");
+    let credentials = picked.expect("credentials for its realm");
+    guard.judge(Instant::now(), US, method, &credentials)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trunk_that_does_not_answer_is_down_and_comes_back() {
     let pbx = Pbx::new();
@@ -150,14 +158,14 @@ async fn we_register_with_a_pbx_that_challenges_renew_and_leave() {
         "{first}"
     );
     let mut challenges = String::new();
-    for value in guard.challenge(Instant::now(), false) {
+    for value in guard.challenge(Instant::now(), US, false) {
         let _ = write!(challenges, "WWW-Authenticate: {value}\r\n");
     }
     pbx.answer(&first, from, "401 Unauthorized", &challenges);
     let (second, from) = pbx.receive();
     let proof = value(&second, "Authorization").expect("a proof");
     assert!(proof.contains("algorithm=SHA-256"), "{proof}");
-    let verdict = guard.judge(Instant::now(), "REGISTER", std::iter::once(proof));
+    let verdict = judged(&mut guard, "REGISTER", proof);
     assert_eq!(verdict, Verdict::Known(()));
     assert_eq!(value(&second, "Call-ID"), value(&first, "Call-ID"));
     // Too brief for this one; then it grants a single second, so that we renew at once.
@@ -227,7 +235,7 @@ async fn an_invite_answers_the_best_of_a_proxys_challenges_and_the_bye_does_too(
         let (request, from) = pbx.receive();
         assert!(request.starts_with(method), "{request}");
         let mut challenges = "Proxy-Authenticate: Digest realm=\"pbx\", nonce=\"x\", algorithm=SHA-512-256, qop=\"auth\"\r\n".to_owned();
-        for value in guard.challenge(Instant::now(), false) {
+        for value in guard.challenge(Instant::now(), US, false) {
             let value = value.replace("qop=\"auth\"", "qop=\"auth-int,auth\"");
             let _ = write!(challenges, "Proxy-Authenticate: {value}\r\n");
         }
@@ -245,7 +253,7 @@ async fn an_invite_answers_the_best_of_a_proxys_challenges_and_the_bye_does_too(
             let proof = value(&request, "Proxy-Authorization")
                 .unwrap_or_else(|| panic!("no proof in {request}"));
             assert_eq!(
-                guard.judge(Instant::now(), method, std::iter::once(proof)),
+                judged(&mut guard, method, proof),
                 Verdict::Known(()),
                 "{proof}"
             );

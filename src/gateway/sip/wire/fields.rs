@@ -87,6 +87,25 @@ pub(in super::super) fn host_and_port(uri: &str) -> Option<(&str, Option<u16>)> 
     (!host.is_empty()).then_some((host, port))
 }
 
+/// Whether credentials that were made for the URI `claimed` are for the Request-URI `asked`: the same user at the same
+/// host (RFC 7616 §3.4.6). A proxy may have put another of our own names in the host's place, and some claim the host
+/// alone.
+pub(in super::super) fn names_the_same(
+    claimed: &str,
+    asked: &str,
+    is_ours: impl Fn(&str, Option<u16>) -> bool,
+) -> bool {
+    let (Some((host, port)), Some((asked_host, asked_port))) =
+        (host_and_port(claimed), host_and_port(asked))
+    else {
+        return claimed == asked;
+    };
+    let same_user = user(claimed).is_none_or(|claimed| user(asked) == Some(claimed));
+    let or_usual = |port: Option<u16>| port.unwrap_or(Transport::Udp.default_port());
+    let same_host = host.eq_ignore_ascii_case(asked_host) && or_usual(port) == or_usual(asked_port);
+    same_user && (same_host || is_ours(host, port))
+}
+
 /// An address that only has a meaning within somebody's own network.
 pub(in super::super) fn is_private(ip: IpAddr) -> bool {
     match ip.to_canonical() {
