@@ -3,7 +3,7 @@
 use super::*;
 use crate::audio::{Frame, Frequency};
 use crate::rtp::dtmf::Key;
-use crate::transcript::{EndReason, LegMedia};
+use crate::transcript::EndReason;
 
 const RATE: Frequency = Frequency::HZ_16000;
 const STEP: Duration = Duration::from_millis(20);
@@ -81,14 +81,6 @@ impl World {
         self.call.handle(self.now, Input::Gone { leg, broke });
         self.drain();
     }
-
-    fn media(&self) -> Vec<LegMedia> {
-        let media = self.told.iter().filter_map(|event| match event {
-            TranscriptEvent::Media(media) => Some(*media),
-            _ => None,
-        });
-        media.collect()
-    }
 }
 
 #[test]
@@ -144,7 +136,7 @@ fn a_tapped_call_is_up_at_once_and_heard_recorded_and_drafted_and_nobody_is_call
     assert_eq!(world.let_go, 1);
     assert!(world.commands.is_empty(), "nobody is signalled to");
     assert_eq!(world.forwarded, [Vec::<Vec<u8>>::new(), Vec::new()]);
-    let media = world.media();
+    let media = world.quality();
     assert_eq!(
         (media[0].received, media[0].lost, media[0].late),
         (395, 0, 0)
@@ -281,7 +273,10 @@ fn a_lost_frame_is_silence_in_its_place_and_counts_as_lost() {
     assert_eq!(samples[place(13)], tone(13 * 320, 320, RATE));
     world.gone(Leg::Caller, Some("the connection broke"));
     world.wait(1_000).ended_properly();
-    assert_eq!((world.media()[0].received, world.media()[0].lost), (47, 3));
+    assert_eq!(
+        (world.quality()[0].received, world.quality()[0].lost),
+        (47, 3)
+    );
     let reason = world.summary.expect("ended").reason;
     assert_eq!(reason.to_string(), "caller lost (the connection broke)");
 }
@@ -296,7 +291,7 @@ fn sound_that_comes_faster_than_time_is_bounded() {
     assert!((1_000 * MS..1_100 * MS).contains(&heard), "{heard:?}");
     world.gone(Leg::Caller, None);
     world.wait(1_000).ended_properly();
-    let media = world.media()[0];
+    let media = world.quality()[0];
     assert!((440..=450).contains(&media.late), "{media:?}");
 }
 

@@ -82,7 +82,7 @@ impl World {
         self.drain();
     }
 
-    fn quality(&self) -> Vec<LegMedia> {
+    pub(super) fn quality(&self) -> Vec<LegMedia> {
         let media = self.told.iter().filter_map(|event| match event {
             TranscriptEvent::Media(media) => Some(*media),
             _ => None,

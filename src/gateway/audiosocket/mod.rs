@@ -105,11 +105,11 @@ struct Shared {
 
 struct Waiting {
     leg: Leg,
-    partner: oneshot::Sender<Line>,
+    partner: oneshot::Sender<Connection>,
 }
 
 /// One side of a call.
-struct Line {
+struct Connection {
     leg: Leg,
     id: Id,
     source: SocketAddr,
@@ -117,7 +117,7 @@ struct Line {
     writer: WriteHalf<Guarded>,
 }
 
-impl Line {
+impl Connection {
     /// Says that it is over.
     async fn end(mut self) {
         // Who is gone needs no goodbye.
@@ -197,7 +197,7 @@ impl Shared {
                 return self.refuse(ip, &why);
             }
         };
-        self.pair(Line {
+        self.pair(Connection {
             leg,
             id,
             source,
@@ -208,15 +208,15 @@ impl Shared {
     }
 
     /// Brings a connection to the one that waits for it, or waits for the other one and then carries the call.
-    async fn pair(self: Arc<Self>, mut line: Line) {
+    async fn pair(self: Arc<Self>, mut connection: Connection) {
         let (partner, arrives) = oneshot::channel();
-        let call = line.id.call.clone();
+        let call = connection.id.call.clone();
         let found = match self.waiting().entry(call.clone()) {
-            Entry::Occupied(first) if first.get().leg == line.leg => Err(()),
+            Entry::Occupied(first) if first.get().leg == connection.leg => Err(()),
             Entry::Occupied(first) => Ok(Some(first.remove())),
             Entry::Vacant(place) => {
                 place.insert(Waiting {
-                    leg: line.leg,
+                    leg: connection.leg,
                     partner,
                 });
                 Ok(None)
@@ -224,25 +224,25 @@ impl Shared {
         };
         match found {
             Err(()) => {
-                warn!(%call, "a second AudioSocket connection of the {} is closed: each call needs a UUID of its own", line.leg);
-                line.end().await;
+                warn!(%call, "a second AudioSocket connection of the {} is closed: each call needs a UUID of its own", connection.leg);
+                connection.end().await;
             }
             Ok(Some(first)) => {
                 // Should the first have given up this very moment, this one has nobody to talk to.
-                if let Err(line) = first.partner.send(line) {
-                    line.end().await;
+                if let Err(connection) = first.partner.send(connection) {
+                    connection.end().await;
                 }
             }
-            Ok(None) => match self.partner_of(&mut line, arrives).await {
+            Ok(None) => match self.partner_of(&mut connection, arrives).await {
                 Some(partner) => {
-                    let lines = if line.leg == Leg::Caller {
-                        [line, partner]
+                    let connections = if connection.leg == Leg::Caller {
+                        [connection, partner]
                     } else {
-                        [partner, line]
+                        [partner, connection]
                     };
-                    tap::carry(&self, lines).await;
+                    tap::carry(&self, connections).await;
                 }
-                None => line.end().await,
+                None => connection.end().await,
             },
         }
     }
@@ -250,14 +250,18 @@ impl Shared {
     /// Waits for a call's second connection.
     async fn partner_of(
         &self,
-        line: &mut Line,
-        mut arrives: oneshot::Receiver<Line>,
-    ) -> Option<Line> {
-        let (call, leg, other) = (line.id.call.clone(), line.leg, line.leg.other());
+        connection: &mut Connection,
+        mut arrives: oneshot::Receiver<Connection>,
+    ) -> Option<Connection> {
+        let (call, leg, other) = (
+            connection.id.call.clone(),
+            connection.leg,
+            connection.leg.other(),
+        );
         // What is said meanwhile is nobody's yet, but must be read: Asterisk drops a call whose socket is full.
         let reads_on = async {
             loop {
-                match line.frames.next().await {
+                match connection.frames.next().await {
                     Ok(Frame::HangUp) | Err(_) => return,
                     Ok(_) => {}
                 }

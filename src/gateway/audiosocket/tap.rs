@@ -9,37 +9,41 @@ use super::super::calls::TappedCall;
 use super::super::media::frames::{self, FrameSender};
 use super::frame::{Frame, FrameError, Frames};
 use super::voice::Voice;
-use super::{Line, Shared};
+use super::{Connection, Shared};
 use crate::rtp::dtmf::Key;
 
 /// The name of the way in, where the call's record names the trunk.
 const NAME: &str = "audiosocket";
 
 /// Brings a call to the call table and its sound to its channels, until either side or the gateway ends it.
-pub(super) async fn carry(shared: &Shared, mut lines: [Line; 2]) {
-    let call = lines[0].id.call.clone();
-    match run(shared, &call, &mut lines).await {
+pub(super) async fn carry(shared: &Shared, mut connections: [Connection; 2]) {
+    let call = connections[0].id.call.clone();
+    match run(shared, &call, &mut connections).await {
         Ok(reason) => info!(%call, "the AudioSocket call is over: {reason}"),
         Err(reason) => warn!(%call, "the AudioSocket call is refused: {reason}"),
     }
-    for line in lines {
-        line.end().await;
+    for connection in connections {
+        connection.end().await;
     }
 }
 
 /// How the call ended, or why there was none.
-async fn run(shared: &Shared, call: &str, lines: &mut [Line; 2]) -> Result<String, &'static str> {
+async fn run(
+    shared: &Shared,
+    call: &str,
+    connections: &mut [Connection; 2],
+) -> Result<String, &'static str> {
     let (mut from_caller, caller) = frames::channel();
     let (mut from_operator, operator) = frames::channel();
     let (refusal, gateway) = oneshot::channel();
     let tapped = TappedCall {
         name: call.to_owned(),
-        source: lines[0].source,
-        caller_number: lines[0].id.speaker.clone(),
-        operator_number: lines[1].id.speaker.clone(),
-        called: lines
+        source: connections[0].source,
+        caller_number: connections[0].id.speaker.clone(),
+        operator_number: connections[1].id.speaker.clone(),
+        called: connections
             .iter()
-            .find_map(|line| line.id.called.clone())
+            .find_map(|connection| connection.id.called.clone())
             .unwrap_or_default(),
         trunk: NAME.to_owned(),
         legs: [caller, operator],
@@ -48,7 +52,7 @@ async fn run(shared: &Shared, call: &str, lines: &mut [Line; 2]) -> Result<Strin
     if shared.accepting.is_cancelled() || shared.calls.try_send(tapped).is_err() {
         return Err("the gateway takes no calls now");
     }
-    let [caller, operator] = lines;
+    let [caller, operator] = connections;
     let (who, ended, leg) = tokio::select! {
         ended = pump(&mut caller.frames, &mut from_caller) => ("caller", ended, from_caller),
         ended = pump(&mut operator.frames, &mut from_operator) => ("operator", ended, from_operator),

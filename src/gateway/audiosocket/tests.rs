@@ -224,7 +224,7 @@ async fn a_lone_connection_waits_for_a_while_and_no_longer() {
     assert_eq!(last_words(other).await, GOODBYE);
     assert!(inlet.calls.try_recv().is_err(), "there was no call");
     // The place is free again.
-    let (_lines, _call) = inlet.tapped().await;
+    let (_connections, _call) = inlet.tapped().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
