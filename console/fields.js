@@ -7,6 +7,7 @@ const BY_NAME = new Map(FIELDS.map((field) => [field.name, field]));
 const known = (name) => BY_NAME.get(name) ?? { label: name, guide: "", kind: "text", form: "words" };
 export const labelOf = (name) => known(name).label;
 export const guideOf = (name) => known(name).guide;
+export const wordsOf = (name) => known(name).words ?? [];
 
 /** What shows where: the contract's fields in their order, behind them what a newer gateway knows. */
 export const ordered = (names) => [...FIELDS.map(({ name }) => name), ...names.filter((name) => !BY_NAME.has(name))];

@@ -4,7 +4,7 @@
 // it. An open editor is never touched by a draft that comes meanwhile.
 
 import { $, button, copyText, make, percent, toast, wall } from "./dom.js";
-import { absentOf, editorOf, guideOf, labelOf, ordered, valueText } from "./fields.js";
+import { absentOf, editorOf, guideOf, labelOf, ordered, valueText, wordsOf } from "./fields.js";
 
 const LIKENESS = {
   same_caller: "同一来电人", same_category: "同类事项", same_subject: "同一被诉对象", same_address: "同一地址",
@@ -300,11 +300,11 @@ export class Ticket {
   }
 
   showUrgency(limits) {
-    const urgency = this.fields.urgency?.value ?? "";
-    const pressing = urgency === "紧急" || urgency === "特急";
+    const words = wordsOf("urgency"), urgency = this.fields.urgency?.value ?? words[0];
+    const pressing = urgency !== words[0];
     $("urgency").hidden = !pressing;
     $("urgency").textContent = urgency;
-    $("urgency").className = urgency === "特急" ? "pressing top" : "pressing";
+    $("urgency").className = urgency === words.at(-1) ? "pressing top" : "pressing";
     $("urgency").onclick = () => { this.source("urgency"); this.card("urgency").scrollIntoView({ block: "nearest" }); };
     document.title = pressing ? `【${urgency}】${TITLE}` : TITLE;
     $("limits").hidden = !limits;

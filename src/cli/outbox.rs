@@ -205,9 +205,7 @@ fn print(draft: &TicketDraft, reveal: bool) {
             FieldValue::Text(value) => text(value, reveal),
             FieldValue::List(values) => values.join(", "),
         };
-        let name = serde_json::to_value(name).unwrap_or_default();
-        let name = name.as_str().unwrap_or_default();
-        println!("  {name:<14} {:.2}  {value}", field.confidence);
+        println!("  {:<14} {:.2}  {value}", name.wire(), field.confidence);
     }
 }
 

@@ -124,10 +124,8 @@ impl Drafter {
             return (draft, None);
         }
         let caller = person::find(talk, &taxonomy.usual_address);
-        let caller_text = caller.as_ref().and_then(|field| match &field.value {
-            FieldValue::Text(name) => Some(name.reveal().clone()),
-            _ => None,
-        });
+        let text = |field: &Field| field.value.text().map(str::to_owned);
+        let caller_text = caller.as_ref().and_then(text);
         put(FieldName::CallerName, caller);
 
         let mut weights = matter::weigh(talk, taxonomy);
@@ -183,10 +181,7 @@ impl Drafter {
             request.kind == RequestType::Suggestion,
             caller_text.as_deref(),
         );
-        let named_text = named.as_ref().and_then(|field| match &field.value {
-            FieldValue::Text(name) => Some(name.reveal().clone()),
-            _ => None,
-        });
+        let named_text = named.as_ref().and_then(text);
         put(
             FieldName::Departments,
             matter::departments(talk, taxonomy, choice.as_ref(), named_text.as_deref()),
@@ -195,10 +190,10 @@ impl Drafter {
         put(FieldName::Address, place.address);
         put(FieldName::District, place.district);
         let demand = wording::demand(talk, taxonomy, category, request.kind, is_danger);
-        let wants_money = demand.as_ref().is_some_and(|field| match &field.value {
-            FieldValue::Text(text) => text.reveal().contains(['退', '赔', '补']),
-            _ => false,
-        });
+        let wants_money = demand
+            .as_ref()
+            .and_then(|field| field.value.text())
+            .is_some_and(|text| text.contains(['退', '赔', '补']));
         let about_money = (category.is_some_and(|category| category.money) || wants_money)
             && !request.kind.tells_of_no_event();
         put(FieldName::AmountYuan, money::find(talk, about_money));
@@ -217,18 +212,9 @@ impl Drafter {
     /// What follows from the fields as they now stand, also from those that the operator wrote: who handles a category
     /// that was written, the district of an address that was, title and summary, what is still missing, how long it may take.
     fn settle(&self, draft: &mut TicketDraft, talk: &[Said]) {
-        let text = |name| match draft.fields.get(&name).map(|field| &field.value) {
-            Some(FieldValue::Text(text)) => text.reveal().as_str(),
-            _ => "",
-        };
-        let levels = match draft
-            .fields
-            .get(&FieldName::Category)
-            .map(|field| &field.value)
-        {
-            Some(FieldValue::List(levels)) => levels.as_slice(),
-            _ => &[],
-        };
+        let value = |name| draft.fields.get(&name).map(|field| &field.value);
+        let text = |name| value(name).and_then(FieldValue::text).unwrap_or_default();
+        let levels = value(FieldName::Category).map_or(&[][..], FieldValue::list);
         let category = self.taxonomy.category(levels);
         // Whoever asks, suggests or praises owes no proof of an event.
         let kind = RequestType::of_word(text(FieldName::RequestType));

@@ -488,7 +488,7 @@ mod tests {
         ]
     }
 
-    fn read(reason: serde_json::Value) -> EndReason {
+    fn read(reason: &serde_json::Value) -> EndReason {
         let event = json!({"kind": "call_final", "duration": 0, "reason": reason});
         match serde_json::from_value(event).expect("an event") {
             TranscriptEvent::CallFinal { reason, .. } => reason,
@@ -501,11 +501,11 @@ mod tests {
         for (reason, code, sentence) in ends() {
             assert_eq!(serde_json::to_value(&reason).expect("JSON"), code);
             assert_eq!(reason.to_string(), sentence);
-            assert_eq!(read(code), reason);
-            assert_eq!(read(sentence.into()), reason, "{sentence}");
+            assert_eq!(read(&code), reason);
+            assert_eq!(read(&sentence.into()), reason, "{sentence}");
         }
         // This one had a sentence of its own.
-        let answered = read("the operator's phone answered unusably: no codec".into());
+        let answered = read(&"the operator's phone answered unusably: no codec".into());
         assert!(matches!(answered, EndReason::UnusableAnswer { .. }));
         // What only looks like a known sentence stays as it is.
         for sentence in [
@@ -515,7 +515,7 @@ mod tests {
             "caller lost",
         ] {
             let detail = sentence.to_owned();
-            assert_eq!(read(sentence.into()), EndReason::Other { detail });
+            assert_eq!(read(&sentence.into()), EndReason::Other { detail });
         }
     }
 
