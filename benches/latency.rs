@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use xinqiao::app::Gateway;
 use xinqiao::config::Config;
 use xinqiao::gateway::phone::{self, AnswerPlan, Answering, CallPlan};
-use xinqiao::gateway::serve::Gateway;
 use xinqiao::grpc::proto::ticket::v1::WatchDraftsRequest;
 use xinqiao::grpc::proto::ticket::v1::ticket_book_client::TicketBookClient;
 use xinqiao::grpc::proto::transcript::v1::WatchRequest;

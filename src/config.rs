@@ -294,16 +294,6 @@ impl Config {
         self.media.address.unwrap_or_else(|| self.sip.listen.ip())
     }
 
-    /// Recognitions at a time.
-    #[must_use]
-    pub fn workers(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        match self.recognition.workers {
-            0 => (cores() / self.recognition.threads).max(1),
-            workers => workers,
-        }
-    }
-
     /// Threads that carry media.
     #[must_use]
     pub fn media_threads(&self) -> usize {

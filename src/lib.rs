@@ -22,9 +22,11 @@
 //! Reading order: [`speech`] (utterances and the `Recognizer` seam) and its `segmenter`, [`rtp`], [`sip`], [`transcript`],
 //! [`ticket`] (its `model` is the one contract of a ticket's fields; the drafter; the `TicketDesk` seam), [`call`], which
 //! composes them; then the edge: [`recognition`], [`recording`], [`events`], [`store`] with the outbox, [`grpc`],
-//! [`ticketing`], [`listener`], [`console`], and [`gateway`], which wires them.
+//! [`ticketing`], [`listener`], [`console`], [`gateway`] with the sockets and the call table; and [`app`], which builds them all,
+//! runs them and takes them down.
 //! `tests/integration/layering.rs` holds which room may import which.
 
+pub mod app;
 pub mod audio;
 pub mod call;
 pub mod cli;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::gateway::serve::taxonomy;
+use crate::app::taxonomy;
 use crate::ticket::{Drafter, jsonl};
 
 #[derive(clap::Args)]

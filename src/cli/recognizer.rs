@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve::asked_to_stop;
 use super::{Failure, log};
+use crate::config::Recognition;
 use crate::gateway::{Services, bind, serve};
 use crate::grpc::tls::{Acceptor, Identity};
-use crate::recognition::models::ModelStore;
-use crate::recognition::{Engine, RecognitionPool, RecognizerService, WhisperModel};
+use crate::recognition::{self, RecognizerService};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -51,7 +51,7 @@ pub struct Arguments {
 }
 
 fn language(text: &str) -> Result<String, String> {
-    if Engine::speaks(text) {
+    if recognition::speaks(text) {
         Ok(text.to_owned())
     } else {
         Err("whisper knows no such language; write e.g. zh, yue, en or auto".to_owned())
@@ -78,32 +78,24 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             )));
         }
     };
-    let path = ModelStore::new(&arguments.models_dir)
-        .path_of(&arguments.model)
-        .map_err(Failure::must_be_mended)?;
-    let threads = usize::from(arguments.threads);
-    let engine = Engine {
-        threads,
+    let settings = Recognition {
+        model: arguments.model.clone(),
+        models_dir: arguments.models_dir.clone(),
+        workers: arguments.workers,
+        threads: arguments.threads.into(),
         language: arguments.language.clone(),
         beam: arguments.beam.into(),
+        queue: arguments.queue as usize,
+        ..Recognition::default()
     };
-    let model = WhisperModel::load_for(&path, engine).map_err(Failure::must_be_mended)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = match arguments.workers {
-        0 => (cores / threads).max(1),
-        workers => workers,
-    };
-    let pool = RecognitionPool::start(workers, arguments.queue as usize, move || {
-        model.recognizer()
-    })
-    .map_err(Failure::failed)?;
+    let pool = recognition::load_workers(&settings).map_err(Failure::must_be_mended)?;
     super::runtime()?.block_on(async {
         let listener = bind(arguments.listen)
             .await
             .map_err(Failure::must_be_mended)?;
         let address = listener.local_addr().unwrap_or(arguments.listen);
         let asked = asked_to_stop();
-        println!("recogniser {address} · {workers} workers");
+        println!("recogniser {address} · {} workers", settings.workers());
         let services = Services {
             recognizer: Some(RecognizerService::new(Arc::new(pool))),
             ..Services::default()

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use super::Failure;
+use crate::app::word_lists;
 use crate::audio::codec::{Codec, Encoder};
 use crate::audio::resample::Resampler;
 use crate::audio::{Frequency, MediaTime};
 use crate::call::{Ear, Note, Scribe};
-use crate::gateway::lists;
+use crate::config::Recognition;
 use crate::gateway::wav::Wav;
-use crate::recognition::models::ModelStore;
-use crate::recognition::{Job, RecognitionPool, WhisperModel};
+use crate::recognition::{self, Job, RecognitionPool};
 use crate::rtp::listen::ListenBuffer;
 use crate::rtp::lossy::LossyNetwork;
 use crate::rtp::{Format, Packet, WireSequence};
@@ -93,19 +93,20 @@ fn percent(text: &str) -> Result<f64, String> {
 impl Options {
     /// The workers, with the model that is asked for.
     pub fn workers(&self) -> Result<RecognitionPool, Failure> {
-        let model = ModelStore::new(&self.models_dir)
-            .path_of(&self.model)
-            .map_err(Failure::must_be_mended)?;
-        let model = WhisperModel::load(&model).map_err(Failure::must_be_mended)?;
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        RecognitionPool::start(workers, UNDER_WAY, move || model.recognizer())
+        let settings = Recognition {
+            model: self.model.clone(),
+            models_dir: self.models_dir.clone(),
+            queue: UNDER_WAY,
+            ..Recognition::default()
+        };
+        recognition::load_workers(&settings)
             .map(RecognitionPool::unhurried)
-            .map_err(Failure::failed)
+            .map_err(Failure::must_be_mended)
     }
 
     /// What writes the lines.
     pub fn pen(&self) -> Result<Pen, Failure> {
-        let lists = lists::read(self.hotwords.as_deref()).map_err(Failure::must_be_mended)?;
+        let lists = word_lists::read(self.hotwords.as_deref()).map_err(Failure::must_be_mended)?;
         Ok(Pen::new(lists, !self.no_hotwords))
     }
 }

@@ -6,8 +6,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, log};
+use crate::app::Gateway;
 use crate::config::Config;
-use crate::gateway::serve::Gateway;
 
 /// Where the settings come from.
 #[derive(clap::Args)]

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::Failure;
+use crate::app::Gateway;
 use crate::gateway::phone::{self, Answering, CallPlan};
-use crate::gateway::serve::Gateway;
 use crate::grpc::proto::ticket::v1::ticket_book_client::TicketBookClient;
 use crate::grpc::proto::ticket::v1::{DraftRecord, GetDraftRequest};
 use crate::grpc::proto::transcript::v1::event::Body;

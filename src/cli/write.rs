@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::Failure;
-use crate::gateway::lists;
+use crate::app::word_lists;
 use crate::private::Private;
 use crate::speech::Leg;
 use crate::speech::finish::{Finish, Spoken};
@@ -29,7 +29,7 @@ pub struct Arguments {
 
 /// Writes the lines.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let lists = lists::read(arguments.hotwords.as_deref()).map_err(Failure::must_be_mended)?;
+    let lists = word_lists::read(arguments.hotwords.as_deref()).map_err(Failure::must_be_mended)?;
     let pen = Pen::new(lists, !arguments.no_hotwords);
     if arguments.lines.is_empty() {
         for line in std::io::stdin().lock().lines() {

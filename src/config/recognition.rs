@@ -124,6 +124,16 @@ impl Recognition {
         }
         Ok(())
     }
+
+    /// Recognitions at a time.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        match self.workers {
+            0 => (cores() / self.threads).max(1),
+            workers => workers,
+        }
+    }
 }
 
 impl Listening {

@@ -1,19 +1,14 @@
-//! Where the rooms are wired together: sockets, the SIP stack, the call table, the servers, the test phone.
+//! Sockets, the SIP stack, the call table, the gRPC server, the test phone.
 
 pub mod advice;
-mod archive;
-mod audiosocket;
+pub mod audiosocket;
 pub mod calls;
 pub mod draft_writer;
-pub mod lists;
 pub mod media;
-mod outgoing;
 pub mod phone;
 pub mod registrations;
-pub mod serve;
-mod server;
+pub mod server;
 pub mod sip;
-pub mod telephony;
 pub mod wav;
 
 pub use server::{ServeError, Services, bind, serve};

@@ -58,9 +58,9 @@ const TIME_STEP: Duration = Duration::from_millis(10);
 /// Tokens of a prompt at most; whisper.cpp keeps the last 223.
 const LONGEST_PROMPT: usize = 120;
 
-/// How the engine works.
+/// How whisper decodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Engine {
+pub struct Decoding {
     /// Threads of one recognition.
     pub threads: usize,
     /// What is spoken, as whisper abbreviates it (`zh`, `yue`, `en` …), or `auto`.
@@ -69,7 +69,7 @@ pub struct Engine {
     pub beam: usize,
 }
 
-impl Default for Engine {
+impl Default for Decoding {
     fn default() -> Self {
         Self {
             threads: 1,
@@ -79,22 +79,20 @@ impl Default for Engine {
     }
 }
 
-impl Engine {
-    /// Whether whisper knows `language`.
-    #[must_use]
-    pub fn speaks(language: &str) -> bool {
-        language == "auto" || whisper_rs::get_lang_id(language).is_some()
-    }
+/// Whether whisper knows `language`.
+#[must_use]
+pub fn speaks(language: &str) -> bool {
+    language == "auto" || whisper_rs::get_lang_id(language).is_some()
 }
 
 /// A model that whisper.cpp cannot load.
 #[derive(Debug)]
-pub struct LoadError {
+pub struct UnreadableModel {
     path: PathBuf,
     source: WhisperError,
 }
 
-impl fmt::Display for LoadError {
+impl fmt::Display for UnreadableModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -105,7 +103,7 @@ impl fmt::Display for LoadError {
     }
 }
 
-impl std::error::Error for LoadError {
+impl std::error::Error for UnreadableModel {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
     }
@@ -115,26 +113,26 @@ impl std::error::Error for LoadError {
 #[derive(Clone)]
 pub struct WhisperModel {
     context: Arc<WhisperContext>,
-    engine: Engine,
+    decoding: Decoding,
 }
 
 impl WhisperModel {
-    /// Loads a ggml file for [`Engine::default`].
+    /// Loads a ggml file for [`Decoding::default`].
     ///
     /// # Errors
-    /// [`LoadError`] when whisper.cpp refuses it.
-    pub fn load(path: &Path) -> Result<Self, LoadError> {
-        Self::load_for(path, Engine::default())
+    /// [`UnreadableModel`] when whisper.cpp refuses it.
+    pub fn load(path: &Path) -> Result<Self, UnreadableModel> {
+        Self::load_for(path, Decoding::default())
     }
 
     /// Loads a ggml file of any size of model.
     ///
     /// # Errors
-    /// [`LoadError`] when whisper.cpp refuses it.
-    pub fn load_for(path: &Path, engine: Engine) -> Result<Self, LoadError> {
+    /// [`UnreadableModel`] when whisper.cpp refuses it.
+    pub fn load_for(path: &Path, decoding: Decoding) -> Result<Self, UnreadableModel> {
         // Sends whisper.cpp's own prints to nowhere; only the first call has an effect.
         whisper_rs::install_logging_hooks();
-        let failed = |source| LoadError {
+        let failed = |source| UnreadableModel {
             path: path.to_owned(),
             source,
         };
@@ -155,7 +153,7 @@ impl WhisperModel {
         let context = WhisperContext::new_with_params(path, parameters).map_err(failed)?;
         Ok(Self {
             context: Arc::new(context),
-            engine,
+            decoding,
         })
     }
 
@@ -169,9 +167,9 @@ impl WhisperModel {
             .create_state()
             .map_err(|error| engine(&error))?;
         let greedy = self.parameters(SamplingStrategy::Greedy { best_of: 1 });
-        let beam = (self.engine.beam > 1).then(|| {
+        let beam = (self.decoding.beam > 1).then(|| {
             self.parameters(SamplingStrategy::BeamSearch {
-                beam_size: self.engine.beam as c_int,
+                beam_size: self.decoding.beam as c_int,
                 patience: -1.0,
             })
         });
@@ -188,9 +186,9 @@ impl WhisperModel {
 
     fn parameters(&self, strategy: SamplingStrategy) -> Parameters {
         let mut parameters = FullParams::new(strategy);
-        parameters.set_n_threads(self.engine.threads as c_int);
+        parameters.set_n_threads(self.decoding.threads as c_int);
         // Once a recogniser, because each call leaks a few bytes.
-        let known = whisper_rs::get_lang_id(&self.engine.language);
+        let known = whisper_rs::get_lang_id(&self.decoding.language);
         let language = known.and_then(whisper_rs::get_lang_str);
         parameters.set_language(Some(language.unwrap_or("auto")));
         parameters.set_no_context(true);

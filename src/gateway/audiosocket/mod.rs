@@ -40,7 +40,7 @@ use tracing::{info, warn};
 use self::frame::{Frame, Frames, GOODBYE};
 use self::id::Id;
 use super::calls::{CallTable, TappedCall};
-use crate::config::Config;
+use crate::config::AudioSocket;
 use crate::listener::{ConnectionGuard, Guarded, Limits};
 use crate::sip::route::Cidr;
 use crate::speech::Leg;
@@ -62,9 +62,11 @@ const NEW_CALLS: usize = 64;
 /// Connections beside two for each call: those that wait, and those that end.
 const SPARE: usize = 16;
 
-/// Takes the connections of callers and operators until `accepting` is cancelled, and brings their calls to `table`.
+/// Takes the connections of callers and operators until `accepting` is cancelled, and brings their calls, `most`
+/// at once, to `table`.
 pub fn start(
-    config: &Config,
+    config: &AudioSocket,
+    most: usize,
     listeners: [TcpListener; 2],
     table: &Arc<CallTable>,
     accepting: &CancellationToken,
@@ -72,9 +74,9 @@ pub fn start(
     let (calls, new_calls) = mpsc::channel(NEW_CALLS);
     tokio::spawn(table.clone().run(new_calls));
     let settings = Settings {
-        networks: config.audiosocket.allowed(),
-        patience: config.audiosocket.patience(),
-        calls: config.calls.max,
+        networks: config.allowed(),
+        patience: config.patience(),
+        calls: most,
     };
     let shared = Shared::new(settings, calls, accepting.clone());
     for (listener, leg) in listeners.into_iter().zip([Leg::Caller, Leg::Operator]) {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::sip::{self, SipConfig, TlsFiles};
 use crate::config::Config;
 use crate::config::telephony::{self, Route};
+use crate::gateway::sip::{self, SipConfig, TlsFiles};
 use crate::private::Private;
 use crate::sip::Transport;
 use crate::sip::digest::Secret;
@@ -14,8 +14,7 @@ use crate::sip::route::{Called, Routes, Rule};
 use crate::sip::session;
 
 /// The edge that checked settings describe.
-#[must_use]
-pub fn sip_config(config: &Config) -> SipConfig {
+pub(super) fn sip_config(config: &Config) -> SipConfig {
     let mut edge = SipConfig::new(config.sip.listen);
     for listener in &mut edge.listeners {
         listener.advertised.clone_from(&config.sip.advertise);
