@@ -318,6 +318,7 @@ impl MediaLeg {
                     .map(|agreed| agreed.receives.clone())
                     .unwrap_or_default(),
             );
+            buffer.set_flowing(agreed.is_some_and(|agreed| agreed.direction.receives()));
         }
     }
 

@@ -340,6 +340,10 @@ impl Path {
             return None;
         }
         let is_keyed = self.keys.unprotector.is_some();
+        // STUN and DTLS come to the same port (RFC 7983); they bear no tag of ours that could be wrong.
+        if !is_rtp(datagram) {
+            return None;
+        }
         let plain = if is_keyed {
             let opens = |keys: &mut Unprotector, room: &mut Vec<u8>| keys.unprotect(datagram, room);
             if !self.keys.open(room, opens) {
@@ -467,6 +471,9 @@ impl Path {
             self.refused.strays += 1;
             return None;
         }
+        if !is_rtp(datagram) {
+            return None;
+        }
         if self.keys.unprotector.is_none() {
             self.rtcp_from = Some(source);
             return Some(datagram);
@@ -508,6 +515,11 @@ impl Path {
             datagram: report,
         });
     }
+}
+
+/// Whether a datagram is RTP or RTCP of version 2, in clear or not.
+fn is_rtp(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| first >> 6 == 2)
 }
 
 fn transmit(

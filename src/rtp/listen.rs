@@ -41,6 +41,16 @@ pub const MOST_AHEAD: Duration = Duration::from_secs(1);
 /// A hole of less, a few samples, is rounding.
 pub const ROUNDING: Duration = Duration::from_millis(1);
 
+/// Whether the sender is to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    On,
+    /// It is held: numbers that are left out meanwhile are not lost.
+    Off,
+    /// It may send again, and has not yet.
+    Resumed,
+}
+
 /// What a frame is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -94,6 +104,7 @@ pub struct ListenBuffer {
     until: MediaTime,
     decoder: Decoder,
     concealer: Concealer,
+    flow: Flow,
     stats: Option<StreamStats>,
 }
 
@@ -116,6 +127,7 @@ impl ListenBuffer {
             until: MediaTime::ZERO,
             decoder: Decoder::new(codec),
             concealer: Concealer::default(),
+            flow: Flow::On,
             stats: None,
         }
     }
@@ -123,6 +135,16 @@ impl ListenBuffer {
     /// Takes changed payload types, after a new offer and answer.
     pub fn set_formats(&mut self, formats: Vec<Format>) {
         self.formats = formats;
+    }
+
+    /// The sender is held, or may send again: the numbers of a stream go on while it is held, and after it the stream
+    /// begins anew.
+    pub const fn set_flowing(&mut self, flows: bool) {
+        self.flow = match (self.flow, flows) {
+            (_, false) => Flow::Off,
+            (Flow::Off, true) => Flow::Resumed,
+            (flow, true) => flow,
+        };
     }
 
     /// What has come in so far; `None` before the first packet.
@@ -149,11 +171,16 @@ impl ListenBuffer {
             .get_or_insert_with(|| StreamStats::new(now, clock, packet));
         let highest = stats.highest();
         let distance = highest.distance_to(packet.sequence);
+        let was_held = self.flow != Flow::On && distance > 1;
+        if self.flow == Flow::Resumed {
+            self.flow = Flow::On;
+        }
         let goes_on = self
             .anchor
             .as_ref()
             .is_some_and(|anchor| anchor.ssrc == packet.ssrc)
-            && (-MAX_MISORDER..=MAX_DROPOUT).contains(&distance);
+            && (-MAX_MISORDER..=MAX_DROPOUT).contains(&distance)
+            && !was_held;
         let sequence = goes_on.then(|| highest.advanced(distance));
         if sound.is_some() {
             stats.set_clock(clock);

@@ -56,8 +56,8 @@ pub struct Sent {
 pub struct Remote {
     /// Share lost lately, 0.0 to 1.0.
     pub loss: f64,
-    /// Packets lost in all.
-    pub lost: u32,
+    /// Packets lost in all; below zero where more came than were sent, as some were duplicated on the way.
+    pub lost: i32,
     /// Interarrival jitter in clock ticks.
     pub jitter: u32,
     /// The way there and back.
@@ -270,11 +270,16 @@ impl Reports {
             });
         self.remote = Some(Remote {
             loss: f64::from(word(1) >> 24) / 256.0,
-            lost: word(1) & 0xff_ffff,
+            lost: signed_24(word(1)),
             jitter: word(3),
             round_trip: round_trip.or_else(|| self.remote.and_then(|remote| remote.round_trip)),
         });
     }
+}
+
+/// The lower 24 bits, which are signed (RFC 3550 §6.4.1).
+const fn signed_24(word: u32) -> i32 {
+    (word << 8).cast_signed() >> 8
 }
 
 fn word(bytes: &[u8], index: usize) -> Option<u32> {
@@ -347,6 +352,32 @@ mod tests {
         assert_eq!((remote.lost, remote.loss), (8, 204.0 / 256.0));
         let round_trip = remote.round_trip.expect("known").as_millis();
         assert!((49..=51).contains(&round_trip), "{round_trip}");
+    }
+
+    #[test]
+    fn the_loss_of_a_stream_that_was_duplicated_on_the_way_is_below_zero() {
+        for (field, lost) in [
+            (0x0000_0000, 0),
+            (0x0000_0007, 7),
+            (0x007f_ffff, 8_388_607),
+            (0x00ff_fffe, -2),
+            (0x0080_0000, -8_388_608),
+            (0xffff_ffff, -1),
+        ] {
+            let mut reports = Reports::new(Instant::now(), 1);
+            let mut datagram = vec![0x81, RECEIVER_REPORT, 0, 7];
+            for word in [9, 5, field, 0, 0, 0, 0] {
+                datagram.extend(u32::to_be_bytes(word));
+            }
+            reports.receive(Instant::now(), &datagram, 5);
+            let remote = reports.remote().expect("reported");
+            assert_eq!(remote.lost, lost, "{field:08x}");
+            assert!(
+                remote
+                    .to_string()
+                    .starts_with(&format!("{lost} packets lost"))
+            );
+        }
     }
 
     #[test]

@@ -163,7 +163,7 @@ pub struct LegMedia {
     /// Packets that went to it.
     pub sent: u64,
     /// How many of those never reached it, as it reported last (RTCP).
-    pub reported_lost: Option<u32>,
+    pub reported_lost: Option<i32>,
     /// How unevenly they reached it, as it reported last, in microseconds.
     pub reported_jitter_us: Option<u64>,
     /// The way there and back, in microseconds, as its reports show it.

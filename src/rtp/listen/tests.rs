@@ -334,3 +334,31 @@ fn a_peer_that_sends_nonsense_neither_panics_nor_fills_the_memory() {
         }
     }
 }
+
+#[test]
+fn what_is_left_out_while_the_sender_is_held_is_not_lost() {
+    for (held, lost) in [(true, 0), (false, 250)] {
+        let mut line = Line::new();
+        for number in 0..50 {
+            line.push(20 * u64::from(number), number, 160 * u32::from(number), 1);
+        }
+        if held {
+            line.buffer.set_flowing(false);
+            // Some are still on their way.
+            line.push(1_000, 50, 8_000, 1);
+            line.push(1_020, 51, 8_160, 1);
+            line.buffer.set_flowing(true);
+        } else {
+            line.push(1_000, 50, 8_000, 1);
+            line.push(1_020, 51, 8_160, 1);
+        }
+        for number in 302..402 {
+            line.push(20 * u64::from(number), number, 160 * u32::from(number), 1);
+        }
+        // What is lost afterwards is lost.
+        line.push(8_200, 410, 65_600, 1);
+        let stats = line.buffer.stats().expect("packets");
+        assert_eq!(stats.lost(), lost + 8, "held: {held}");
+        assert_eq!(stats.received, 153);
+    }
+}
