@@ -7,6 +7,7 @@ use crate::config::telephony::{self, Route};
 use crate::gateway::sip::{self, SipConfig, TlsFiles};
 use crate::private::Private;
 use crate::sip::Transport;
+use crate::sip::address::escaped_user;
 use crate::sip::digest::Secret;
 use crate::sip::limits::{GuessLimits, ScanLimits};
 use crate::sip::registrar::Terms;
@@ -75,6 +76,7 @@ pub(super) fn sip_config(config: &Config) -> SipConfig {
                 .filter_map(|route| rule(config, route))
                 .collect(),
         ),
+        operator: Some(config.operators.default.clone()),
         session: session::Terms {
             expires: config.calls.session_expires_s,
             min: config.calls.min_se_s,
@@ -150,7 +152,7 @@ fn uri(config: &Config, to: &str) -> Option<String> {
         return Some(to.to_owned());
     }
     let Some(rest) = to.strip_prefix("trunk:") else {
-        return Some(format!("sip:{to}@{}", config.sip.realm));
+        return Some(format!("sip:{}@{}", escaped_user(to), config.sip.realm));
     };
     let (name, number) = match rest.split_once('/') {
         Some((name, number)) => (name, number),
@@ -159,5 +161,5 @@ fn uri(config: &Config, to: &str) -> Option<String> {
     let trunk = config.trunk.iter().find(|trunk| trunk.name == name)?;
     let (scheme, host) = trunk.uri.as_deref()?.split_once(':')?;
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    Some(format!("{scheme}:{number}@{host}"))
+    Some(format!("{scheme}:{}@{host}", escaped_user(number)))
 }

@@ -2,6 +2,7 @@
 //!
 //! The stack itself, its sockets and its transactions live behind the adapter in `gateway/sip/`.
 
+pub mod address;
 pub mod digest;
 pub mod lasting;
 pub mod limits;

@@ -1,13 +1,18 @@
 //! Bodies of several parts (RFC 2046 §5.1, RFC 5621), as SIPREC clients and exchanges with ISUP attachments send them.
 //!
 //! A body is cut by its boundary and each part's few headers are read; what a part contains is for others to parse.
+//! Whatever kind of multipart it is, it is read as a mixed one (RFC 2046 §5.1.7), down to the parts of its parts.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use super::address::{parameters, unquoted};
 use super::siprec;
 
 /// The most parts taken: SIPREC sends two, exchanges with attachments three.
 const MAX_PARTS: usize = 16;
+/// The deepest nesting of parts; what is deeper is left whole.
+const MAX_DEPTH: usize = 4;
 /// The most bytes of headers in one part.
 const MAX_PART_HEAD: usize = 4_096;
 /// RFC 2046 §5.1.1.
@@ -45,10 +50,7 @@ impl Body {
         if siprec::is_metadata(&kind) {
             return Ok(Some(self.bytes.clone()));
         }
-        if !kind.starts_with("multipart/") {
-            return Ok(None);
-        }
-        let parts = parts(&self.content_type, &self.bytes)?;
+        let parts = self.parts()?;
         let found = parts
             .iter()
             .find(|part| siprec::is_metadata(&part.media_type()));
@@ -61,22 +63,70 @@ impl Body {
         matches!(self.metadata(), Ok(Some(_)))
     }
 
-    /// Its session description: the body itself, or the first such part.
+    /// Its session description: the body itself, or the first such part that is the session's (RFC 3959 has others).
     ///
     /// # Errors
     /// When the body says that it has parts and cannot be cut into them.
     pub fn description(&self) -> Result<Option<String>, MultipartError> {
         let text =
             |bytes: &[u8]| (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned());
-        match self.media_type().as_str() {
-            "application/sdp" => Ok(text(&self.bytes)),
-            kind if kind.starts_with("multipart/") => Ok(parts(&self.content_type, &self.bytes)?
-                .iter()
-                .find(|part| part.media_type() == "application/sdp")
-                .and_then(|part| text(part.content))),
-            _ => Ok(None),
+        if self.media_type() == "application/sdp" {
+            return Ok(text(&self.bytes));
         }
+        let parts = self.parts()?;
+        let description = parts
+            .iter()
+            .find(|part| part.media_type() == "application/sdp" && part.is_the_sessions());
+        Ok(description.and_then(|part| text(part.content)))
     }
+
+    /// Its parts, and those of its parts in their place; none, if it is whole.
+    fn parts(&self) -> Result<Vec<Part<'_>>, MultipartError> {
+        let mut leaves = Vec::new();
+        if is_multipart(&self.media_type()) {
+            gather(&self.content_type, &self.bytes, 1, &mut leaves)?;
+        }
+        Ok(leaves)
+    }
+}
+
+/// Whether a body of this media type has parts.
+#[must_use]
+pub fn is_multipart(media_type: &str) -> bool {
+    media_type.starts_with("multipart/")
+}
+
+/// Whether a Content-Disposition says that a body need not be understood (RFC 3261 §20.11).
+#[must_use]
+pub fn is_optional(disposition: &str) -> bool {
+    parameters(disposition).skip(1).any(|(name, value)| {
+        name.eq_ignore_ascii_case("handling")
+            && value.is_some_and(|value| unquoted(value).eq_ignore_ascii_case("optional"))
+    })
+}
+
+fn gather<'a>(
+    content_type: &str,
+    body: &'a [u8],
+    depth: usize,
+    leaves: &mut Vec<Part<'a>>,
+) -> Result<(), MultipartError> {
+    for part in parts(content_type, body)? {
+        if depth < MAX_DEPTH && is_multipart(&part.media_type()) {
+            let content_type = part.header("Content-Type").unwrap_or_default();
+            match gather(content_type, part.content, depth + 1, leaves) {
+                Ok(()) => continue,
+                Err(MultipartError::TooMany) => return Err(MultipartError::TooMany),
+                // What cannot be cut is a part like any other.
+                Err(_) => {}
+            }
+        }
+        if leaves.len() == MAX_PARTS {
+            return Err(MultipartError::TooMany);
+        }
+        leaves.push(part);
+    }
+    Ok(())
 }
 
 /// One part of a body.
@@ -108,6 +158,12 @@ impl Part<'_> {
     #[must_use]
     pub fn media_type(&self) -> String {
         media_type(self.header("Content-Type").unwrap_or("text/plain"))
+    }
+
+    /// Whether it describes the session itself, and no other one beside it.
+    fn is_the_sessions(&self) -> bool {
+        let disposition = self.header("Content-Disposition").unwrap_or("session");
+        media_type(disposition) == "session"
     }
 }
 
@@ -256,23 +312,19 @@ fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
         .map(|at| from + at + 1)
 }
 
-fn media_type(content_type: &str) -> String {
+/// The kind in a Content-Type, without its parameters and in small letters.
+#[must_use]
+pub fn media_type(content_type: &str) -> String {
     let kind = content_type.split(';').next().unwrap_or_default();
     kind.trim().to_ascii_lowercase()
 }
 
 /// The boundary parameter, unquoted.
-fn boundary(content_type: &str) -> Option<&str> {
-    let value = content_type.split(';').skip(1).find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("boundary")
-            .then(|| value.trim())
-    })?;
-    let value = value
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-        .unwrap_or(value);
+fn boundary(content_type: &str) -> Option<Cow<'_, str>> {
+    let (_, value) = parameters(content_type)
+        .skip(1)
+        .find(|(name, _)| name.eq_ignore_ascii_case("boundary"))?;
+    let value = unquoted(value?);
     (!value.is_empty() && value.len() <= MAX_BOUNDARY).then_some(value)
 }
 
@@ -320,6 +372,64 @@ mod tests {
             (&b"hello"[..], &b"v=0"[..])
         );
         assert_eq!(parts[1].media_type(), "application/sdp");
+    }
+
+    #[test]
+    fn every_kind_of_multipart_is_read_as_mixed_down_to_the_parts_of_its_parts() {
+        let inner = |boundary: &str| {
+            format!(
+                "--{boundary}\r\nContent-Type: application/isup;version=itu-t92+\r\nContent-Disposition: signal;handling=optional\r\n\r\n\u{1}\r\n\
+                 --{boundary}\r\nContent-Type: application/sdp\r\nContent-Disposition: early-session\r\n\r\nv=1\r\n\r\n\
+                 --{boundary}\r\nContent-Type: application/SDP;charset=utf-8\r\nContent-Disposition: session;handling=required\r\n\r\nv=0\r\n\r\n\
+                 --{boundary}\r\nContent-Type: application/rs-metadata+xml\r\n\r\n<r/>\r\n--{boundary}--\r\n"
+            )
+        };
+        for kind in [
+            "multipart/mixed;boundary=x1",
+            "Multipart/Related; type=\"application/sdp;a\"; start=\"<a@b>\"; boundary=x1",
+            "multipart/alternative;boundary=\"x1\"",
+            "multipart/x-vendor ; Boundary = x1",
+        ] {
+            let read = body(kind, &inner("x1"));
+            assert_eq!(read.description(), Ok(Some("v=0\r\n".to_owned())), "{kind}");
+            assert_eq!(read.metadata(), Ok(Some(b"<r/>".to_vec())), "{kind}");
+            let nested = format!(
+                "--o\r\nContent-Type: text/plain\r\n\r\n-\r\n--o\r\nContent-Type: {kind}\r\n\r\n{}\r\n--o--",
+                inner("x1")
+            );
+            let nested = body("multipart/mixed;boundary=o", &nested);
+            assert_eq!(
+                nested.description(),
+                Ok(Some("v=0\r\n".to_owned())),
+                "{kind}"
+            );
+            assert_eq!(nested.metadata(), Ok(Some(b"<r/>".to_vec())), "{kind}");
+        }
+        // A body that nests for ever is no way into the stack.
+        let mut deep = String::new();
+        for level in 0..2_000 {
+            deep = format!(
+                "--b{level}\r\nContent-Type: multipart/mixed;boundary=b{}\r\n\r\n{deep}",
+                level + 1
+            );
+        }
+        let _ = body("multipart/mixed;boundary=b1999", &deep).description();
+    }
+
+    #[test]
+    fn a_body_is_optional_if_it_says_so() {
+        for (disposition, optional) in [
+            ("signal;handling=optional", true),
+            ("signal ; Handling = \"Optional\"", true),
+            ("render;x=\"a;handling=required\";handling=optional", true),
+            ("signal;handling=required", false),
+            ("signal;x=\"a;handling=optional\"", false),
+            ("handling=optional", false),
+            ("session", false),
+            ("", false),
+        ] {
+            assert_eq!(is_optional(disposition), optional, "{disposition}");
+        }
     }
 
     #[test]

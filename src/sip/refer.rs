@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::address::{Address, Scheme, Uri};
+
 /// The dialog whose place an INVITE takes, as the machine that has it sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replaces {
@@ -80,55 +82,33 @@ impl Target {
         }
     }
 
-    /// Reads a Refer-To header's value; `None` for what is no `sip:` or `sips:` URI.
+    /// Reads a Refer-To header's value; `None` for what is no `sip:` or `sips:` URI, and for what is to be sent there by
+    /// another method than INVITE.
     ///
     /// Of the headers that the URI carries only Replaces is taken: whoever refers does not write our INVITE.
     #[must_use]
     pub fn from_refer_to(value: &str, referred_by: Option<&str>) -> Option<Self> {
-        let uri = match (value.find('<'), value.rfind('>')) {
-            (Some(start), Some(end)) if start < end => &value[start + 1..end],
-            (None, None) => value.split(';').next()?,
-            _ => return None,
-        };
-        let (uri, headers) = uri.trim().split_once('?').unwrap_or((uri.trim(), ""));
-        let (scheme, rest) = uri.split_once(':')?;
-        let known = scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips");
-        if !known || rest.is_empty() || uri.contains(|c: char| c.is_control() || c == ' ') {
+        let uri = Uri::parse(Address::parse(value)?.uri)?;
+        let method = uri.parameter("method");
+        if uri.scheme == Scheme::Tel
+            || method.is_some_and(|method| !method.eq_ignore_ascii_case("INVITE"))
+        {
             return None;
         }
-        let replaces = headers
-            .split('&')
-            .filter_map(|header| header.split_once('='))
+        let replaces = uri
+            .headers()
             .find(|(name, _)| name.eq_ignore_ascii_case("replaces"));
         let replaces = match replaces {
             None => None,
             // A transfer to a dialog that cannot be named is no blind transfer to whoever is there.
-            Some((_, value)) => Some(Replaces::parse(&unescaped(value))?),
+            Some((_, value)) => Some(Replaces::parse(&value)?),
         };
         Some(Self {
-            uri: uri.to_owned(),
+            uri: uri.without(&["method"]),
             replaces,
             referred_by: referred_by.map(str::to_owned),
         })
     }
-}
-
-/// Undoes the escaping of a URI's header (RFC 3261 §19.1.1); control characters, which would end the header, fall out.
-fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            if let (Some(high), Some(low)) = (digit(), digit()) {
-                bytes.push((high * 16 + low) as u8);
-            }
-        } else {
-            bytes.push(byte);
-        }
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    text.chars().filter(|letter| !letter.is_control()).collect()
 }
 
 #[cfg(test)]
@@ -151,6 +131,9 @@ mod tests {
             "<sip:1002@192.0.2.9>",
             "sip:1002@192.0.2.9;x=y",
             "\"Wang\" <sip:1002@192.0.2.9>",
+            "\"Li <S>\" <sip:1002@192.0.2.9>;x=\"<y>\"",
+            "<sip:1002@192.0.2.9;method=INVITE>",
+            "<SIP:1002@192.0.2.9?Subject=hi>",
         ] {
             assert_eq!(
                 Target::from_refer_to(value, None),
@@ -171,6 +154,8 @@ mod tests {
             "><",
             "<sip:a@b?Replaces=x>",
             "<sip:a b@c>",
+            "<sip:a@b;method=BYE>",
+            "\"open <sip:a@b>",
         ] {
             assert_eq!(Target::from_refer_to(value, None), None, "{value}");
         }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Transport;
+use super::address::Uri;
 
 /// Bindings of one extension; a phone that forgets its old ones must not fill the memory.
 const MAX_BINDINGS: usize = 10;
@@ -241,13 +242,12 @@ impl Registrar {
     }
 }
 
-/// Whether two URIs of contacts are the same place: scheme and host do not care for the case of letters.
+/// Whether two URIs of contacts are the same one.
 fn same_contact(one: &str, other: &str) -> bool {
-    let parted = |uri: &str| match uri.rsplit_once('@') {
-        Some((user, host)) => (Some(user.to_owned()), host.to_ascii_lowercase()),
-        None => (None, uri.to_ascii_lowercase()),
-    };
-    parted(one) == parted(other)
+    match (Uri::parse(one), Uri::parse(other)) {
+        (Some(one), Some(other)) => one.is_equivalent(&other),
+        _ => one == other,
+    }
 }
 
 #[cfg(test)]
@@ -349,11 +349,15 @@ mod tests {
             Some("sip:1001@d")
         );
         assert_eq!(
-            world.bind("SIP:1001@B", Some(0)),
+            world.bind("sip:1001@B;transport=tcp", Some(0)),
             Ok(3 + 1),
-            "the user part cares for case"
+            "another transport is another place"
         );
-        assert_eq!(world.bind("sip:1001@B", Some(0)), Ok(3));
+        assert_eq!(
+            world.bind("SIP:%31001@B;line=7", Some(0)),
+            Ok(3),
+            "what RFC 3261 §19.1.4 holds for equal is one binding"
+        );
         assert_eq!(world.ask(Wish::Ask), Ok(3));
         assert_eq!(world.ask(Wish::ForgetAll), Ok(0));
     }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::address::{self, Address, Uri};
+
 /// The first wait after a failed registration; it doubles with each failure.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// The longest wait after failed registrations.
@@ -97,6 +99,42 @@ pub enum Outcome {
         /// Retry-After, if it was given.
         retry_after: Option<u32>,
     },
+}
+
+/// For how many seconds a 2xx to our REGISTER binds us: what it says of our own Contact goes before what holds for all
+/// (RFC 3261 §10.2.4).
+///
+/// Registrars write a Contact anew, with another port or the address that they see. Ours is the one that is the same by
+/// §19.1.4, then the only one that leads to the same place, then the only one. Where none of several is known for ours,
+/// the first to end is taken, for it is better to renew too early.
+#[must_use]
+pub fn granted(contacts: &[String], for_all: Option<u32>, own: &str) -> Option<u32> {
+    let bindings: Vec<Address<'_>> = contacts
+        .iter()
+        .flat_map(|value| address::items(value))
+        .filter_map(Address::parse)
+        .collect();
+    let ours = |is_ours: fn(&Uri<'_>, &Uri<'_>) -> bool| {
+        let own = Uri::parse(own)?;
+        let mut found = bindings
+            .iter()
+            .filter(|binding| Uri::parse(binding.uri).is_some_and(|uri| is_ours(&uri, &own)));
+        found.next().filter(|_| found.next().is_none())
+    };
+    let seconds = |binding: &Address<'_>| {
+        let expires = binding.parameter("expires")?;
+        expires.trim().parse().ok()
+    };
+    let ours = ours(|uri, own| uri.is_equivalent(own))
+        .or_else(|| ours(|uri, own| uri.is_same_place(own)))
+        .or(match &bindings[..] {
+            [only] => Some(only),
+            _ => None,
+        });
+    match ours {
+        Some(ours) => seconds(ours).or(for_all),
+        None => bindings.iter().filter_map(seconds).chain(for_all).min(),
+    }
 }
 
 impl Enrolment {
@@ -203,6 +241,37 @@ mod tests {
         now += Duration::from_secs(299);
         assert!(enrolment.is_registered(now));
         assert!(!enrolment.is_registered(now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn our_own_binding_is_known_however_the_registrar_writes_it() {
+        let own = "sip:hotline@127.0.0.1:15100";
+        let instance = "+sip.instance=\"<urn:uuid:1>\"";
+        for (contacts, for_all, seconds) in [
+            (vec![format!("<{own}>;expires=8")], Some(600), Some(8)),
+            (vec![format!("{own};expires=8")], None, Some(8)),
+            (vec![format!("<{own};transport=udp>;expires=8")], None, Some(8)),
+            (vec![format!("\"a <b>\" <{own}>;{instance};expires=\"8\";q=1")], None, Some(8)),
+            (vec!["<SIP:hotline@127.0.0.1:15100>;Expires=8".to_owned()], None, Some(8)),
+            (vec!["<sip:%68otline@127.0.0.1:15100;line=x>;expires=8".to_owned()], None, Some(8)),
+            (vec!["<sip:hotline@192.0.2.77:61234>;expires=8".to_owned()], Some(600), Some(8)),
+            (vec!["<sip:hotline@198.51.100.3>;expires=3, <sip:hotline@127.0.0.1:15100;line=x>;expires=8".to_owned()], None, Some(8)),
+            (vec!["<sip:x@198.51.100.3>;expires=3".to_owned(), format!("<{own};transport=UDP>;expires=8")], None, Some(8)),
+            (vec!["<sip:a@192.0.2.77>;expires=3000, <sip:b@192.0.2.78>;expires=8".to_owned()], Some(600), Some(8)),
+            (vec![format!("<{own}>")], Some(8), Some(8)),
+            (vec![format!("<{own}>;expires=0")], Some(600), Some(0)),
+            (vec![], Some(8), Some(8)),
+            (vec![format!("<{own}>;expires=soon")], None, None),
+            (vec![], None, None),
+        ] {
+            assert_eq!(granted(&contacts, for_all, own), seconds, "{contacts:?}");
+        }
+        // A port that is the default one may be left out or added.
+        let added = [
+            "<sip:hotline@pbx:5060;transport=udp>;expires=9, <sip:hotline@pbx:5070>;expires=3"
+                .to_owned(),
+        ];
+        assert_eq!(granted(&added, None, "sip:hotline@pbx"), Some(9));
     }
 
     #[test]

@@ -59,6 +59,8 @@ struct Call {
     newcomers: u8,
     /// Whom the rules name for this call, in the order to try them.
     route: Vec<String>,
+    /// The trunk that it came over.
+    trunk: Option<String>,
     hops: u8,
     tell: mpsc::Sender<Happening>,
     happenings: mpsc::Receiver<Happening>,
@@ -110,6 +112,7 @@ impl Call {
             ends: BTreeMap::new(),
             newcomers: 0,
             route: Vec::new(),
+            trunk: None,
             hops,
             tell,
             happenings,

@@ -83,6 +83,8 @@ pub struct SipConfig {
     pub registrations: Option<Arc<RegistrationStore>>,
     /// Who gets which calls.
     pub routes: Routes,
+    /// Who gets those that no rule is for, as a SIP URI.
+    pub operator: Option<String>,
     /// How long sessions last without a refresh (RFC 4028).
     pub session: session::Terms,
 }
@@ -181,6 +183,7 @@ impl SipConfig {
             },
             registrations: None,
             routes: Routes::default(),
+            operator: None,
             session: session::Terms {
                 expires: 1_800,
                 min: 90,

@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use super::admission::{Admitted, Who};
 use super::ingress::Answer;
+use super::uris::sip_uri;
 use super::wire::{self, Message};
 use super::{Shared, locked};
+use crate::sip::address::Address;
 use crate::sip::registrar::{Flow, Refusal, Register, Wanted, Wish};
 
 /// Answers that are kept for retransmissions.
@@ -154,16 +156,18 @@ fn wish(message: &Message) -> Option<Wish> {
     let wanted = contacts
         .into_iter()
         .map(|contact| {
-            let uri = wire::address(contact).trim();
-            wire::host_and_port(uri)?;
-            let expires = wire::parameter(contact, "expires")
+            let address = Address::parse(contact)?;
+            sip_uri(address.uri)?;
+            let expires = address
+                .parameter("expires")
                 .and_then(|seconds| seconds.parse().ok())
                 .or(all_expire);
-            let q = wire::parameter(contact, "q")
+            let q = address
+                .parameter("q")
                 .and_then(|q| q.parse::<f32>().ok())
                 .map_or(1_000, |q| (q.clamp(0.0, 1.0) * 1_000.0) as u16);
             Some(Wanted {
-                contact: uri.to_owned(),
+                contact: address.uri.to_owned(),
                 expires,
                 q,
             })

@@ -7,7 +7,8 @@ use rsipstack::transport::SipConnection;
 
 use super::side::{allows, description, said};
 use super::wire::{self, Frame, Framer, Message};
-use super::{Transport, grammar, ingress, kind_of};
+use super::{Transport, grammar, ingress, kind_of, uris};
+use crate::sip::address::Address;
 use crate::sip::{Replaces, Target};
 
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5_060);
@@ -63,7 +64,9 @@ fn understand(mut message: Message) {
                 wire::user(value),
                 wire::display_name(value),
             );
-            let _ = wire::host_and_port(wire::address(value));
+            if let Some(address) = Address::parse(value) {
+                let _ = (uris::sip_uri(address.uri), address.parameter("expires"));
+            }
         }
     }
     for value in message.all("Replaces") {
@@ -75,6 +78,7 @@ fn understand(mut message: Message) {
     if let Some(body) = message.to_body() {
         let _ = (body.media_type(), body.description(), body.metadata());
     }
+    message.simplify_addresses();
     message.mend_contact(PEER);
     ingress::simplify_challenges(&mut message);
     // From here on it is the stack's.

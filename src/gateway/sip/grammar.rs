@@ -3,6 +3,8 @@
 //! Only what would be misread is refused; odd spaces and names without quotes do no harm.
 
 use super::wire::{Message, Start};
+use crate::sip::address::{Address, items};
+use crate::sip::multipart::media_type;
 
 /// Whether the request must be answered with 400.
 pub(super) fn is_broken(message: &Message) -> bool {
@@ -13,6 +15,16 @@ pub(super) fn is_broken(message: &Message) -> bool {
         || ["From", "To", "Contact", "Via", "Route", "Record-Route"]
             .iter()
             .any(|name| message.all(name).any(is_broken_value))
+        || ["From", "To"].iter().any(|name| {
+            message
+                .all(name)
+                .any(|value| Address::parse(value).is_none())
+        })
+        || ["Contact", "Route", "Record-Route"].iter().any(|name| {
+            message
+                .items(name)
+                .any(|item| Address::parse(item).is_none())
+        })
 }
 
 /// Whether the request is for an address of a kind that nobody reaches here (§8.2.2.1).
@@ -30,8 +42,8 @@ pub(super) fn is_foreign(message: &Message) -> bool {
 pub(super) fn refuses_descriptions(message: &Message) -> bool {
     let mut ranges = message
         .all("Accept")
-        .flat_map(|value| value.split(','))
-        .map(|range| range.split(';').next().unwrap_or_default().trim())
+        .flat_map(items)
+        .map(media_type)
         .peekable();
     ranges.peek().is_some()
         && !ranges.any(|range| {
@@ -43,7 +55,7 @@ pub(super) fn refuses_descriptions(message: &Message) -> bool {
                 "multipart/*",
             ]
             .iter()
-            .any(|taken| range.eq_ignore_ascii_case(taken))
+            .any(|taken| range == *taken)
         })
 }
 

@@ -28,12 +28,12 @@ use crate::sip::Party;
 use crate::sip::digest::Challenge;
 use crate::sip::limits::Place;
 use crate::sip::registrar::Flow;
-use crate::sip::siprec;
+use crate::sip::{multipart, siprec};
 
 /// The extensions that a request may demand of us (RFC 3261 §8.2.2.3).
 const UNDERSTOOD: [&str; 4] = ["siprec", "100rel", "timer", "replaces"];
 /// The bodies that are read.
-const ACCEPT: &str = "application/sdp, multipart/mixed, application/rs-metadata+xml";
+const ACCEPT: &str = "application/sdp, multipart/mixed, multipart/related, multipart/alternative, application/rs-metadata+xml";
 
 /// One source may hold this part of the strangers' calls before they are acknowledged, and at least so many.
 const STRANGERS_PART: usize = 4;
@@ -50,7 +50,7 @@ impl Shared {
     /// Hands a sound message to the stack, or returns the answer that it gets instead.
     pub(super) async fn receive(
         self: &Arc<Self>,
-        mut message: Message,
+        message: Message,
         connection: SipConnection,
         flow: Flow,
         listener: usize,
@@ -68,9 +68,11 @@ impl Shared {
         if message.method() == Some("REGISTER") {
             return enrol::register(self, &message, flow, listener, now);
         }
-        message.mend_contact(source);
-        simplify_challenges(&mut message);
-        let parsed = SipMessage::try_from(message.to_bytes().as_slice())
+        let mut shown = message.clone();
+        shown.simplify_addresses();
+        shown.mend_contact(source);
+        simplify_challenges(&mut shown);
+        let parsed = SipMessage::try_from(shown.to_bytes().as_slice())
             .ok()
             .and_then(|parsed| SipConnection::update_msg_received(parsed, source, kind).ok());
         let Some(parsed) = parsed else {
@@ -227,6 +229,7 @@ impl Shared {
             key,
             Arrival {
                 branch: branch.to_owned(),
+                from: message.header("From").unwrap_or_default().to_owned(),
                 flow,
                 who,
                 acknowledged: false,
@@ -300,15 +303,20 @@ impl Shared {
                 self.later()
             });
         }
-        if matches!(method, "INFO" | "REFER") {
-            // Their bodies are for the dialog to judge.
+        // The bodies of INFO and REFER are for the dialog to judge; a BYE ends the call whatever it brings along
+        // (§15.1.2); and what need not be understood is no reason to refuse (§20.11).
+        if matches!(method, "INFO" | "REFER" | "BYE")
+            || message
+                .header("Content-Disposition")
+                .is_some_and(multipart::is_optional)
+        {
             return None;
         }
         let body = message.to_body()?;
         match body.media_type().as_str() {
             "application/sdp" => None,
             kind if siprec::is_metadata(kind) => None,
-            "multipart/mixed" => {
+            kind if multipart::is_multipart(kind) => {
                 let broken = body.description().err()?;
                 Some((broken.status(), vec![]))
             }

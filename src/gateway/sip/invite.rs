@@ -11,20 +11,22 @@ use rsipstack::dialog::authenticate::Credential;
 use rsipstack::dialog::dialog::DialogStateSender;
 use rsipstack::dialog::invitation::InviteOption;
 use rsipstack::dialog::invite_dialog::InviteDialog;
-use rsipstack::sip::{Auth, Header, HostWithPort, Response, Scheme, StatusCode, Uri};
+use rsipstack::sip::{Header, HostWithPort, Response, Scheme, StatusCode, Uri};
 use rsipstack::transport::SipAddr;
 
 use super::ringing::Ringer;
 use super::side::Beginning;
 use super::sockets::{self, Carried};
 use super::ways::Way;
-use super::{Shared, Transport, kind_of, local_address_for, wire};
+use super::{Shared, Transport, kind_of, local_address_for, uris, wire};
 use crate::private::Private;
 
 /// Whom to invite to what.
 pub(super) struct Invitation {
     /// In the order to try them.
     pub callees: Vec<Uri>,
+    /// The trunk that the call came over.
+    pub trunk: Option<String>,
     pub number: Option<Private<String>>,
     pub offer: String,
     /// Max-Forwards.
@@ -74,7 +76,7 @@ pub(super) async fn invite(
     });
     let callees = invitation.callees.len();
     for (index, callee) in invitation.callees.iter().enumerate() {
-        let ways = match shared.ways(callee).await {
+        let ways = match shared.ways(callee, invitation.trunk.as_deref()).await {
             Ok(ways) => ways,
             Err(unreachable) => {
                 last = Err(unreachable);
@@ -179,19 +181,17 @@ impl Invitation {
             .unwrap_or_else(|| local_address_for(peer.ip()).into());
         let caller = Uri {
             scheme: Some(Scheme::Sip),
-            auth: Some(Auth {
-                user: self
-                    .number
+            auth: Some(uris::auth(
+                self.number
                     .as_ref()
-                    .map_or_else(|| "anonymous".to_owned(), |number| number.reveal().clone()),
-                password: None,
-            }),
+                    .map_or("anonymous", |number| number.reveal()),
+            )),
             host_with_port: host,
             ..Uri::default()
         };
         InviteOption {
-            caller,
-            callee: way.uri,
+            caller: uris::verbatim(caller),
+            callee: uris::verbatim(way.uri),
             destination: Some(SipAddr::new(kind_of(way.flow.transport), peer.into())),
             offer: (!way.offers_late).then(|| self.offer.clone().into_bytes()),
             contact: shared.contact("gateway", way.flow),

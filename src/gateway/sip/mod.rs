@@ -30,6 +30,7 @@ mod side;
 mod sockets;
 mod tls;
 mod trunks;
+mod uris;
 mod ways;
 mod wire;
 
@@ -142,6 +143,8 @@ type InviteKey = (String, String, u32);
 #[derive(Clone, Debug)]
 struct Arrival {
     branch: String,
+    /// Its From as it came, for the stack may be shown another one.
+    from: String,
     flow: Flow,
     who: Who,
     /// The caller has taken our answer, and so is where its INVITE came from.
@@ -549,7 +552,12 @@ impl MessageInspector for Finish {
                 .headers
                 .unique_push(Header::RetryAfter(self.retry_after.to_string().into())),
             SipMessage::Request(request) => {
-                let right = |value: &str| value.replace(ingress::STACK_SHA_256, ingress::SHA_256);
+                request.uri = uris::verbatim(std::mem::take(&mut request.uri));
+                let right = |value: &str| {
+                    value
+                        .replace(ingress::STACK_SHA_256, ingress::SHA_256)
+                        .replace("qop=\"auth\"", "qop=auth")
+                };
                 for header in request.headers.iter_mut() {
                     match header {
                         Header::Authorization(value) => *value = right(value.value()).into(),

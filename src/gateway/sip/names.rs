@@ -27,8 +27,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::invite::Unreachable;
-use super::{locked, wire};
+use super::locked;
 use crate::sip::Transport;
+use crate::sip::address::{self, Address};
 use crate::sip::lasting::Lasting;
 use crate::sip::locate::{self, Naptr, Srv};
 use crate::sip::registrar::Flow;
@@ -141,8 +142,8 @@ impl Names {
             own: !servers.is_empty(),
             configured: configured
                 .into_iter()
-                .filter_map(|uri| wire::host_and_port(wire::address(uri)))
-                .map(|(host, _)| host.to_ascii_lowercase())
+                .filter_map(|uri| address::Uri::parse(Address::parse(uri)?.uri))
+                .map(|uri| uri.host.to_ascii_lowercase())
                 .collect(),
             of_configuration: Memory::new(OWN_QUESTIONS),
             of_peers: Memory::new(PEERS_QUESTIONS),

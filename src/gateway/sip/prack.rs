@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, Uri};
 
 use super::locked;
+use crate::sip::address::items;
 
 /// Early dialogs that are remembered: more than phones ring at a time; the oldest gives way.
 const MOST: usize = 1_024;
@@ -123,7 +124,7 @@ impl Early {
             .iter()
             .filter(|header| matches!(header, Header::RecordRoute(_)))
             .filter_map(|header| Some(header.to_string().split_once(':')?.1.trim().to_owned()))
-            .flat_map(|value| hops(&value))
+            .flat_map(|value| items(&value).map(str::to_owned).collect::<Vec<_>>())
             .collect();
         routes.reverse();
         Some(Self {
@@ -140,23 +141,6 @@ impl Early {
 fn tag_of(message: &impl HeadersExt) -> Option<String> {
     let to = message.header_value("To")?;
     super::wire::tag(&to).map(str::to_owned)
-}
-
-/// The hops of a Record-Route value: cut at the commas outside of `<>`.
-fn hops(value: &str) -> Vec<String> {
-    let mut within = false;
-    value
-        .split(|letter| {
-            match letter {
-                '<' => within = true,
-                '>' => within = false,
-                _ => {}
-            }
-            letter == ',' && !within
-        })
-        .map(|hop| hop.trim().to_owned())
-        .filter(|hop| !hop.is_empty())
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,60 +1,83 @@
-//! What our INVITEs were proved with, for the ACK of a 2xx says the same again (RFC 3261 §13.2.2.4): a proxy that lets
-//! nothing pass without a proof cannot challenge an ACK.
+//! What our INVITEs were sent with, for their ACKs say the same again: that of a 2xx what they were proved with (RFC 3261
+//! §13.2.2.4), for a proxy that lets nothing pass without a proof cannot challenge an ACK; that of a refusal their Via
+//! (§17.1.1.3), which the stack takes from the answer, with all that the peer has written into it.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use rsipstack::sip::{Header, HeadersExt, Method, Request};
+use rsipstack::sip::{Header, HeadersExt, Method, Request, ToTypedHeader};
 
 use super::locked;
 
 /// INVITEs that are remembered: more are not answered at a time; the oldest gives way.
 const MOST: usize = 1_024;
 
-/// An INVITE by Call-ID and number, and its credentials.
-type Proved = ((String, u32), Vec<Header>);
+/// An INVITE of ours.
+struct Sent {
+    call_id: String,
+    number: u32,
+    branch: String,
+    via: String,
+    proofs: Vec<Header>,
+}
 
-/// The INVITEs that were proved.
+/// The INVITEs that were sent.
 #[derive(Default)]
-pub(super) struct Proofs(Mutex<VecDeque<Proved>>);
+pub(super) struct Proofs(Mutex<VecDeque<Sent>>);
 
 impl Proofs {
-    /// Remembers what an INVITE is proved with, and gives it to its ACK.
+    /// Remembers what an INVITE is sent with, and gives it to its ACK.
     pub fn follow(&self, request: &mut Request) {
-        let key = || {
-            let number = request.cseq_header().ok()?.seq().ok()?;
-            let call_id = request.call_id_header().ok()?.value().to_owned();
-            Some((call_id, number))
+        if !matches!(request.method, Method::Invite | Method::Ack) {
+            return;
+        }
+        let Some(sent) = Sent::of(request) else {
+            return;
         };
-        match request.method {
-            Method::Invite => {
-                let proofs: Vec<Header> = proofs(request).cloned().collect();
-                if let (false, Some(key)) = (proofs.is_empty(), key()) {
-                    let mut known = locked(&self.0);
-                    known.retain(|(other, _)| *other != key);
-                    if known.len() == MOST {
-                        known.pop_front();
-                    }
-                    known.push_back((key, proofs));
-                }
+        let mut known = locked(&self.0);
+        let same = |other: &Sent| other.call_id == sent.call_id && other.number == sent.number;
+        if request.method == Method::Invite {
+            known.retain(|other| !same(other));
+            if known.len() == MOST {
+                known.pop_front();
             }
-            Method::Ack if proofs(request).next().is_none() => {
-                let known = locked(&self.0);
-                let key = key();
-                let found = known.iter().find(|(other, _)| Some(other) == key.as_ref());
-                if let Some((_, proofs)) = found {
-                    request.headers.extend(proofs.clone());
-                }
-            }
-            _ => {}
+            known.push_back(sent);
+            return;
+        }
+        let Some(invite) = known.iter().find(|other| same(other)) else {
+            return;
+        };
+        if invite.branch == sent.branch {
+            request
+                .headers
+                .retain(|header| !matches!(header, Header::Via(_)));
+            request
+                .headers
+                .push_front(Header::Via(invite.via.clone().into()));
+        }
+        if sent.proofs.is_empty() {
+            request.headers.extend(invite.proofs.clone());
         }
     }
 }
 
-fn proofs(request: &Request) -> impl Iterator<Item = &Header> {
-    request.headers.iter().filter(|header| match header {
+impl Sent {
+    fn of(request: &Request) -> Option<Self> {
+        let via = request.top_via_header().ok()?;
+        Some(Self {
+            call_id: request.call_id_header().ok()?.value().to_owned(),
+            number: request.cseq_header().ok()?.seq().ok()?,
+            branch: via.typed().ok()?.branch()?.to_string(),
+            via: via.value().to_owned(),
+            proofs: request.headers.iter().filter(is_proof).cloned().collect(),
+        })
+    }
+}
+
+fn is_proof(header: &&Header) -> bool {
+    match header {
         Header::Authorization(_) | Header::ProxyAuthorization(_) => true,
         Header::Other(name, _) => ["Authorization", "Proxy-Authorization"].contains(&name.as_str()),
         _ => false,
-    })
+    }
 }

@@ -14,10 +14,11 @@ use rsipstack::transport::SipAddr;
 use tokio::time::timeout;
 
 use super::config::Trunk;
-use super::ways::{Way, sip_uri};
-use super::{Shared, invite, kind_of, sockets, wire};
+use super::uris::{sip_uri, written};
+use super::ways::Way;
+use super::{Shared, invite, kind_of, sockets};
 use crate::sip::digest::{Keyring, Patience, Realm};
-use crate::sip::trunk::{Change, Enrolment, Health, Outcome};
+use crate::sip::trunk::{Change, Enrolment, Health, Outcome, granted};
 
 /// Questions without an answer after which a trunk is down.
 const PATIENCE: u32 = 3;
@@ -161,17 +162,11 @@ fn outcome_of(answer: Option<&Response>, asked: u32, own: &str) -> Outcome {
     };
     match answer.map(|answer| answer.status_code.code()) {
         Some(200..=299) => {
-            // What our own Contact says goes before what holds for all (RFC 3261 §10.2.4).
             let contacts: Vec<String> = answer
                 .map(|answer| values_of(answer, "Contact").collect())
                 .unwrap_or_default();
-            let own = contacts
-                .iter()
-                .flat_map(|value| wire::items(value))
-                .find(|contact| wire::address(contact) == own)
-                .and_then(|contact| wire::parameter(contact, "expires")?.parse().ok());
             Outcome::Granted {
-                seconds: own.or_else(|| number("Expires")).unwrap_or(asked),
+                seconds: granted(&contacts, number("Expires"), own).unwrap_or(asked),
             }
         }
         Some(423) => Outcome::TooBrief {
@@ -310,7 +305,7 @@ impl Question {
             uri: shared.contact(user, way.flow),
             params: Vec::new(),
         };
-        self.contact = contact.uri.to_string();
+        self.contact = written(&contact.uri);
         request.headers.push(Header::Contact(contact.into()));
         request.headers.extend(headers);
         let key = TransactionKey::from_request(&request, TransactionRole::Client).ok()?;

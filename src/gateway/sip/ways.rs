@@ -14,8 +14,10 @@ use rsipstack::transport::SipAddr;
 use super::admission::Who;
 use super::invite::Unreachable;
 use super::names::Names;
-use super::{Shared, kind_of, local_address_for, locked, sockets, wire};
+use super::uris::{self, sip_uri};
+use super::{Shared, THE_CALLED, kind_of, local_address_for, locked, sockets};
 use crate::sip::Transport;
+use crate::sip::address::{self, Address, escaped_user};
 use crate::sip::digest::Secret;
 use crate::sip::registrar::{Binding, Flow};
 
@@ -80,13 +82,6 @@ fn is_secret(uri: &Uri) -> bool {
     uri.scheme == Some(Scheme::Sips) || uri.transport() == Some(&SipTransport::Tls)
 }
 
-/// A `sip:` or `sips:` URI.
-pub(super) fn sip_uri(text: &str) -> Option<Uri> {
-    Uri::try_from(text)
-        .ok()
-        .filter(|uri| matches!(uri.scheme, Some(Scheme::Sip | Scheme::Sips)))
-}
-
 /// Finds for the stack where a request within a dialog goes, over a stream of ours: it would open one of its own, which
 /// trusts what peers say about lengths.
 #[derive(Clone, Default)]
@@ -123,7 +118,8 @@ impl TargetLocator for Locator {
 impl Shared {
     /// Where a request within a dialog goes, with a stream of ours there if it wants one.
     pub(super) async fn reach(self: &Arc<Self>, uri: &Uri) -> Result<Flow, Unreachable> {
-        let flows = self.names.locate(uri).await?;
+        let uri = uris::mended(uri);
+        let flows = self.names.locate(&uri).await?;
         let host = uri.host_with_port.host.to_string();
         let mut last = Unreachable {
             status: 503,
@@ -163,8 +159,89 @@ impl Shared {
         }
     }
 
+    /// Whom the rules name for a number, as URIs in the order to try them; a rule may be for the calls of one trunk.
+    pub(super) fn chosen(&self, number: &str, trunk: Option<&str>) -> Vec<String> {
+        let chosen = self.config.routes.choose(number, trunk);
+        // Only what is plainly a number or a name is put into a URI of ours.
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "+*#.-_".contains(letter);
+        let is_plain = !number.is_empty() && number.chars().all(plain);
+        let chosen = chosen.unwrap_or_default().iter();
+        chosen
+            .filter(|uri| is_plain || !uri.contains(THE_CALLED))
+            .map(|uri| uri.replace(THE_CALLED, &escaped_user(number)))
+            .collect()
+    }
+
+    /// Whom a URI means: a number of ours that is no extension goes where a call to it would go, and not out to come
+    /// back in.
+    pub(super) fn meant(&self, callee: Uri, trunk: Option<&str>) -> Vec<Uri> {
+        if self.is_number_of_ours(&callee) {
+            self.behind(&callee, trunk)
+        } else {
+            vec![callee]
+        }
+    }
+
+    /// Whether a URI leads to this gateway and to none of its extensions; a trunk may have our domain.
+    fn is_number_of_ours(&self, callee: &Uri) -> bool {
+        self.extension_of(callee).is_none()
+            && (self.is_here(callee)
+                || (self.is_of_realm(callee) && self.trunk_of(callee).is_none()))
+    }
+
+    /// Who is called at a number of ours.
+    fn behind(&self, callee: &Uri, trunk: Option<&str>) -> Vec<Uri> {
+        let mut chosen = self.chosen(&uris::user(callee).unwrap_or_default(), trunk);
+        if chosen.is_empty() {
+            chosen.extend(self.config.operator.clone());
+        }
+        let chosen = chosen.iter().filter_map(|uri| sip_uri(uri));
+        chosen.filter(|uri| !self.is_number_of_ours(uri)).collect()
+    }
+
     /// The addresses to try for a URI, in order.
-    pub(super) async fn ways(&self, callee: &Uri) -> Result<Vec<Way>, Unreachable> {
+    pub(super) async fn ways(
+        &self,
+        callee: &Uri,
+        trunk: Option<&str>,
+    ) -> Result<Vec<Way>, Unreachable> {
+        let ways = self.ways_out(callee).await?;
+        if !ways.iter().any(|way| self.leads_here(way)) {
+            return Ok(ways);
+        }
+        // A name of this machine that we did not know: its numbers are ours.
+        let named = Uri {
+            host_with_port: self.addresses.first().into(),
+            ..callee.clone()
+        };
+        let meant = match self.extension_of(&named) {
+            Some(_) => vec![named],
+            None => self.behind(&named, trunk),
+        };
+        let mut last = Err(Unreachable {
+            status: 404,
+            reason: "the way there leads back to this gateway".to_owned(),
+        });
+        for callee in meant {
+            last = self.ways_out(&callee).await;
+            if let Ok(ways) = &mut last {
+                ways.retain(|way| !self.leads_here(way));
+                if !ways.is_empty() {
+                    break;
+                }
+            }
+        }
+        last
+    }
+
+    /// Whether a request would come back to this gateway.
+    fn leads_here(&self, way: &Way) -> bool {
+        let flow = way.flow;
+        self.addresses
+            .are_ours(&flow.source.ip().to_string(), Some(flow.source.port()))
+    }
+
+    async fn ways_out(&self, callee: &Uri) -> Result<Vec<Way>, Unreachable> {
         if let Some(name) = self.extension_of(callee) {
             return self.ways_to_extension(name).await;
         }
@@ -182,16 +259,25 @@ impl Shared {
     }
 
     /// The extension of ours that a URI names.
-    fn extension_of<'a>(&self, callee: &'a Uri) -> Option<&'a str> {
-        let host = callee.host_with_port.host.to_string();
-        let port = callee.host_with_port.port.map(|port| port.value());
-        let name = callee.user()?;
-        let is_ours = host == self.config.realm || self.addresses.are_ours(&host, port);
-        let is_known = |name| {
-            let mut extensions = self.config.extensions.iter();
-            extensions.any(|extension| extension.name == name)
-        };
-        (is_ours && is_known(name)).then_some(name)
+    fn extension_of(&self, callee: &Uri) -> Option<&str> {
+        let is_ours = self.is_of_realm(callee) || self.is_here(callee);
+        let name = is_ours.then(|| uris::user(callee))??;
+        let mut extensions = self.config.extensions.iter();
+        let extension = extensions.find(|extension| extension.name == name)?;
+        Some(&extension.name)
+    }
+
+    /// Whether a URI's host is our domain.
+    fn is_of_realm(&self, uri: &Uri) -> bool {
+        let host = uri.host_with_port.host.to_string();
+        host.eq_ignore_ascii_case(&self.config.realm)
+    }
+
+    /// Whether a URI's host and port are those that we listen at.
+    fn is_here(&self, uri: &Uri) -> bool {
+        let port = uri.host_with_port.port.map(|port| port.value());
+        let host = uri.host_with_port.host.to_string();
+        self.addresses.are_ours(&host, port)
     }
 
     /// The trunk that a URI leads to.
@@ -202,10 +288,10 @@ impl Shared {
             trunk
                 .uri
                 .as_deref()
-                .and_then(wire::host_and_port)
-                .is_some_and(|(of_trunk, its_port)| {
-                    of_trunk.eq_ignore_ascii_case(&host)
-                        && (port.is_none() || its_port.is_none() || port == its_port)
+                .and_then(address::Uri::parse)
+                .is_some_and(|of_trunk| {
+                    of_trunk.host.eq_ignore_ascii_case(&host)
+                        && (port.is_none() || of_trunk.port.is_none() || port == of_trunk.port)
                 })
         })
     }
@@ -234,7 +320,7 @@ impl Shared {
         let next = proxy.or(trunk.and_then(|trunk| trunk.uri.as_ref()));
         Prospect {
             is_secret: match next {
-                Some(next) => sip_uri(wire::address(next)).is_some_and(|next| is_secret(&next)),
+                Some(next) => hop(next).is_some_and(|next| is_secret(&next)),
                 None => is_secret(callee),
             },
             signals_from: None,
@@ -315,7 +401,7 @@ impl Shared {
 
     /// Through a proxy, which is told so by a Route.
     async fn through(&self, proxy: &str, callee: &Uri) -> Result<Vec<Way>, Unreachable> {
-        let mut proxy = sip_uri(wire::address(proxy)).ok_or_else(|| Unreachable {
+        let mut proxy = hop(proxy).ok_or_else(|| Unreachable {
             status: 500,
             reason: "the outbound proxy is no sip: URI".to_owned(),
         })?;
@@ -351,9 +437,14 @@ impl Shared {
     }
 }
 
+/// The URI of a proxy: alone, or in brackets.
+fn hop(value: &str) -> Option<Uri> {
+    sip_uri(value).or_else(|| sip_uri(Address::parse(value)?.uri))
+}
+
 fn routes(path: &[String]) -> Vec<Route> {
     path.iter()
-        .filter_map(|hop| sip_uri(wire::address(hop)))
+        .filter_map(|value| hop(value))
         .map(Route::from)
         .collect()
 }

@@ -8,12 +8,10 @@ mod fields;
 
 use std::net::{IpAddr, SocketAddr};
 
-pub(super) use self::fields::{
-    address, display_name, host_and_port, is_private, items, names_the_same, parameter, tag, user,
-    with_sent_by,
-};
-use self::fields::{first_via, with_received};
+use self::fields::{branch, first_via, with_received};
+pub(super) use self::fields::{display_name, is_private, names_the_same, tag, user, with_sent_by};
 use crate::sip::Body;
+use crate::sip::address::{Address, Scheme, Uri, items};
 
 /// The longest datagram.
 pub(super) const MAX_MESSAGE: usize = 65_535;
@@ -305,16 +303,15 @@ impl Message {
         else {
             return;
         };
-        let uri = address(value);
-        let Some((host, _)) = host_and_port(uri) else {
+        let Some(uri) = Address::parse(value).and_then(|contact| Uri::parse(contact.uri)) else {
             return;
         };
+        let host = uri.host;
         let named: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         if named.is_some_and(|named| {
             is_private(named) && named != source.ip() && !is_private(source.ip())
         }) {
-            let begins = uri.as_ptr() as usize - value.as_ptr() as usize;
-            let host_at = begins + (host.as_ptr() as usize - uri.as_ptr() as usize);
+            let host_at = host.as_ptr() as usize - value.as_ptr() as usize;
             let after_host = &value[host_at + host.len()..];
             let port_ends = after_host.strip_prefix(':').map_or(0, |port| {
                 1 + port.len()
@@ -329,9 +326,32 @@ impl Message {
         }
     }
 
+    /// Writes addresses in the forms that the stack reads rightly: it takes the first bracket of a value for that of its
+    /// address, and the first semicolon for the URI's end.
+    pub fn simplify_addresses(&mut self) {
+        // Where a dialog's requests go is the first place of a kind that they can go to; a registrar lists bindings.
+        let target = self.items("Contact").find_map(|contact| {
+            let uri = Address::parse(contact)?.uri;
+            let is_sip = Uri::parse(uri).is_some_and(|uri| uri.scheme != Scheme::Tel);
+            is_sip.then(|| format!("<{uri}>"))
+        });
+        let registers = self.cseq().is_some_and(|(_, method)| method == "REGISTER");
+        if let Some(target) = target.filter(|_| !registers) {
+            self.replace("Contact", vec![target]);
+        }
+        for (name, value) in &mut self.headers {
+            let is_party = ["From", "To"]
+                .iter()
+                .any(|party| name.eq_ignore_ascii_case(party));
+            if is_party && let Some(plain) = Address::parse(value).and_then(|it| it.simplified()) {
+                *value = plain;
+            }
+        }
+    }
+
     /// The branch of the top Via.
     pub fn branch(&self) -> Option<&str> {
-        parameter(first_via(self.header("Via")?).0, "branch")
+        branch(first_via(self.header("Via")?).0)
     }
 
     /// The items of a header that is a list of tokens, in small letters.

@@ -13,10 +13,11 @@ use super::{Call, End, MAX_FORWARDS, body_of};
 use crate::gateway::sip::side::{Beginning, Happening, Newcomer, Side, said};
 use crate::gateway::sip::sockets::Carried;
 use crate::gateway::sip::{
-    Alive, CALL_QUEUE, Extension, InviteKey, NewCall, Outlook, Shared, THE_CALLED, Who, ingress,
-    locked, wire,
+    Alive, Arrival, CALL_QUEUE, Extension, InviteKey, NewCall, Outlook, Shared, Who, ingress,
+    locked, uris, wire,
 };
 use crate::private::Private;
+use crate::sip::address::{self, escaped_user};
 use crate::sip::session::Session;
 use crate::sip::{IncomingCall, Party, Replaces, SipCommand, SipEvent};
 
@@ -69,8 +70,9 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
         login: shared.login(&arrival.who),
         stays: !matches!(arrival.who, Who::Trunk(_)),
     };
-    let incoming = describe(shared, &request.original, &key, &arrival.who);
+    let incoming = describe(shared, &request.original, &key, &arrival);
     let route = route(shared, &incoming, &arrival.who);
+    let trunk = incoming.trunk.clone();
     let hops = request
         .original
         .max_forwards_header()
@@ -113,6 +115,7 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
     });
     let mut call = Call::new(shared, events, commands, hops);
     call.route = route;
+    call.trunk = trunk;
     let mut side = Side::called(shared, Party::CALLER, new, &call.tell);
     if announced.is_err() {
         side.reject(503, "");
@@ -172,22 +175,19 @@ fn route(shared: &Shared, incoming: &IncomingCall, who: &Who) -> Vec<String> {
     let extensions = &config.extensions;
     let is_extension = |extension: &Extension| extension.name == incoming.called;
     if matches!(who, Who::Extension(_)) && extensions.iter().any(is_extension) {
-        return vec![format!("sip:{}@{}", incoming.called, config.realm)];
+        let name = escaped_user(&incoming.called);
+        return vec![format!("sip:{name}@{}", config.realm)];
     }
-    let chosen = config
-        .routes
-        .choose(&incoming.called, incoming.trunk.as_deref());
-    // Only what is plainly a number or a name is put into a URI of ours.
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "+*#.-_".contains(letter);
-    let is_plain = !incoming.called.is_empty() && incoming.called.chars().all(plain);
-    let chosen = chosen.unwrap_or_default().iter();
-    chosen
-        .filter(|uri| is_plain || !uri.contains(THE_CALLED))
-        .map(|uri| uri.replace(THE_CALLED, &incoming.called))
-        .collect()
+    shared.chosen(&incoming.called, incoming.trunk.as_deref())
 }
 
-fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> IncomingCall {
+fn describe(
+    shared: &Shared,
+    request: &Request,
+    key: &InviteKey,
+    arrival: &Arrival,
+) -> IncomingCall {
+    let (who, from) = (&arrival.who, arrival.from.as_str());
     let lines: Vec<String> = request.headers.iter().map(ToString::to_string).collect();
     let all = |name: &'static str| {
         lines.iter().filter_map(move |line| {
@@ -202,7 +202,6 @@ fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> I
             .map(|token| token.trim().to_ascii_lowercase())
             .collect()
     };
-    let from = header("From").unwrap_or_default();
     let content = body_of(request);
     let trunk = match who {
         Who::Trunk(index) => Some(&shared.config.trunks[*index]),
@@ -216,7 +215,7 @@ fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> I
     };
     let asserted = |name| {
         all(name)
-            .flat_map(wire::items)
+            .flat_map(address::items)
             .filter(|_| trusted)
             .filter_map(wire::user)
     };
@@ -230,12 +229,10 @@ fn describe(shared: &Shared, request: &Request, key: &InviteKey, who: &Who) -> I
         .filter(|trunk| trunk.register.is_some())
         .and_then(|trunk| trunk.login.as_ref())
         .map(|(account, _)| account.as_str());
-    let asked = request.uri.user().unwrap_or_default();
-    let called = if asked.is_empty() || Some(asked) == account {
-        header("To").and_then(wire::user).unwrap_or_default()
-    } else {
-        asked.to_owned()
-    };
+    let called = uris::user(&request.uri)
+        .filter(|asked| Some(asked.as_str()) != account)
+        .or_else(|| header("To").and_then(wire::user))
+        .unwrap_or_default();
     IncomingCall {
         sip_call_id: key.0.clone(),
         caller_number: match who {

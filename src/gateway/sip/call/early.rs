@@ -40,6 +40,8 @@ struct Early {
     /// Its answer to the INVITE's offer was acknowledged, or an UPDATE of its own has been accepted since: what stands
     /// for it now. Only then may it offer anything (RFC 3311 §5.2).
     described: Option<String>,
+    /// What it has described last, acknowledged or not.
+    previewed: Option<String>,
     /// What we answered to it last.
     ours: Option<String>,
     takes_updates: bool,
@@ -55,6 +57,7 @@ impl Early {
             tag: tag.to_owned(),
             number: 0,
             described: None,
+            previewed: None,
             ours: None,
             takes_updates: false,
             open: None,
@@ -68,6 +71,8 @@ impl Early {
 pub(super) struct Outcome {
     /// What the phone described acknowledgedly, and whether nothing was told of another fork since.
     pub described: Option<(String, bool)>,
+    /// What is its answer if its 2xx has none: what it, or else any phone of this invitation, has described last.
+    pub previewed: Option<String>,
     /// What we answered to it last.
     pub ours: Option<String>,
     pub takes_updates: bool,
@@ -81,6 +86,8 @@ pub(super) struct Forks {
     known: Vec<Early>,
     /// Whose description the call was told last.
     latest: Option<String>,
+    /// The last description of a provisional response, whosever it was.
+    previewed: Option<String>,
 }
 
 impl Forks {
@@ -89,6 +96,7 @@ impl Forks {
             shared: shared.clone(),
             known: Vec::new(),
             latest: None,
+            previewed: None,
         }
     }
 
@@ -114,6 +122,9 @@ impl Forks {
             status: response.status_code.code(),
             answer: told.clone(),
         }];
+        if told.is_some() {
+            self.previewed.clone_from(&told);
+        }
         let to = response.header_value("To").unwrap_or_default();
         let Some(tag) = wire::tag(&to) else {
             return events;
@@ -125,6 +136,9 @@ impl Forks {
             return events;
         };
         early.takes_updates |= allows(response, "UPDATE");
+        if told.is_some() {
+            early.previewed.clone_from(&told);
+        }
         if response.header_contains_token("Require", "100rel") && early.described.is_none() {
             early.described = told;
         }
@@ -249,11 +263,15 @@ impl Forks {
     pub fn answered(mut self, tag: &str) -> Outcome {
         let at = self.known.iter().position(|early| early.tag == tag);
         let Some(early) = at.map(|at| self.known.swap_remove(at)) else {
-            return Outcome::default();
+            return Outcome {
+                previewed: self.previewed.take(),
+                ..Outcome::default()
+            };
         };
         let is_latest = self.latest.as_deref() == Some(tag);
         Outcome {
             described: early.described.map(|text| (text, is_latest)),
+            previewed: early.previewed.or_else(|| self.previewed.take()),
             ours: early.ours,
             takes_updates: early.takes_updates,
             number: early.number,

@@ -13,7 +13,7 @@ use super::{Call, End};
 use crate::gateway::sip::invite::{self, Invitation, Invited, Unreachable};
 use crate::gateway::sip::ringing::Ringer;
 use crate::gateway::sip::side::{Side, allows, description, said, timer_headers};
-use crate::gateway::sip::ways;
+use crate::gateway::sip::uris::sip_uri;
 use crate::private::Private;
 use crate::sip::session::Session;
 use crate::sip::{Party, SipEvent, Target};
@@ -55,7 +55,7 @@ impl Call {
             return;
         }
         self.begun = true;
-        if ways::sip_uri(&target.uri).is_none() {
+        if sip_uri(&target.uri).is_none() {
             return self.tell(SipEvent::Rejected {
                 party,
                 status: 416,
@@ -70,7 +70,8 @@ impl Call {
             .filter(|other| known && **other != target.uri);
         let callees = std::iter::once(&target.uri)
             .chain(others)
-            .filter_map(|uri| ways::sip_uri(uri))
+            .filter_map(|uri| sip_uri(uri))
+            .flat_map(|uri| self.shared.meant(uri, self.trunk.as_deref()))
             .collect();
         let session = Session::new(true, self.shared.config.session, rand::random());
         let asked = Asked {
@@ -100,6 +101,7 @@ impl Call {
             self.shared.clone(),
             Invitation {
                 callees: asked.callees.clone(),
+                trunk: self.trunk.clone(),
                 number: asked.number.clone(),
                 offer: asked.offer.clone(),
                 hops: self.hops,
@@ -157,7 +159,8 @@ impl Call {
                     let early = forks.answered(&invited.dialog.id().remote_tag);
                     session.described(early.ours.as_ref().unwrap_or(&asked.offer));
                     session.peer_takes_updates(allows(response, "UPDATE") || early.takes_updates);
-                    let answer = description(response);
+                    // A 2xx that says nothing means what was said while it rang.
+                    let answer = description(response).or(early.previewed);
                     self.tell(match early.described {
                         // What the phone and we agreed on while it rang stands, whatever the 200 repeats (RFC 3261 §13.2.1).
                         Some((description, true)) => SipEvent::Accepted { party, description },

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::words::{description, granted, pressed, progress, said, with_sdp};
 use super::{Happening, Side};
 use crate::gateway::sip::wire;
+use crate::sip::multipart::{self, media_type};
 use crate::sip::session::Grant;
 use crate::sip::{SipEvent, Target};
 
@@ -203,20 +204,21 @@ impl Side {
         let kind = request
             .original
             .header_value("Content-Type")
+            .map(|kind| media_type(&kind))
             .unwrap_or_default();
-        let kind = kind
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
+        let is_optional = request
+            .original
+            .header_value("Content-Disposition")
+            .is_some_and(|disposition| multipart::is_optional(&disposition));
         let text = (!request.original.body.is_empty())
             .then(|| String::from_utf8_lossy(&request.original.body).into_owned());
-        let key = match (kind.as_str(), &text) {
-            ("application/dtmf-relay" | "application/dtmf", Some(text)) => pressed(text),
+        let is_key = matches!(kind.as_str(), "application/dtmf-relay" | "application/dtmf");
+        let key = match &text {
+            Some(text) if is_key => pressed(text),
             // An empty one is a sign of life.
-            (_, None) => None,
-            _ => {
+            None => None,
+            Some(_) if is_optional => None,
+            Some(_) => {
                 let accept = vec![Header::Accept(
                     "application/dtmf-relay, application/dtmf".into(),
                 )];
@@ -224,7 +226,7 @@ impl Side {
                 return None;
             }
         };
-        let status = if text.is_some() && key.is_none() {
+        let status = if text.is_some() && is_key && key.is_none() {
             StatusCode::BadRequest
         } else {
             StatusCode::OK

@@ -21,7 +21,7 @@ use rsipstack::transport::SipAddr;
 
 use crate::gateway::sip::sockets::Carried;
 use crate::gateway::sip::trunks::wants_proof;
-use crate::gateway::sip::{Shared, Transport, kind_of, locked};
+use crate::gateway::sip::{Shared, Transport, kind_of, locked, uris, wire};
 use crate::sip::digest::{Keyring, Patience, Realm};
 use crate::sip::registrar::Flow;
 
@@ -225,16 +225,18 @@ impl Requests {
 
     fn compose(&self, method: Method, more: Vec<Header>, body: Option<Vec<u8>>) -> Option<Request> {
         let snapshot = self.dialog.snapshot();
-        let (from, to) = (snapshot.from.to_string(), snapshot.to.to_string());
+        let invite = self.dialog.initial_request();
+        let (from, to) = (invite.header_value("From")?, invite.header_value("To")?);
+        // As the INVITE had them, but for the tag that it did not know yet (RFC 3261 §12.2.1.1).
         let (from, to) = match snapshot.role {
-            TransactionRole::Client => (from, to),
-            TransactionRole::Server => (to, from),
+            TransactionRole::Client => (from, tagged(to, &snapshot.id.remote_tag)),
+            TransactionRole::Server => (tagged(to, &snapshot.id.local_tag), from),
         };
         let (number, proofs) = {
             let mut course = locked(&self.course);
             course.number = course.number.max(snapshot.local_cseq) + 1;
             let cnonce = format!("{:016x}", rand::random::<u64>());
-            let uri = snapshot.remote_uri.to_string();
+            let uri = uris::written(&snapshot.remote_uri);
             let proofs = course.keys.proofs(&method.to_string(), &uri, &cnonce);
             (course.number, proofs)
         };
@@ -282,9 +284,17 @@ fn returned(mut uri: Uri, flow: Flow) -> Uri {
     uri
 }
 
+/// A To value with its tag.
+fn tagged(value: String, tag: &str) -> String {
+    match wire::tag(&value) {
+        Some(_) => value,
+        None => format!("{value};tag={tag}"),
+    }
+}
+
 /// Where the sender of a message wants the requests within its dialog.
 fn target(message: &impl HeadersExt) -> Option<Uri> {
     let contacts = message.typed_contact_headers().ok()?;
-    let uri = contacts.into_iter().next()?.uri;
+    let uri = uris::mended(&contacts.into_iter().next()?.uri);
     matches!(uri.scheme, Some(Scheme::Sip | Scheme::Sips)).then_some(uri)
 }

@@ -31,7 +31,7 @@ fn trunk(name: &str) -> Trunk {
 }
 
 /// Two extensions, and a trunk that must prove itself.
-fn guarded() -> SipConfig {
+pub(super) fn guarded() -> SipConfig {
     let mut carrier = trunk("carrier");
     carrier.peer = Some(("carrier".to_owned(), Secret::Password(PASSWORD.to_owned())));
     SipConfig {
@@ -49,7 +49,7 @@ async fn edge(config: SipConfig) -> (SipEdge, mpsc::Receiver<NewCall>) {
 const BESIDES: &str = "Max-Forwards: 70\r\nUser-Agent: a telephone, 1.0\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS\r\n";
 
 /// A REGISTER of an extension from wherever `contact` says.
-fn register(name: &str, cseq: u32, contact: &str, extra: &str) -> String {
+pub(super) fn register(name: &str, cseq: u32, contact: &str, extra: &str) -> String {
     let extra = format!("{extra}{BESIDES}");
     request("REGISTER", &format!("reg-{name}"), &extra, "")
         .replace("sip:12345@127.0.0.1 SIP", "sip:xinqiao SIP")
@@ -65,7 +65,7 @@ fn register(name: &str, cseq: u32, contact: &str, extra: &str) -> String {
         .collect()
 }
 
-fn header<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
+pub(super) fn header<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
     answer
         .lines()
         .filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
@@ -99,7 +99,7 @@ fn proved(
 }
 
 /// Registers with the right password; the last answer.
-fn registers(peer: &Peer, text: &str, user: &str) -> String {
+pub(super) fn registers(peer: &Peer, text: &str, user: &str) -> String {
     let challenged = peer.ask(text);
     assert!(challenged.starts_with("SIP/2.0 401 "), "{challenged}");
     peer.ask(proved(text, &challenged, Algorithm::Sha256, user, PASSWORD))

@@ -166,7 +166,7 @@ async fn what_is_ours_to_refuse_is_refused_by_its_status() {
         (
             request("INVITE", "r8", "", SDP).replace("application/sdp", "text/plain"),
             "415",
-            "Accept: application/sdp, multipart/mixed, application/rs-metadata+xml\r\n",
+            "Accept: application/sdp, multipart/mixed, multipart/related, multipart/alternative, application/rs-metadata+xml\r\n",
         ),
         (
             request("INVITE", "r9", "", SDP)
@@ -198,7 +198,7 @@ async fn what_is_ours_to_refuse_is_refused_by_its_status() {
         (
             request("OPTIONS", "r16", "", ""),
             "200",
-            "Accept: application/sdp, multipart/mixed, application/rs-metadata+xml\r\n",
+            "Accept: application/sdp, multipart/mixed, multipart/related, multipart/alternative, application/rs-metadata+xml\r\n",
         ),
     ] {
         let answer = peer.ask(&text);

@@ -10,6 +10,7 @@ macro_rules! needs_sipp {
     };
 }
 
+mod addresses;
 mod admission;
 mod dialogs;
 mod flows;

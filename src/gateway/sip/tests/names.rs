@@ -140,7 +140,7 @@ fn serve_some(
 
 async fn status_of(names: &Names, text: &str) -> (Result<usize, u16>, Duration) {
     let began = Instant::now();
-    let found = names.locate(&ways::sip_uri(text).expect("a URI")).await;
+    let found = names.locate(&uris::sip_uri(text).expect("a URI")).await;
     let found = found.map(|flows| flows.len());
     (found.map_err(|error| error.status), began.elapsed())
 }
@@ -228,7 +228,7 @@ async fn the_next_name_server_is_asked_where_the_first_is_silent() {
 async fn name_servers_that_are_silent_are_not_waited_for_again_and_hosts_need_none() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let names = Names::new(&[silent.local_addr().expect("bound")], []);
-    let uri = |text: &str| ways::sip_uri(text).expect("a URI");
+    let uri = |text: &str| uris::sip_uri(text).expect("a URI");
     let lookup = async |text: &str| {
         let began = Instant::now();
         let found = names.locate(&uri(text)).await;

@@ -85,9 +85,9 @@ async fn until(edge: &SipEdge, wanted: impl Fn(&[TrunkState]) -> bool) {
     }
 }
 
-const US: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(super) const US: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-fn judged(guard: &mut Guard<()>, method: &str, proof: &str) -> Verdict<()> {
+pub(super) fn judged(guard: &mut Guard<()>, method: &str, proof: &str) -> Verdict<()> {
     let picked = guard.pick(std::iter::once(proof)).expect("one");
     let credentials = picked.expect("credentials for its realm");
     guard.judge(Instant::now(), US, method, &credentials)

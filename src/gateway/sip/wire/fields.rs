@@ -1,48 +1,22 @@
-//! The values of SIP headers as text: lists, addresses, URIs and their parameters.
+//! What is asked of single values of SIP headers.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::sip::Transport;
-
-/// The parameter of a header value, after its address.
-pub(in super::super) fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
-    let after = value.rfind('>').map_or(value, |end| &value[end..]);
-    after.split(';').skip(1).find_map(|parameter| {
-        let (key, value) = parameter.split_once('=')?;
-        key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
-    })
-}
+use crate::sip::address::{Address, Uri, parameters};
 
 /// The tag of a From or To value.
 pub(in super::super) fn tag(value: &str) -> Option<&str> {
-    parameter(value, "tag").filter(|tag| !tag.is_empty())
+    let tag = Address::parse(value)?.raw_parameter("tag");
+    tag.filter(|tag| !tag.is_empty())
 }
 
-/// The items of a list, cut at the commas outside of quotes and brackets.
-pub(in super::super) fn items(value: &str) -> impl Iterator<Item = &str> {
-    let mut rest = value;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let (mut quoted, mut bracketed, mut escaped) = (false, false, false);
-        let end = rest.char_indices().find_map(|(at, letter)| {
-            match letter {
-                _ if escaped => escaped = false,
-                '\\' if quoted => escaped = true,
-                '"' => quoted = !quoted,
-                '<' if !quoted => bracketed = true,
-                '>' if !quoted => bracketed = false,
-                ',' if !quoted && !bracketed => return Some(at),
-                _ => {}
-            }
-            None
-        });
-        let item = &rest[..end.unwrap_or(rest.len())];
-        rest = end.map_or("", |end| &rest[end + 1..]);
-        Some(item.trim())
-    })
-    .filter(|item| !item.is_empty())
+/// The branch of a hop in Via.
+pub(super) fn branch(hop: &str) -> Option<&str> {
+    let mut given = parameters(hop.split_once(';')?.1);
+    given
+        .find(|(name, _)| name.eq_ignore_ascii_case("branch"))?
+        .1
 }
 
 /// A request of ours with the Via of the socket that it leaves by; `None` where it has that already, or is none.
@@ -65,28 +39,6 @@ pub(in super::super) fn with_sent_by(
     (old != right.as_bytes()).then(|| [before, right.as_bytes(), after].concat())
 }
 
-/// Host (a bracketed IPv6 address as one) and port of a SIP URI.
-pub(in super::super) fn host_and_port(uri: &str) -> Option<(&str, Option<u16>)> {
-    let (scheme, rest) = uri.trim().split_once(':')?;
-    if !matches!(scheme.to_ascii_lowercase().as_str(), "sip" | "sips") {
-        return None;
-    }
-    let rest = rest.split(['?', '>']).next()?;
-    // The user part may hold semicolons; the host begins behind the last @ before the parameters of the URI.
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let authority = rest.split(';').next()?;
-    let end = match authority.strip_prefix('[') {
-        Some(v6) => v6.find(']')? + 2,
-        None => authority.find(':').unwrap_or(authority.len()),
-    };
-    let (host, port) = authority.split_at(end);
-    let port = match port.strip_prefix(':') {
-        Some(port) => Some(port.parse().ok()?),
-        None => None,
-    };
-    (!host.is_empty()).then_some((host, port))
-}
-
 /// Whether credentials that were made for the URI `claimed` are for the Request-URI `asked`: the same user at the same
 /// host (RFC 7616 §3.4.6). A proxy may have put another of our own names in the host's place, and some claim the host
 /// alone.
@@ -95,15 +47,14 @@ pub(in super::super) fn names_the_same(
     asked: &str,
     is_ours: impl Fn(&str, Option<u16>) -> bool,
 ) -> bool {
-    let (Some((host, port)), Some((asked_host, asked_port))) =
-        (host_and_port(claimed), host_and_port(asked))
-    else {
+    let (Some(claims), Some(asks)) = (Uri::parse(claimed), Uri::parse(asked)) else {
         return claimed == asked;
     };
-    let same_user = user(claimed).is_none_or(|claimed| user(asked) == Some(claimed));
+    let same_user = claims.user().is_none_or(|user| asks.user() == Some(user));
     let or_usual = |port: Option<u16>| port.unwrap_or(Transport::Udp.default_port());
-    let same_host = host.eq_ignore_ascii_case(asked_host) && or_usual(port) == or_usual(asked_port);
-    same_user && (same_host || is_ours(host, port))
+    let same_host =
+        claims.host.eq_ignore_ascii_case(asks.host) && or_usual(claims.port) == or_usual(asks.port);
+    same_user && (same_host || is_ours(claims.host, claims.port))
 }
 
 /// An address that only has a meaning within somebody's own network.
@@ -142,61 +93,13 @@ pub(super) fn with_received(via: &str, source: SocketAddr) -> String {
     parts.join(";")
 }
 
-/// The address of a From, To or P-Asserted-Identity value.
-pub(in super::super) fn address(value: &str) -> &str {
-    match (value.rfind('<'), value.rfind('>')) {
-        (Some(start), Some(end)) if start < end => &value[start + 1..end],
-        _ => value.split(';').next().unwrap_or_default(),
-    }
-}
-
-/// The user part of an address: the number; `None` for an anonymous caller.
+/// The number in a From, To or P-Asserted-Identity value, or in a bare URI; `None` for an anonymous caller.
 pub(in super::super) fn user(value: &str) -> Option<String> {
-    let (scheme, rest) = address(value).trim().split_once(':')?;
-    let user = match scheme.to_ascii_lowercase().as_str() {
-        "sip" | "sips" => rest.rsplit_once('@')?.0,
-        "tel" => rest,
-        _ => return None,
-    };
-    let user = user.split([';', ':']).next().unwrap_or_default();
-    let user = percent_decoded(user);
-    (!user.is_empty() && !user.eq_ignore_ascii_case("anonymous")).then_some(user)
+    let user = Uri::parse(Address::parse(value)?.uri)?.user()?;
+    (!user.eq_ignore_ascii_case("anonymous")).then_some(user)
 }
 
 /// The display name of a From value, unquoted.
 pub(in super::super) fn display_name(value: &str) -> Option<String> {
-    let name = value[..value.rfind('<')?].trim();
-    let name = match name
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-    {
-        Some(quoted) => {
-            let mut plain = String::with_capacity(quoted.len());
-            let mut letters = quoted.chars();
-            while let Some(letter) = letters.next() {
-                plain.extend(if letter == '\\' {
-                    letters.next()
-                } else {
-                    Some(letter)
-                });
-            }
-            plain
-        }
-        None => name.to_owned(),
-    };
-    (!name.is_empty()).then_some(name)
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escaped = (*first == b'%')
-            .then(|| tail.get(..2))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        bytes.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    Address::parse(value)?.display_name()
 }

@@ -178,35 +178,6 @@ fn a_large_body_of_parts_is_taken_over_a_stream() {
 }
 
 #[test]
-fn lists_are_cut_outside_of_quotes_and_brackets() {
-    let value = "\"a, \\\" <b\" <sip:1@h;x=\"y\">;q=1, , <sip:2@h,3>,*";
-    let cut: Vec<&str> = items(value).collect();
-    assert_eq!(
-        cut,
-        ["\"a, \\\" <b\" <sip:1@h;x=\"y\">;q=1", "<sip:2@h,3>", "*"]
-    );
-}
-
-#[test]
-fn host_and_port_are_read_from_every_usual_uri() {
-    for (uri, expected) in [
-        (
-            "sip:1001@10.0.0.5:5062;transport=tcp",
-            Some(("10.0.0.5", Some(5_062))),
-        ),
-        ("sips:a;b@[2001:db8::1]", Some(("[2001:db8::1]", None))),
-        ("SIP:pbx.example.com?x=y", Some(("pbx.example.com", None))),
-        ("sip:[::1]:5060;lr", Some(("[::1]", Some(5_060)))),
-        ("sip:h:port", None),
-        ("sip:", None),
-        ("tel:12345", None),
-        ("sip:[::1", None),
-    ] {
-        assert_eq!(host_and_port(uri), expected, "{uri}");
-    }
-}
-
-#[test]
 fn a_private_contact_from_a_public_address_leads_back_to_the_source() {
     let mended = |contact: &str, extra: &str, source: &str| {
         let text = invite(&format!("Contact: {contact}\r\n{extra}"), "");
@@ -294,6 +265,44 @@ fn numbers_and_names_are_read_from_every_usual_form() {
     );
     assert_eq!(display_name("Bob <sip:1@h>").as_deref(), Some("Bob"));
     assert_eq!(display_name("<sip:1@h>"), None);
+}
+
+#[test]
+fn the_stack_is_shown_addresses_that_it_reads_rightly() {
+    let shown = |name: &str, value: &str| {
+        let text = invite(&format!("{name}: {value}\r\n"), "").replacen(
+            "From: <sip:13800138000@10.0.0.1>;tag=a\r\n",
+            "",
+            usize::from(name == "From"),
+        );
+        let mut message = datagram(text.as_bytes());
+        message.simplify_addresses();
+        message.header(name).expect("kept").to_owned()
+    };
+    for (name, value, simple) in [
+        (
+            "Contact",
+            "\"a <b>\" <sip:1@h;x=y>;q=1;+sip.instance=\"<urn:x>\"",
+            "<sip:1@h;x=y>",
+        ),
+        ("Contact", "sip:1@h;+sip.instance=\"<urn:x>\"", "<sip:1@h>"),
+        ("Contact", "<tel:110>, <sip:1@h>, <sip:2@h>", "<sip:1@h>"),
+        ("Contact", "<urn:x>", "<urn:x>"),
+        (
+            "From",
+            "\"a <b>\" <sip:1@h>;x=\"y\";tag=t",
+            "<sip:1@h>;tag=t",
+        ),
+        ("From", "sip:1@h;x=\"<y>;tag=u\";tag=t", "<sip:1@h>;tag=t"),
+        (
+            "From",
+            "\"a\" <sip:1@h;y=z>;x=w;tag=t",
+            "\"a\" <sip:1@h;y=z>;x=w;tag=t",
+        ),
+        ("From", "sip:1@h;tag=t", "sip:1@h;tag=t"),
+    ] {
+        assert_eq!(shown(name, value), simple, "{value}");
+    }
 }
 
 #[test]
