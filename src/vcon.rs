@@ -110,7 +110,10 @@ fn subject(call: &Call<'_>) -> Value {
     let title = draft.map(|draft| draft["fields"][FieldName::Title.wire()]["value"].clone());
     title
         .filter(Value::is_string)
-        .unwrap_or_else(|| format!("Call to {}", call.record.info.called).into())
+        .unwrap_or_else(|| match call.record.info.called.as_str() {
+            "" => "Call".into(),
+            called => format!("Call to {called}").into(),
+        })
 }
 
 fn parties(record: &CallRecord) -> Value {

@@ -176,7 +176,10 @@ impl Call {
             (_, Signalling::Tapped { operator }) if leg == Leg::Operator => operator.clone(),
             _ => None,
         };
-        let caller_number = named(Leg::Caller).or_else(|| incoming.caller_number.clone());
+        let (caller_number, called) = match &tap {
+            Some(Ok(tap)) => (named(Leg::Caller), tap.called(incoming, &setup.own_numbers)),
+            _ => (incoming.caller_number.clone(), incoming.called.clone()),
+        };
         let operator = match incoming.sip() {
             Some(sip) if tap.is_none() => sip.operator.clone(),
             _ => named(Leg::Operator).map_or_else(String::new, Private::into_inner),
@@ -189,7 +192,7 @@ impl Call {
         let started = TranscriptEvent::Started(CallInfo {
             call: setup.id.clone(),
             caller_number,
-            called: incoming.called.clone(),
+            called,
             operator,
             started_at: setup.wall,
             origin: incoming.origin.clone(),

@@ -13,6 +13,7 @@ use crate::sip::sdp::{Accepted, Description, Direction, SdpError};
 use crate::sip::siprec::{self, Clues, MetadataError, Recording, Speaker};
 use crate::sip::{Body, MultipartError, Party, SipCommand};
 use crate::speech::Leg;
+use crate::ticket::is_telephone_number;
 use crate::transcript::{AlarmKind, EndReason, TranscriptEvent};
 
 /// What a recorder takes, in its order of preference; a recording client sends what the call has.
@@ -94,21 +95,32 @@ impl Tap {
     }
 
     fn speakers(&self, incoming: &Incoming, own: &[String]) -> Vec<Speaker> {
-        self.recording.speakers(Clues {
-            own,
-            calling: incoming
-                .caller_number
-                .as_ref()
-                .map(|number| number.reveal().as_str()),
-        })
+        self.recording.speakers(clues(incoming, own))
     }
 
     /// The number of who speaks on a leg.
     pub fn number(&self, leg: Leg, incoming: &Incoming, own: &[String]) -> Option<Private<String>> {
-        self.speakers(incoming, own)
-            .into_iter()
-            .find(|speaker| speaker.leg == leg)?
-            .number
+        let known = self.recording.number(leg, clues(incoming, own));
+        // A recording client that calls under a name of its own is nobody's number.
+        let calling = incoming
+            .caller_number
+            .as_ref()
+            .filter(|number| leg == Leg::Caller && is_telephone_number(number.reveal()));
+        known.or_else(|| calling.cloned())
+    }
+
+    /// The number that was called, where anything says so: a recording client calls the recorder.
+    pub fn called(&self, incoming: &Incoming, own: &[String]) -> String {
+        let called = self.recording.called(clues(incoming, own));
+        called.map_or_else(String::new, Private::into_inner)
+    }
+}
+
+fn clues<'a>(incoming: &'a Incoming, own: &'a [String]) -> Clues<'a> {
+    let calling = incoming.caller_number.as_ref();
+    Clues {
+        own,
+        calling: calling.map(|number| number.reveal().as_str()),
     }
 }
 
@@ -211,14 +223,24 @@ impl Call {
         };
         let mut streams = LEGS.map(stream_of);
         let mut certain = speakers.iter().all(|speaker| speaker.certain);
-        if streams == [None, None] {
-            // All speak in one stream, or nothing says who speaks: by label, so that it is the same each time.
-            certain = false;
-            let mut audio: Vec<usize> = (0..offer.sections().len())
-                .filter(|index| offer.sections()[*index].is_audio())
-                .collect();
-            audio.sort_by_key(|index| offer.sections()[*index].label.clone());
-            streams = [audio.first().copied(), audio.get(1).copied()];
+        // All speak in one stream, or nothing says who speaks in one: a leg without a stream takes what is left, by label,
+        // so that it is the same each time. A stream that is refused is a speaker who is lost.
+        let mut left: Vec<usize> = (0..offer.sections().len())
+            .filter(|index| offer.sections()[*index].is_audio() && !streams.contains(&Some(*index)))
+            .filter(|index| {
+                let negotiated = self.sides[0].negotiate_stream(offer, *index, &CODECS);
+                negotiated.is_ok()
+            })
+            .collect();
+        left.sort_by_key(|index| offer.sections()[*index].label.clone());
+        let mut left = left.into_iter();
+        for stream in &mut streams {
+            if stream.is_none()
+                && let Some(index) = left.next()
+            {
+                *stream = Some(index);
+                certain = false;
+            }
         }
         let agreed = LEGS.map(|leg| {
             let stream = streams[index(leg)]?;

@@ -13,6 +13,7 @@ use std::fmt;
 
 use self::document::Element;
 pub use self::document::MAX_BYTES;
+use super::address::{Address, Uri, unescaped};
 use crate::private::Private;
 use crate::speech::Leg;
 
@@ -135,10 +136,7 @@ impl Recording {
         if root.name != "recording" {
             return Err(MetadataError::NoRecording);
         }
-        let mode = root
-            .children
-            .iter()
-            .find(|child| child.name.eq_ignore_ascii_case("datamode"));
+        let mode = root.children.iter().find(|child| child.name == "datamode");
         let partial = mode.is_some_and(|mode| mode.text.trim().eq_ignore_ascii_case("partial"));
         let mut known = if partial {
             self.clone()
@@ -184,7 +182,7 @@ impl Recording {
         let named = session
             .descendants()
             .filter(|element| {
-                matches!(element.name.as_str(), "sipSessionID" | "ucid" | "AvayaUCID")
+                matches!(element.name.as_str(), "sipsessionid" | "ucid" | "avayaucid")
             })
             .map(|element| element.text.trim().to_owned());
         let own = session.attribute(&["session_id", "id"]).map(str::to_owned);
@@ -199,7 +197,7 @@ impl Recording {
         let Some(id) = element.attribute(&["participant_id", "id"]) else {
             return;
         };
-        let name_id = element.child("nameID");
+        let name_id = element.child("nameid");
         let aor = name_id
             .and_then(|name| name.attribute(&["aor"]))
             .or_else(|| element.child("aor").map(|aor| aor.text.trim()))
@@ -210,7 +208,7 @@ impl Recording {
             .filter(|name| !name.is_empty());
         let calling = element
             .descendants()
-            .find(|inner| inner.name == "callingParty")
+            .find(|inner| inner.name == "callingparty")
             .map(|calling| calling.text.trim().eq_ignore_ascii_case("true"));
         let new = Participant {
             id: id.to_owned(),
@@ -276,11 +274,7 @@ impl Recording {
     /// marked as uncertain, so that the page can say so.
     #[must_use]
     pub fn speakers(&self, clues: Clues<'_>) -> Vec<Speaker> {
-        let present: Vec<&Participant> = self
-            .participants
-            .iter()
-            .filter(|participant| !participant.gone)
-            .collect();
+        let present = self.present();
         let legs = legs(&present, clues);
         self.streams
             .iter()
@@ -296,44 +290,90 @@ impl Recording {
                     leg: if shared { Leg::Mono } else { *leg },
                     certain: *certain && !shared,
                     number: (!shared)
-                        .then(|| participant.user().map(Private::from))
+                        .then(|| participant.user().map(Private::new))
                         .flatten(),
                     name: participant.name.clone().filter(|_| !shared),
                 })
             })
             .collect()
     }
+
+    /// The number of who is on a leg, whether a stream is known to be his or not.
+    #[must_use]
+    pub fn number(&self, leg: Leg, clues: Clues<'_>) -> Option<Private<String>> {
+        let present = self.present();
+        let legs = legs(&present, clues);
+        let on_leg = present
+            .iter()
+            .zip(&legs)
+            .filter(|(_, (its, _))| *its == leg);
+        let sends = |participant: &Participant| {
+            let mut streams = self.streams.iter();
+            streams.any(|stream| participant.sends.contains(&stream.id))
+        };
+        on_leg
+            .map(|(participant, _)| participant)
+            .filter(|participant| participant.aor.is_some())
+            .max_by_key(|participant| sends(participant))?
+            .user()
+            .map(Private::new)
+    }
+
+    /// The number that was called: the operator's, unless it is the operator who calls.
+    #[must_use]
+    pub fn called(&self, clues: Clues<'_>) -> Option<Private<String>> {
+        let present = self.present();
+        let legs = legs(&present, clues);
+        let calls = |participant: &Participant| {
+            participant.calling == Some(true) || clues.is_calling(participant)
+        };
+        let placed = present
+            .iter()
+            .zip(&legs)
+            .any(|(participant, (leg, _))| *leg == Leg::Operator && calls(participant));
+        let leg = if placed { Leg::Caller } else { Leg::Operator };
+        self.number(leg, clues)
+    }
+
+    fn present(&self) -> Vec<&Participant> {
+        let participants = self.participants.iter();
+        participants
+            .filter(|participant| !participant.gone)
+            .collect()
+    }
+}
+
+impl Clues<'_> {
+    fn is_own(&self, participant: &Participant) -> bool {
+        participant
+            .user()
+            .is_some_and(|user| self.own.iter().any(|pattern| matches(pattern, &user)))
+    }
+
+    fn is_calling(&self, participant: &Participant) -> bool {
+        self.calling
+            .zip(participant.user())
+            .is_some_and(|(calling, user)| same_number(calling, &user))
+    }
 }
 
 impl Participant {
-    /// User part of the address of record; devices also put a bare number there.
-    fn user(&self) -> Option<&str> {
+    /// User part of the address of record; devices also put a bare number there, or a name and brackets around it.
+    fn user(&self) -> Option<String> {
         let aor = self.aor.as_ref()?.reveal().as_str();
-        let plain = aor.split_once(':').map_or(aor, |(scheme, rest)| {
-            if matches!(scheme, "sip" | "sips" | "tel") {
-                rest
-            } else {
-                aor
-            }
-        });
-        let user = plain.split(['@', ';']).next()?;
-        (!user.is_empty()).then_some(user)
+        let uri = Address::parse(aor).map_or(aor, |address| address.uri);
+        if let Some(uri) = Uri::parse(uri) {
+            return uri.user();
+        }
+        let user = uri.split(['@', ';']).next()?;
+        (!user.is_empty()).then(|| unescaped(user))
     }
 }
 
 /// Each participant's leg, and whether a clue says so.
 fn legs(present: &[&Participant], clues: Clues<'_>) -> Vec<(Leg, bool)> {
-    let is_own = |participant: &Participant| {
-        participant
-            .user()
-            .is_some_and(|user| clues.own.iter().any(|pattern| matches(pattern, user)))
-    };
-    let is_calling = |participant: &Participant| {
-        clues
-            .calling
-            .zip(participant.user())
-            .is_some_and(|(calling, user)| same_number(calling, user))
-    };
+    let is_own = |participant: &Participant| clues.is_own(participant);
+    let is_calling = |participant: &Participant| clues.is_calling(participant);
     let by = |operator: &dyn Fn(&Participant) -> bool| -> Vec<(Leg, bool)> {
         present
             .iter()
@@ -361,6 +401,14 @@ fn legs(present: &[&Participant], clues: Clues<'_>) -> Vec<(Leg, bool)> {
     if divides(&|participant| participant.calling == Some(true)) {
         return by(&|participant| participant.calling != Some(true));
     }
+    if let [only] = present {
+        let leg = if is_own(only) {
+            Leg::Operator
+        } else {
+            Leg::Caller
+        };
+        return vec![(leg, true)];
+    }
     let first = present
         .iter()
         .map(|participant| participant.id.as_str())
@@ -368,13 +416,12 @@ fn legs(present: &[&Participant], clues: Clues<'_>) -> Vec<(Leg, bool)> {
     present
         .iter()
         .map(|participant| {
-            let other = present.len() > 1 && Some(participant.id.as_str()) != first;
-            let leg = if other || is_own(participant) {
-                Leg::Operator
-            } else {
+            let leg = if Some(participant.id.as_str()) == first {
                 Leg::Caller
+            } else {
+                Leg::Operator
             };
-            (leg, present.len() == 1)
+            (leg, false)
         })
         .collect()
 }

@@ -41,5 +41,6 @@ pub use model::{
     Basis, Because, CallFacts, Evidence, Field, FieldName, FieldValue, Likely, RequestType,
     TicketDraft, Urgency,
 };
+pub use phone::is_telephone_number;
 pub use said::Talk;
 pub use taxonomy::{Sources, Taxonomy, TaxonomyError};

@@ -372,8 +372,19 @@ fn evidence(held: &[Heard]) -> Vec<Evidence> {
     merged
 }
 
+/// Whether what the network gives for a caller can be called, and is no name that a machine calls under.
+#[must_use]
+pub fn is_telephone_number(text: &str) -> bool {
+    let number = text.strip_prefix('+').unwrap_or(text);
+    number.bytes().filter(u8::is_ascii_digit).count() >= 3
+        && number
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b"-. ()".contains(&byte))
+}
+
 /// The number to call back. `caller_number` is what the network gave; `area_code` completes a seven-digit number.
 pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) -> Option<Field> {
+    let caller_number = caller_number.filter(|number| is_telephone_number(number));
     let mut held: Vec<Heard> = Vec::new();
     let mut done: Option<(String, Vec<Evidence>, f32)> = None;
     let mut own: Option<(Vec<Evidence>, f32)> = None;
@@ -653,6 +664,26 @@ mod tests {
 
     fn sure(lines: &str) -> f32 {
         find(&talk(lines), Some(OWN), "0535").map_or(0.0, |field| field.confidence)
+    }
+
+    #[test]
+    fn a_name_that_somebody_calls_under_is_no_number_to_call_back() {
+        for (network, number) in [
+            ("13900001111", true),
+            ("+86-139 0000 1111", true),
+            ("(0535) 6212345", true),
+            ("1001", true),
+            ("SBC-Recorder", false),
+            ("alice", false),
+            ("user1001", false),
+            ("anonymous", false),
+            ("+", false),
+            ("12", false),
+            ("", false),
+        ] {
+            let found = text(find(&[], Some(network), "0535"));
+            assert_eq!(found.as_deref(), number.then_some(network), "{network}");
+        }
     }
 
     #[test]

@@ -138,6 +138,11 @@ fn a_secured_leg_is_bridged_to_one_in_the_clear_and_what_is_forged_goes_nowhere(
         for forged in [&plain, &flipped, &foreign, &sound[..30].to_vec()] {
             world.receive(Leg::Caller, CALLER, forged);
         }
+        // What comes to the same port beside RTP bears no tag that could be wrong: STUN, DTLS, a keep-alive.
+        let stun = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+        for other in [&stun[..], &[22, 254, 253, 0, 0, 0, 0], b"\0"] {
+            world.receive(Leg::Caller, CALLER, other);
+        }
         assert_eq!(world.forwarded[1].len(), usize::from(sequence));
         world.receive(Leg::Caller, CALLER, &sound);
         world.receive(Leg::Caller, CALLER, &sound);

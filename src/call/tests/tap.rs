@@ -210,6 +210,10 @@ fn a_paused_recording_is_silence_without_an_alarm_and_goes_on() {
     world.wait(100_000).pass(2_000, true, true).wait(2_000);
     assert_eq!(world.final_lines().len(), 1, "{:?}", world.told);
     assert!(world.alarms().is_empty() && world.summary.is_none());
+    // The recorded call went on all the while, and so did the numbers of its packets.
+    for count in &mut world.sent {
+        *count += 250;
+    }
     world.sip(SipEvent::Offered {
         party: Party::CALLER,
         offer: Some(streams(["2", "1"], "sendonly")),
@@ -229,6 +233,10 @@ fn a_paused_recording_is_silence_without_an_alarm_and_goes_on() {
         world.final_lines().last().map(|line| line.leg),
         Some(Leg::Operator)
     );
+    for side in &world.call.sides {
+        let stats = side.stats().expect("packets");
+        assert_eq!(stats.lost(), 0, "{stats}");
+    }
 }
 
 #[test]
@@ -297,6 +305,96 @@ fn without_a_clue_the_operator_is_told_that_the_legs_may_be_confused() {
     let world = forked(["2", "1"], "<recording/>", &[]);
     assert_eq!(world.alarms(), [AlarmKind::UncertainLegs]);
     assert!(world.answer_to_the_invite().contains("m=audio 20000"));
+}
+
+#[test]
+fn a_stream_that_metadata_leave_open_is_recorded_and_marked_as_uncertain() {
+    let cisco = layout!("cisco");
+    let (citizens, operators) = ("kQOH5VdEEeeJ/ND/VsPGWA==", "kQOH5VdEEeeJ/dD/VsPGWA==");
+    let forgets = |stream: &str| cisco.replace(&format!("<send>{stream}</send>"), "");
+    for (what, metadata, labels) in [
+        (
+            "only the citizen is associated",
+            forgets(operators),
+            ["2", "1"],
+        ),
+        (
+            "only the operator is associated",
+            forgets(citizens),
+            ["2", "1"],
+        ),
+        (
+            "nobody is associated",
+            forgets(citizens).replace(&format!("<send>{operators}</send>"), ""),
+            ["2", "1"],
+        ),
+        (
+            "a label is unknown to the description",
+            cisco.to_owned(),
+            ["2", "x"],
+        ),
+        (
+            "one is said to send both",
+            cisco
+                .replace(
+                    &format!("<send>{citizens}</send>"),
+                    &format!("<send>{citizens}</send><send>{operators}</send>"),
+                )
+                .replace(
+                    &format!("<send>{operators}</send>\n<recv>{citizens}"),
+                    &format!("<recv>{citizens}"),
+                ),
+            ["2", "1"],
+        ),
+    ] {
+        let mut world = forked(labels, &metadata, &["12345"]);
+        let answer = world.answer_to_the_invite().to_owned();
+        assert_eq!(answer.matches("a=recvonly").count(), 2, "{what}: {answer}");
+        assert_eq!(world.alarms(), [AlarmKind::UncertainLegs], "{what}");
+        let info = world.info();
+        let caller = info
+            .caller_number
+            .as_ref()
+            .map(|number| number.reveal().as_str());
+        assert_eq!(caller, Some("+8613812345678"), "{what}");
+        assert_eq!(
+            (info.operator.as_str(), info.called.as_str()),
+            ("12345", "12345"),
+            "{what}"
+        );
+        // Where nothing tells the two apart, the labels decide, and here they are the wrong way round.
+        if !matches!(what, "nobody is associated" | "one is said to send both") {
+            let legs = world.speak_in_turn();
+            assert_eq!(legs, [Leg::Caller, Leg::Operator], "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_recording_client_is_nobodys_number() {
+    for (from, caller) in [
+        ("SBC-Recorder", None),
+        ("src", None),
+        ("+8613812345678", Some("+8613812345678")),
+    ] {
+        let description = streams(["2", "1"], "sendonly");
+        let incoming = IncomingCall {
+            sip_call_id: "rs@sbc".to_owned(),
+            called: "srs".to_owned(),
+            caller_number: Some(from.into()),
+            offer: Some(description),
+            requires: vec!["siprec".to_owned()],
+            ..IncomingCall::default()
+        };
+        let world = World::of(incoming, [MediaPolicy::default(); 2], &["12345"]);
+        let info = world.info();
+        let number = info
+            .caller_number
+            .as_ref()
+            .map(|number| number.reveal().as_str());
+        assert_eq!((number, info.called.as_str()), (caller, ""), "{from}");
+        assert_eq!(world.alarms(), [AlarmKind::UncertainLegs]);
+    }
 }
 
 #[test]

@@ -143,8 +143,9 @@ impl Element {
     }
 }
 
+/// Devices do not agree on the case of letters.
 fn local(name: &str) -> String {
-    name.to_owned()
+    name.to_ascii_lowercase()
 }
 
 fn predefined(name: &str) -> Option<char> {

@@ -244,6 +244,83 @@ fn a_stream_that_two_send_is_mono() {
 }
 
 #[test]
+fn names_of_elements_are_read_in_any_case_and_parameters_are_no_part_of_a_number() {
+    let own = own(&["12345"]);
+    let clues = Clues {
+        own: &own,
+        calling: None,
+    };
+    let spelt = layout!("cisco")
+        .replace("participantstreamassoc", "participantStreamAssoc")
+        .replace("nameID", "nameId")
+        .replace("participant_id", "Participant_ID")
+        .replace(
+            "sip:+8613812345678@192.0.2.10",
+            "&lt;sip:%2B8613812345678@ims.example;noa=international;srvattri=national&gt;",
+        );
+    let wanted = [
+        ("1", Leg::Operator, "12345"),
+        ("2", Leg::Caller, "+8613812345678"),
+    ];
+    expect(&heard(&read(&spelt), clues), wanted);
+    assert_eq!(
+        read(&spelt).references(),
+        read(layout!("cisco")).references()
+    );
+}
+
+#[test]
+fn numbers_are_known_of_participants_whose_streams_are_not() {
+    let number = |recording: &Recording, leg, clues| {
+        recording
+            .number(leg, clues)
+            .map(Private::into_inner)
+            .unwrap_or_default()
+    };
+    let called = |recording: &Recording, clues| {
+        recording
+            .called(clues)
+            .map(Private::into_inner)
+            .unwrap_or_default()
+    };
+    let hotline = own(&["12345"]);
+    let clues = Clues {
+        own: &hotline,
+        calling: None,
+    };
+    let unassigned = layout!("cisco")
+        .replace("<send>", "<other>")
+        .replace("</send>", "</other>");
+    let recording = read(&unassigned);
+    assert!(recording.speakers(clues).is_empty());
+    assert_eq!(number(&recording, Leg::Caller, clues), "+8613812345678");
+    assert_eq!(number(&recording, Leg::Operator, clues), "12345");
+    assert_eq!(called(&recording, clues), "12345");
+    // A call that the hotline places goes to the citizen.
+    let placed = Clues {
+        own: &hotline,
+        calling: Some("12345"),
+    };
+    assert_eq!(called(&recording, placed), "+8613812345678");
+    // Two of the hotline's own talk to each other: both are heard, and neither is sure.
+    let both = own(&["12345", "+86*"]);
+    let clues = Clues {
+        own: &both,
+        calling: None,
+    };
+    let heard = heard(&read(layout!("cisco")), clues);
+    let legs: Vec<(Leg, bool)> = heard
+        .iter()
+        .map(|(_, leg, certain, _)| (*leg, *certain))
+        .collect();
+    assert!(
+        legs.contains(&(Leg::Caller, false)) && legs.contains(&(Leg::Operator, false)),
+        "{legs:?}"
+    );
+    assert_eq!(called(&Recording::default(), clues), "");
+}
+
+#[test]
 fn bad_metadata_gets_a_sentence_and_changes_nothing() {
     let mut recording = read(layout!("cisco"));
     let before = recording.clone();
