@@ -14,6 +14,7 @@ use crate::recording::{self, Keeping, Key, Notice, Recorder, RecordingError, Sta
 use crate::speech::CallId;
 use crate::store::write_behind::Newest;
 use crate::store::{Store, WriteBehind};
+use crate::telemetry::Readiness;
 
 /// How often old recordings are looked for.
 const SWEEP: Duration = Duration::from_mins(10);
@@ -69,6 +70,12 @@ impl Archive {
             folder: self.folder.clone(),
             key: self.key.clone(),
         }
+    }
+
+    /// Has `readiness` tell when the store does not hear of recordings.
+    pub fn tell(&self, readiness: &Readiness) {
+        let notices = self.notices.clone();
+        readiness.watch(move || notices.health().fault());
     }
 
     /// Has `writers` tell the store of recordings, and `background` delete the old ones.

@@ -46,6 +46,7 @@ use crate::config::Config;
 use crate::console::{self, Console};
 use crate::gateway::advice::Advisor;
 use crate::gateway::calls::{CallTable, Controls};
+use crate::gateway::draft_writer::DraftWriter;
 use crate::gateway::registrations::RegistrationStore;
 use crate::gateway::sip::{NewCall, SipConfig, SipEdge};
 use crate::gateway::{audiosocket, registrations};
@@ -156,6 +157,29 @@ impl Parts {
             archive,
         })
     }
+
+    /// Starts what brings to disk what calls and phones leave behind; returns where drafts go.
+    fn write(&self, tasks: &TaskGroups, readiness: &Readiness) -> Arc<DraftWriter> {
+        let Records { store, bus, .. } = &self.records;
+        let writers = Writers::new(self.registrations.clone(), bus.clone());
+        writers.tell(readiness);
+        writers.run(store, &tasks.writers);
+        if let Some(archive) = &self.archive {
+            archive.tell(readiness);
+            archive.run(store, &tasks.writers, &tasks.servers);
+        }
+        writers.drafts
+    }
+
+    /// The operator's page.
+    fn page(&self, config: &Config, readiness: &Arc<Readiness>) -> Console {
+        Console::new(self.records.bus.clone(), self.records.store.clone())
+            .within(self.connections.console)
+            .named(&config.console.hosts)
+            .telling(readiness.clone())
+            .choosing(self.threads.drafter().taxonomy())
+            .playing(self.archive.as_ref().map(Archive::recordings))
+    }
 }
 
 impl Gateway {
@@ -185,64 +209,38 @@ impl Gateway {
 
     /// Sets the parts to work; nothing here can fail.
     fn run(config: &Config, parts: Parts) -> Self {
-        let Parts {
-            listeners,
-            records,
-            archive,
-            threads,
-            pen,
-            ..
-        } = parts;
-        let Records { store, bus, .. } = &records;
-        let tasks = TaskGroups::default();
-        let (inlets, reread) = (CancellationToken::new(), Arc::<Notify>::default());
-        let (readiness, controls) = (Arc::<Readiness>::default(), Controls::default());
+        let (tasks, inlets) = (TaskGroups::default(), CancellationToken::new());
+        let (readiness, reread) = (Arc::<Readiness>::default(), Arc::<Notify>::default());
+        let controls = Controls::default();
+        let draft_writer = parts.write(&tasks, &readiness);
+        let page = parts.page(config, &readiness);
+        let (console, grpc) = parts.listeners.addresses(config);
 
-        let writers = Writers::new(parts.registrations, bus.clone());
-        writers.run(store, &tasks.writers);
-        if let Some(archive) = &archive {
-            archive.run(store, &tasks.writers, &tasks.servers);
-        }
+        let (records, archive, pen) = (parts.records, parts.archive, parts.pen);
         parts.receivers.deliver(&records, &tasks.deliveries);
-
-        let (console, grpc) = listeners.addresses(config);
-        let page = Console::new(bus.clone(), store.clone())
-            .within(parts.connections.console)
-            .named(&config.console.hosts)
-            .telling(readiness.clone())
-            .choosing(threads.drafter().taxonomy())
-            .playing(archive.as_ref().map(Archive::recordings));
         let services = grpc::services(&records, &controls, parts.access, parts.connections.grpc);
-        let servers = &tasks.servers;
+        let (listeners, servers) = (parts.listeners, &tasks.servers);
         servers.spawn(|stop| console::serve(listeners.console, page, stop));
         servers.spawn(|stop| grpc::serve(listeners.grpc, services, parts.tls, stop));
         let (folder, every) = (config.text.hotwords.clone(), word_lists::LOOK_EVERY);
         servers.spawn(|stop| word_lists::watch(pen.clone(), folder, every, reread.clone(), stop));
 
-        let calls = calls::table(
-            config,
-            Needs {
-                announcement: parts.announcement,
-                recognizers: parts.recognizers,
-                threads,
-                recorder: archive.as_ref().map(|archive| archive.recorder.clone()),
-                controls,
-                bus: bus.clone(),
-                draft_writer: writers.drafts,
-                pen,
-                advisor: Advisor::new(store.clone(), parts.model),
-            },
-        );
-        let calls = Arc::new(calls);
+        let needs = Needs {
+            announcement: parts.announcement,
+            recognizers: parts.recognizers,
+            threads: parts.threads,
+            recorder: archive.as_ref().map(|archive| archive.recorder.clone()),
+            controls,
+            bus: records.bus.clone(),
+            draft_writer,
+            pen,
+            advisor: Advisor::new(records.store.clone(), parts.model),
+        };
+        let calls = Arc::new(calls::table(config, needs));
         servers.spawn(|_| calls.clone().run(parts.new_calls));
         if let Some(listeners) = listeners.audiosocket {
-            audiosocket::start(
-                &config.audiosocket,
-                config.calls.max,
-                listeners,
-                &calls,
-                &inlets,
-            );
+            let (config, most) = (&config.audiosocket, config.calls.max);
+            audiosocket::start(config, most, listeners, &calls, &inlets);
         }
         Self {
             sip: parts.edge.local_addr(),

@@ -7,6 +7,7 @@ use crate::events::Bus;
 use crate::gateway::draft_writer::DraftWriter;
 use crate::gateway::registrations::RegistrationStore;
 use crate::store::{EventWriter, Store};
+use crate::telemetry::Readiness;
 
 /// One for each kind.
 pub(super) struct Writers {
@@ -22,6 +23,15 @@ impl Writers {
             registrations,
             events: Arc::new(EventWriter::new(bus)),
         }
+    }
+
+    /// Has `readiness` tell what does not come to disk.
+    pub fn tell(&self, readiness: &Readiness) {
+        let (drafts, events) = (self.drafts.clone(), self.events.clone());
+        let registrations = self.registrations.clone();
+        readiness.watch(move || drafts.health().fault());
+        readiness.watch(move || events.health().fault());
+        readiness.watch(move || registrations.health().fault());
     }
 
     /// Writes until the tasks are told to stop, then the rest.

@@ -1,6 +1,7 @@
 //! `xinqiao serve` and `xinqiao check-config`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -8,6 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, log};
 use crate::app::Gateway;
 use crate::config::Config;
+
+/// For threads that hang when everything is down.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Where the settings come from.
 #[derive(clap::Args)]
@@ -45,7 +49,8 @@ pub fn check(arguments: &CheckArguments) -> Result<(), Failure> {
 pub fn run(settings: &Settings) -> Result<(), Failure> {
     log::start();
     let config = settings.load()?;
-    super::runtime()?.block_on(async {
+    let runtime = super::runtime()?;
+    let served = runtime.block_on(async {
         // From here on, so that none that comes while it starts just ends the process.
         let mut hangup = signal(SignalKind::hangup()).expect("the runtime handles signals");
         let mut stop = std::pin::pin!(asked_to_stop());
@@ -74,7 +79,10 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
         });
         gateway.stop(hurry).await;
         Ok(())
-    })
+    });
+    // What still runs waits for a disk that does not answer; the process ends without it.
+    runtime.shutdown_timeout(LAST);
+    served
 }
 
 /// Waits for a SIGTERM or Ctrl-C after this moment.

@@ -184,13 +184,16 @@ pub async fn serve(listener: TcpListener, console: Console, shutdown: Cancellati
     let _ = tokio::time::timeout(GRACE, all_gone).await;
 }
 
-/// Whether new calls should be sent here, for load balancers.
-async fn ready(State(console): State<Console>) -> (StatusCode, &'static str) {
-    match console.readiness.get() {
-        telemetry::State::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-        telemetry::State::Ready => (StatusCode::OK, "ready\n"),
-        telemetry::State::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-    }
+/// Whether new calls should be sent here, for load balancers; if not, why.
+async fn ready(State(console): State<Console>) -> (StatusCode, String) {
+    let faults = console.readiness.faults();
+    let (status, told) = match console.readiness.get() {
+        telemetry::State::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting".to_owned()),
+        telemetry::State::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining".to_owned()),
+        telemetry::State::Ready if faults.is_empty() => (StatusCode::OK, "ready".to_owned()),
+        telemetry::State::Ready => (StatusCode::SERVICE_UNAVAILABLE, faults.join("\n")),
+    };
+    (status, told + "\n")
 }
 
 async fn metrics() -> Response {

@@ -165,6 +165,19 @@ pub struct Health {
     pub failure: Option<Failure>,
 }
 
+impl Health {
+    /// What does not come to disk, for how long and why; nothing while all goes well.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        let Failure { since, reason } = self.failure.as_ref()?;
+        let seconds = since.elapsed().unwrap_or_default().as_secs();
+        let Self { what, waiting, .. } = self;
+        Some(format!(
+            "{what} have not come to disk for {seconds} s, {waiting} wait in memory: {reason}"
+        ))
+    }
+}
+
 /// Why and since when nothing comes to disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -416,9 +429,16 @@ mod tests {
             let failure = health.failure.expect("it still fails");
             assert_eq!(failure.since, first.since);
             assert_eq!(failure.reason, "the stored disk full cannot be read");
+            let fault = letters.health().fault().expect("it still fails");
+            let told = "s, 2 wait in memory: the stored disk full cannot be read";
+            assert!(
+                fault.starts_with("letters have not") && fault.ends_with(told),
+                "{fault}"
+            );
             disk.refuse(false);
             until(|| letters.health().waiting == 0).await;
             until(|| letters.health().failure.is_none()).await;
+            assert_eq!(letters.health().fault(), None);
             stop.cancel();
         };
         assert_eq!(tokio::join!(run, scene).0, 0);

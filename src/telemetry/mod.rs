@@ -5,8 +5,9 @@
 
 mod drops;
 
+use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -97,29 +98,57 @@ pub enum State {
     Draining,
 }
 
+/// Says what a part cannot do for now, if anything.
+type Check = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// The state of a gateway, told to whoever asks.
-#[derive(Debug)]
-pub struct Readiness(AtomicU8);
+pub struct Readiness {
+    state: AtomicU8,
+    checks: Mutex<Vec<Check>>,
+}
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(AtomicU8::new(State::Starting as u8))
+        Self {
+            state: AtomicU8::new(State::Starting as u8),
+            checks: Mutex::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Readiness").field(&self.get()).finish()
     }
 }
 
 impl Readiness {
     /// Moves on.
     pub fn set(&self, state: State) {
-        self.0.store(state as u8, Ordering::Relaxed);
+        self.state.store(state as u8, Ordering::Relaxed);
     }
 
     /// Where it stands.
     pub fn get(&self) -> State {
-        match self.0.load(Ordering::Relaxed) {
+        match self.state.load(Ordering::Relaxed) {
             0 => State::Starting,
             1 => State::Ready,
             _ => State::Draining,
         }
+    }
+
+    /// Asks `check` from now on too; it must answer at once, and name nobody.
+    pub fn watch(&self, check: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.checks().push(Box::new(check));
+    }
+
+    /// What cannot be done for now, a sentence each.
+    pub fn faults(&self) -> Vec<String> {
+        self.checks().iter().filter_map(|check| check()).collect()
+    }
+
+    fn checks(&self) -> MutexGuard<'_, Vec<Check>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -161,5 +190,21 @@ mod tests {
             readiness.set(state);
             assert_eq!(readiness.get(), state);
         }
+    }
+
+    #[test]
+    fn what_a_part_cannot_do_is_told_while_it_lasts() {
+        let readiness = Readiness::default();
+        let is_full = std::sync::Arc::new(AtomicU8::new(0));
+        let disk = is_full.clone();
+        let full = "the disk is full".to_owned();
+        let told = vec![full.clone()];
+        readiness.watch(|| None);
+        readiness.watch(move || (disk.load(Ordering::Relaxed) > 0).then(|| full.clone()));
+        assert_eq!(readiness.faults(), [""; 0]);
+        is_full.store(1, Ordering::Relaxed);
+        assert_eq!(readiness.faults(), told);
+        is_full.store(0, Ordering::Relaxed);
+        assert_eq!(readiness.faults(), [""; 0]);
     }
 }
