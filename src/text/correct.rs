@@ -10,7 +10,9 @@ use std::sync::{Arc, LazyLock};
 
 use jieba_rs::Jieba;
 
+use super::numerals::is_numeral;
 use super::pinyin;
+use super::spans;
 use super::vocabulary::{LONGEST, Likeness, Vocabulary};
 
 /// The frequencies of some 350,000 words (jieba's dictionary, MIT).
@@ -54,6 +56,7 @@ pub struct Replacement {
 #[must_use]
 pub fn replacements(letters: &[char], vocabulary: &Vocabulary) -> Vec<Replacement> {
     let mut found = Vec::new();
+    let firm = spans::firm(letters);
     let mut at = 0;
     while at < letters.len() {
         let long = letters[at..]
@@ -61,11 +64,11 @@ pub fn replacements(letters: &[char], vocabulary: &Vocabulary) -> Vec<Replacemen
             .take_while(|letter| is_chinese(**letter))
             .count();
         if long > 0 && !vocabulary.terms().is_empty() {
-            clause(&letters[at..at + long], at, vocabulary, &mut found);
+            clause(letters, at..at + long, &firm, vocabulary, &mut found);
         }
         at += long.max(1);
     }
-    surnames(letters, vocabulary, &mut found);
+    surnames(letters, &firm, vocabulary, &mut found);
     digits(letters, &mut found);
     found.sort_by_key(|replacement| replacement.range.start);
     found
@@ -83,7 +86,14 @@ struct Way {
     term: Option<(Vec<char>, Arc<str>)>,
 }
 
-fn clause(letters: &[char], offset: usize, vocabulary: &Vocabulary, found: &mut Vec<Replacement>) {
+fn clause(
+    line: &[char],
+    place: Range<usize>,
+    firm: &[bool],
+    vocabulary: &Vocabulary,
+    found: &mut Vec<Replacement>,
+) {
+    let (letters, offset) = (&line[place.clone()], place.start);
     let text: String = letters.iter().collect();
     let bytes: Vec<usize> = text
         .char_indices()
@@ -119,7 +129,11 @@ fn clause(letters: &[char], offset: usize, vocabulary: &Vocabulary, found: &mut 
         }
         vocabulary.sounding_like(&letters[at..], |term, likeness| {
             let end = at + likeness.long;
-            if likeness.changed == 0 || !sounds_alike(likeness) {
+            let place = offset + at..offset + end;
+            if likeness.changed == 0
+                || !sounds_alike(likeness)
+                || touches_a_number(line, place, firm, &term.letters)
+            {
                 return;
             }
             let well_formed = likeness.long > 1 && word_ends.contains(&end);
@@ -153,6 +167,22 @@ fn clause(letters: &[char], offset: usize, vocabulary: &Vocabulary, found: &mut 
     }
 }
 
+/// Whether writing `said` in that place would change a number: one of its numerals or what it counts, or a syllable
+/// beside it that would become a numeral.
+fn touches_a_number(line: &[char], place: Range<usize>, firm: &[bool], said: &[char]) -> bool {
+    let numeral = |at: Option<usize>| {
+        at.and_then(|at| line.get(at))
+            .is_some_and(|letter| is_numeral(*letter))
+    };
+    let joins = said.first().copied().is_some_and(is_numeral)
+        && numeral(place.start.checked_sub(1))
+        || said.last().copied().is_some_and(is_numeral) && numeral(Some(place.end));
+    joins
+        || place.zip(said).any(|(at, said)| {
+            line[at] != *said && (firm[at] || is_numeral(*said) && spans::stands_between(line[at]))
+        })
+}
+
 fn improbability(word: &str, weight: Option<u8>) -> f32 {
     let known = if DICTIONARY.has_word(word) {
         DICTIONARY.suggest_freq(word) as f32
@@ -175,13 +205,21 @@ fn sounds_alike(likeness: &Likeness) -> bool {
 }
 
 /// 免贵信亡 is 免贵姓王: where a surname must stand, the sound decides, and the more frequent name.
-fn surnames(letters: &[char], vocabulary: &Vocabulary, found: &mut Vec<Replacement>) {
+fn surnames(
+    letters: &[char],
+    firm: &[bool],
+    vocabulary: &Vocabulary,
+    found: &mut Vec<Replacement>,
+) {
     const ADDRESS: [&str; 4] = ["先生", "女士", "小姐", "同志"];
     if vocabulary.surnames().is_empty() {
         return;
     }
     let list: Arc<str> = "姓氏".into();
     let mut put = |at: usize, letter: char| {
+        if firm[at] {
+            return;
+        }
         // What another list changed there gives way: this slot knows more.
         found.retain(|other| !other.range.contains(&at));
         if letters[at] != letter {
@@ -265,7 +303,8 @@ fn digits(letters: &[char], found: &mut Vec<Replacement>) {
         })
     };
     for at in 2..letters.len() {
-        if is_digit(at) || !is_chinese(letters[at]) || super::numerals::is_numeral(letters[at]) {
+        if is_numeral(letters[at]) || !is_chinese(letters[at]) || spans::stands_between(letters[at])
+        {
             continue;
         }
         let before = (0..at).rev().take_while(|at| is_digit(*at)).count();

@@ -9,9 +9,10 @@ mod slots;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, Input, MatchKind};
 
 use super::numerals::{self, Reading, digit, unit};
+use super::spans::{self, Standing};
 
 /// Characters to be replaced, and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,37 +23,44 @@ pub struct Edit {
     pub text: String,
 }
 
-static IDIOMS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    let words = include_str!("idioms.txt")
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .flat_map(str::split_whitespace);
-    AhoCorasick::builder()
+/// The idioms, and the number of the first that names a day.
+static IDIOMS: LazyLock<(AhoCorasick, usize)> = LazyLock::new(|| {
+    let (idioms, days) = include_str!("idioms.txt")
+        .split_once("% days")
+        .expect("the list of idioms has its days");
+    let words = |text: &'static str| {
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .flat_map(str::split_whitespace)
+    };
+    let found = AhoCorasick::builder()
         .match_kind(MatchKind::LeftmostLongest)
-        .build(words)
-        .expect("the list of idioms is constant")
+        .build(words(idioms).chain(words(days)))
+        .expect("the list of idioms is constant");
+    (found, words(idioms).count())
 });
 
-/// Which characters are in an idiom.
+/// Which characters are in an idiom that stands alone, or where idiom and number cannot be told apart.
 fn in_idioms(letters: &[char]) -> Vec<bool> {
+    let (idioms, first_day) = &*IDIOMS;
     let text: String = letters.iter().collect();
     let mut marked = vec![false; letters.len()];
     let (mut byte, mut at) = (0, 0);
-    for found in IDIOMS.find_iter(&text) {
+    while let Some(found) = idioms.find(Input::new(&text).range(byte..)) {
         at += text[byte..found.start()].chars().count();
-        let long = text[found.range()].chars().count();
-        // 五一 is a holiday, but not within 一三八六三五一二二〇七.
-        let all = |range: std::ops::Range<usize>| {
-            letters[range]
-                .iter()
-                .all(|letter| numerals::is_numeral(*letter))
-        };
-        let within = at > 0 && all(at - 1..at)
-            || letters.get(at + long).is_some() && all(at + long..at + long + 1);
-        if !(within && all(at..at + long)) {
-            marked[at..at + long].fill(true);
+        let end = at + text[found.range()].chars().count();
+        let is_day = found.pattern().as_usize() >= *first_day;
+        match spans::standing(letters, at..end, is_day) {
+            Standing::Word => marked[at..end].fill(true),
+            Standing::Either(from) => marked[from..end].fill(true),
+            // Another may begin within it: 六一, but 一直 in 九六一直.
+            Standing::Number => {
+                byte = found.start() + letters[at].len_utf8();
+                at += 1;
+                continue;
+            }
         }
-        at += long;
+        at = end;
         byte = found.end();
     }
     marked
@@ -173,11 +181,35 @@ impl Page<'_> {
         if at >= end {
             return None;
         }
-        let range = numerals::run(self.letters, at, end);
+        let mut range = numerals::run(self.letters, at, end);
+        if self.last_is_article(&range) {
+            range.end -= 1;
+        }
         (!range.is_empty()).then(|| Number {
             reading: numerals::read(&self.letters[range.clone()]),
             range,
         })
+    }
+
+    /// Whether the last 一 of a run begins what the number is the price of: 六百一个月, 两千六一平, 三块五一斤.
+    fn last_is_article(&self, run: &Range<usize>) -> bool {
+        let Some(last) = run.end.checked_sub(1).filter(|last| *last > run.start) else {
+            return false;
+        };
+        let counts = spans::quantity(self.letters, run.end).is_some()
+            && !matches!(
+                self.get(run.end),
+                Some('块' | '元' | '角' | '毛' | '分' | '点')
+            );
+        if self.letters[last] != '一' || !counts {
+            return false;
+        }
+        let before = self.letters[last - 1];
+        match numerals::read(&self.letters[run.start..last]) {
+            Reading::Cardinal(_) => before != '十',
+            Reading::One(_) => matches!(self.before(run.start), Some('块' | '元')),
+            _ => false,
+        }
     }
 
     fn step(&self, at: usize) -> Step {

@@ -13,5 +13,6 @@ pub mod punctuation;
 pub mod score;
 pub mod script;
 pub mod sensitive;
+mod spans;
 pub mod spelling;
 pub mod vocabulary;

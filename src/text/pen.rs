@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use super::correct::{self, Replacement};
 use super::figures::{self, Edit};
 use super::numerals::is_numeral;
+use super::spans::{self, Standing};
 use super::vocabulary::Vocabulary;
 use super::{punctuation, script};
 use crate::private::Private;
@@ -154,6 +155,7 @@ fn names_with_numerals(letters: &[char], lists: &Vocabulary) -> Vec<Range<usize>
             if name.iter().any(|letter| is_numeral(*letter))
                 && lists.get(name).is_some_and(|term| &*term.list != "用语")
                 && !digits_only(name)
+                && spans::standing(letters, start..end, false) == Standing::Word
             {
                 found.push(start..end);
                 break;

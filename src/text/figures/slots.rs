@@ -1,6 +1,7 @@
 //! The slots: what stands around a number decides how it is written.
 
 use super::super::numerals::{self, Reading, digit};
+use super::super::spans::{self, is_telephone};
 use super::{Edit, Number, Page, Step, plain};
 
 /// Units behind which any number is written in figures, 一 too.
@@ -76,6 +77,9 @@ const COUNTED: [&str; 32] = [
     "个", "块", "人", "次", "户", "家", "台", "件", "张", "名", "份", "条", "箱", "多", "来", "点",
     "月", "日", "瓶", "辆", "间", "套", "包", "盒", "位", "只", "期", "遍", "所", "趟", "项", "余",
 ];
+
+/// What the number of a bus line stands before.
+const BUS: [&str; 3] = ["路公交", "路车", "路汽车"];
 
 /// Days and parts of them: what stands before a time.
 const DAY_PARTS: [&str; 32] = [
@@ -254,12 +258,17 @@ impl Page<'_> {
                 .iter()
                 .take_while(|letter| "，,、 -.。".contains(**letter))
                 .count();
+            // What counts something is no group of digits: 一三五零六四五八八二，一号楼.
+            let next = self.number(end + gap).filter(|next| {
+                !matches!(next.reading, Reading::One(_))
+                    || spans::quantity(self.letters, next.range.end).is_none()
+            });
             if (1..=2).contains(&gap) {
                 edits.push(Edit {
                     range: end..end + gap,
                     text: String::new(),
                 });
-                group = self.number(end + gap);
+                group = next;
             }
         }
         None
@@ -460,11 +469,15 @@ impl Page<'_> {
                     || latin(self.before(start))
                     || latin(self.get(end))
                     || has_unit(&[&NUMBERED])
-                    || self.ends(start, &ANNOUNCED)
+                    || self.is_announced(start)
             }
             // 十 is an adverb (十足) and 十一 a holiday as often as a number.
             Reading::Cardinal(10 | 11) if self.letters[start] == '十' => {
-                has_unit(&[&STRICT, &LOOSE, &COUNTED]) || self.before(start) == Some('第')
+                let counts = spans::quantity(self.letters, end).is_some()
+                    && !matches!(self.get(end), Some('分' | '成' | '里' | '样'));
+                counts
+                    || has_unit(&[&STRICT, &LOOSE, &COUNTED, &BUS])
+                    || matches!(self.before(start), Some('第' | '月'))
             }
             Reading::Cardinal(250) if number.range.len() == 3 => {
                 has_unit(&[&["块", "元", "多", "斤", "米", "平", "度", "个"]])
@@ -506,8 +519,7 @@ impl Page<'_> {
             Some('班') => return before == Some('级'),
             _ => {}
         }
-        let bus = ["路公交", "路车", "路汽车"];
-        if self.starts(end, &bus).is_some() || self.starts(end, &STRICT).is_some() {
+        if self.starts(end, &BUS).is_some() || self.starts(end, &STRICT).is_some() {
             return true;
         }
         if value == 1 {
@@ -521,17 +533,13 @@ impl Page<'_> {
         !recent && (yuan || self.starts(end, &LOOSE).is_some())
     }
 
+    /// Whether what stands before `at` says that a number follows: 尾号八八, 尾号是八八.
+    fn is_announced(&self, at: usize) -> bool {
+        let verb = usize::from(matches!(self.before(at), Some('是' | '为')));
+        self.ends(at - verb, &ANNOUNCED)
+    }
+
     fn is_numeral(&self, at: usize) -> bool {
         self.get(at).is_some_and(numerals::is_numeral)
-    }
-}
-
-/// Whether the digits are a whole telephone number that is said in groups: mobile, with an area code, 400 or 800.
-fn is_telephone(digits: &str) -> bool {
-    let bytes = digits.as_bytes();
-    match bytes {
-        [b'1', b'3'..=b'9', ..] => bytes.len() == 11,
-        [b'0', b'3'..=b'9', ..] => bytes.len() == 11 || bytes.len() == 12,
-        _ => bytes.len() == 10 && (digits.starts_with("400") || digits.starts_with("800")),
     }
 }

@@ -9,6 +9,8 @@ use crate::audio::MediaTime;
 use crate::speech::Leg;
 use crate::speech::words::{Word, is_said};
 
+mod numbers;
+
 fn pen() -> Pen {
     Pen::new(
         Vocabulary::parse([(
