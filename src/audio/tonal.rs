@@ -4,7 +4,10 @@
 //! never still for an eighth of a second, not even in a level Mandarin tone, while a note, a ringing tone and DTMF
 //! are. So the share of the energy is measured that stands in spectral peaks which have not moved.
 
+use std::borrow::Cow;
 use std::f32::consts::PI;
+
+use super::vad::{STEP, VoiceActivity};
 
 /// Samples of one look at 16 kHz: 64 ms, so that neighbouring notes are told apart.
 const LOOK: usize = 1_024;
@@ -22,11 +25,69 @@ const WEAKEST: f32 = 0.003;
 /// Looks quieter than this part of the loudest (−30 dB) are pauses.
 const QUIETEST: f32 = 0.001;
 /// Speech has at most 0.05 on all recordings that were measured, music 0.33 and more, DTMF 0.17.
-pub const LIMIT: f32 = 0.12;
+const LIMIT: f32 = 0.12;
+/// A tone of a telephone network is one frequency or two (ITU-T E.180, GB/T 3380, DTMF), and hardly anything beside.
+const TONE_PEAKS: usize = 2;
+/// The part of a look's energy that those have.
+const TONE_SHARE: f32 = 0.8;
+/// Voice that is left between tones must last so many steps of [`STEP`], a short syllable.
+const LEAST_VOICE: usize = 8;
+/// What stays behind the last voice.
+const TAIL: usize = 3_200;
 
-/// The share of the energy, 0.0 to 1.0, in peaks that stand still; above [`LIMIT`] it is no speech.
+/// What is left of `samples` to be recognised: all of them where a voice speaks, with silence in place of the tones beside
+/// it (a busy tone behind the last words); `None` where there are tones or music only.
 #[must_use]
-pub fn still_share(samples: &[f32]) -> f32 {
+pub fn speech_in(samples: &[f32]) -> Option<Cow<'_, [f32]>> {
+    let looks = looks(samples);
+    if still_share(&looks) <= LIMIT {
+        return Some(samples.into());
+    }
+    let mut rest = samples.to_vec();
+    for (at, _) in looks.iter().enumerate().filter(|(_, look)| look.is_tone) {
+        // A look on the edge of a tone is half speech.
+        let from = at * HOP + LOOK / 4;
+        rest[from..from + LOOK / 2].fill(0.0);
+    }
+    let (mut voiced, mut steps, mut last) = (0, 0, 0);
+    VoiceActivity::default().push(&rest, |_, voice| {
+        steps += 1;
+        if voice > 0.5 {
+            (voiced, last) = (voiced + 1, steps);
+        }
+    });
+    rest.truncate(last * STEP + TAIL);
+    let spoken = voiced >= LEAST_VOICE && still_share(&self::looks(&rest)) <= LIMIT;
+    spoken.then(|| rest.into())
+}
+
+/// A part of the sound, as long as [`LOOK`].
+struct Look {
+    energy: f32,
+    /// How much of the energy stands still.
+    still: f32,
+    /// A tone sounds here, and next to nothing else.
+    is_tone: bool,
+}
+
+/// The share of the energy, 0.0 to 1.0, in peaks that stand still; above [`LIMIT`] it is not speech alone.
+fn still_share(looks: &[Look]) -> f32 {
+    let loudest = loudest(looks.iter().map(|look| look.energy));
+    let (mut share, mut count) = (0.0, 0_u32);
+    for look in looks {
+        if look.energy > loudest * QUIETEST {
+            share += (look.still / look.energy).min(1.0);
+            count += 1;
+        }
+    }
+    share / count.max(1) as f32
+}
+
+fn loudest(energies: impl Iterator<Item = f32>) -> f32 {
+    energies.fold(0.0, f32::max)
+}
+
+fn looks(samples: &[f32]) -> Vec<Look> {
     let window: Vec<f32> = (0..LOOK)
         .map(|at| 0.5 - 0.5 * (2.0 * PI * at as f32 / (LOOK - 1) as f32).cos())
         .collect();
@@ -35,20 +96,27 @@ pub fn still_share(samples: &[f32]) -> f32 {
         .step_by(HOP)
         .map(|look| power(look, &window))
         .collect();
-    let energy: Vec<f32> = spectra
+    let energies: Vec<f32> = spectra
         .iter()
         .map(|spectrum| spectrum[BAND].iter().sum())
         .collect();
-    let loudest = energy.iter().copied().fold(0.0, f32::max);
+    let loudest = loudest(energies.iter().copied());
+    let mut looks: Vec<Look> = Vec::with_capacity(spectra.len());
     let mut before: Vec<(f32, u32)> = Vec::new();
-    let (mut share, mut count) = (0.0, 0_u32);
-    for (spectrum, energy) in spectra.iter().zip(&energy) {
-        if *energy <= loudest * QUIETEST {
+    for (spectrum, energy) in spectra.iter().zip(energies) {
+        let mut look = Look {
+            energy,
+            still: 0.0,
+            is_tone: false,
+        };
+        if energy <= loudest * QUIETEST {
             before.clear();
+            looks.push(look);
             continue;
         }
-        let mut still = 0.0;
+        let mut standing: Vec<f32> = Vec::new();
         let mut now = Vec::new();
+        let mut oldest = 0;
         for (place, strength) in peaks(spectrum) {
             let reach = (place * MOVES).max(MOVES_LEAST);
             let age = before
@@ -58,15 +126,26 @@ pub fn still_share(samples: &[f32]) -> f32 {
                 .max()
                 .unwrap_or(1);
             if age >= STILL {
-                still += strength;
+                look.still += strength;
+                standing.push(strength);
+                oldest = oldest.max(age as usize);
             }
             now.push((place, age));
         }
         before = now;
-        share += (still / energy).min(1.0);
-        count += 1;
+        standing.sort_by(|a, b| b.total_cmp(a));
+        let strongest: f32 = standing.iter().take(TONE_PEAKS).sum();
+        look.is_tone = strongest >= TONE_SHARE * energy;
+        if look.is_tone {
+            // It has sounded since its peak began to stand.
+            let since = (looks.len() + 1).saturating_sub(oldest);
+            looks[since..]
+                .iter_mut()
+                .for_each(|look| look.is_tone = true);
+        }
+        looks.push(look);
     }
-    share / count.max(1) as f32
+    looks
 }
 
 /// The peaks of a spectrum: where, to a fraction of a step, and how strong.
@@ -140,6 +219,10 @@ fn transform(real: &mut [f32], imaginary: &mut [f32]) {
 mod tests {
     use super::*;
 
+    fn still_share(samples: &[f32]) -> f32 {
+        super::still_share(&looks(samples))
+    }
+
     const RATE: f32 = 16_000.0;
 
     fn sound(seconds: f32, of: impl Fn(f32) -> f32) -> Vec<f32> {
@@ -187,5 +270,81 @@ mod tests {
         let share = still_share(&voice);
         assert!(share < LIMIT, "{share}");
         assert!(still_share(&vec![0.0; 32_000]) < LIMIT && still_share(&[]) < LIMIT);
+    }
+    /// A pitch that rises and falls, with its harmonics, four syllables a second.
+    fn voice(at: f32) -> f32 {
+        let phase = 2.0 * PI * (150.0 * at - 1.2 * (2.0 * PI * 4.0 * at).cos());
+        let syllable = (PI * 4.0 * at).sin().abs();
+        let harmonics = (1..12).map(|harmonic| (harmonic as f32 * phase).sin() / harmonic as f32);
+        0.2 * syllable * harmonics.sum::<f32>()
+    }
+
+    #[test]
+    fn a_tone_beside_speech_becomes_silence_and_the_speech_stays() {
+        let pairs: [(&str, f32, f32, f32); 5] = [
+            ("busy", 450.0, 450.0, 0.35),
+            ("dial", 450.0, 450.0, 60.0),
+            ("north american", 480.0, 620.0, 0.5),
+            ("key", 770.0, 1_336.0, 0.2),
+            ("fax", 2_100.0, 2_100.0, 3.0),
+        ];
+        for (name, low, high, half) in pairs {
+            for (before, gap) in [(false, 0.3), (false, 0.0), (true, 0.2)] {
+                let (tone_from, voice_from) = if before {
+                    (0.0, 4.0 + gap)
+                } else {
+                    (2.0 + gap, 0.0)
+                };
+                let samples = sound(6.0 + gap, |at| {
+                    let spoken = (voice_from..voice_from + 2.0).contains(&at);
+                    let sounds = (tone_from..tone_from + 4.0).contains(&at)
+                        && ((at - tone_from) / half) as u32 % 2 == 0;
+                    let tone = if sounds {
+                        sine(low, at) + sine(high, at)
+                    } else {
+                        0.0
+                    };
+                    tone + if spoken { voice(at) } else { 0.0 }
+                });
+                let rest = speech_in(&samples)
+                    .unwrap_or_else(|| panic!("{name}, {gap} s: the speech is lost"));
+                let energy = |samples: &[f32], from: f32, until: f32| -> f32 {
+                    let last = samples.len();
+                    let place = |at: f32| ((at * RATE) as usize).min(last);
+                    samples[place(from)..place(until)]
+                        .iter()
+                        .map(|x| x * x)
+                        .sum()
+                };
+                let (from, until) = (voice_from + 0.1, voice_from + 1.9);
+                assert!(
+                    energy(&rest, from, until) > 0.95 * energy(&samples, from, until),
+                    "{name}, {gap} s"
+                );
+                let (from, until) = (tone_from + 0.1, tone_from + 4.0);
+                assert!(
+                    energy(&rest, from, until) < 0.05 * energy(&samples, from, until),
+                    "{name}, {gap} s"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn tones_alone_leave_nothing() {
+        let busy = sound(4.0, |at| {
+            if (at / 0.35) as u32 % 2 == 0 {
+                sine(450.0, at)
+            } else {
+                0.0
+            }
+        });
+        assert_eq!(speech_in(&busy), None);
+        assert_eq!(
+            speech_in(&sound(3.0, |at| sine(440.0, at) + sine(480.0, at))),
+            None
+        );
+        let speech = sound(2.0, voice);
+        assert_eq!(speech_in(&speech).as_deref(), Some(&*speech));
     }
 }

@@ -354,14 +354,16 @@ impl Recognizer for WhisperRecognizer {
         let began = Instant::now();
         // Over music, tones and steady noise the decoder invents words, and is sure of them.
         let samples = utterance.samples.joined();
-        if steady::swing(&samples) < steady::LIMIT || tonal::still_share(&samples) > tonal::LIMIT {
+        let spoken =
+            tonal::speech_in(&samples).filter(|spoken| steady::swing(spoken) >= steady::LIMIT);
+        let Some(samples) = spoken else {
             return Ok(Hypothesis {
                 text: Private::default(),
                 words: Vec::new(),
                 confidence: 0.0,
                 took: began.elapsed(),
             });
-        }
+        };
         let clip = samples.len();
         self.padded.clear();
         self.padded.extend_from_slice(&samples);
