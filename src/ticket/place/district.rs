@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::parts::{Kind, Near, Part, grammar, named};
+use super::parts::{Kind, Near, Part, grammar, name_end_at, named};
 use crate::text::pinyin;
 use crate::ticket::hearing::{alike, sounds_at};
 use crate::ticket::numbers::digit;
@@ -23,6 +23,12 @@ pub(super) fn all(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<(Range<u
     let (named, inside): (Vec<_>, Vec<_>) = words.partition(|(_, word)| word.is_district);
     let plain = |(range, word): (Range<usize>, PlaceWord)| (range, word.district);
     let mut found: Vec<(Range<usize>, usize)> = named.into_iter().map(plain).collect();
+    let names: Vec<Range<usize>> = (found.iter())
+        .filter_map(|(range, _)| bears_its_name(said, range))
+        .collect();
+    found.retain(|(range, _)| {
+        !(names.iter()).any(|name| range.start < name.end && name.start < range.end)
+    });
     let inside: Vec<(Range<usize>, usize)> = inside.into_iter().map(plain).collect();
     if !asked && !said.chars.iter().any(|letter| "路街道".contains(*letter)) {
         return found;
@@ -42,11 +48,29 @@ pub(super) fn all(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<(Range<u
         if !opens || !free(at + 1, &found) {
             continue;
         }
-        let heard = by_sound(said, at, taxonomy, &inside, &clause)
-            .filter(|(range, _)| places(range.end) && free(range.end, &found));
+        let heard = by_sound(said, at, taxonomy, &inside, &clause).filter(|(range, _)| {
+            places(range.end)
+                && free(range.end, &found)
+                && range.clone().any(|at| said.doubtful(at))
+        });
         found.extend(heard);
     }
     found
+}
+
+/// The road or building that bears a district's name, where `range` is only its beginning: 莱山路, 牟平大厦, 福山北路.
+pub(super) fn bears_its_name(said: &Said, range: &Range<usize>) -> Option<Range<usize>> {
+    if "区市县".contains(said.chars[range.end - 1]) {
+        return None;
+    }
+    let side = usize::from(
+        said.chars
+            .get(range.end)
+            .is_some_and(|letter| "东西南北中新老一二三四五六七八九".contains(*letter)),
+    );
+    name_end_at(said, range.end + side)
+        .or_else(|| name_end_at(said, range.end))
+        .map(|end| range.start..end)
 }
 
 /// The district that sounds most like what begins at `at`.

@@ -10,6 +10,7 @@ use super::said::{self, Said, TAKES_BACK, Words, is_stop, words};
 use super::taxonomy::Taxonomy;
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
+use district::bears_its_name;
 pub(super) use parts::PLACE_ENDINGS;
 use parts::{Kind, Near, Part, addresses, named};
 
@@ -34,6 +35,7 @@ pub(super) static ASKED: Words = LazyLock::new(|| {
 fn score(parts: &[Part], asked: bool) -> i32 {
     let kinds = parts.iter().map(|part| match part.kind {
         Kind::District | Kind::Road | Kind::Site => 2,
+        Kind::Spot => 0,
         _ => 1,
     });
     kinds.sum::<i32>() + if asked { 3 } else { 0 }
@@ -265,6 +267,10 @@ pub(super) fn find(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Where
             }
             for (bytes, word) in taxonomy.place_words.longest(&said.text) {
                 let range = said.char_at(bytes.start)..said.char_at(bytes.end);
+                // 莱山路 may lie anywhere.
+                if word.is_district && bears_its_name(said, &range).is_some() {
+                    continue;
+                }
                 let named = if word.is_district { 4 } else { 2 };
                 let score = named + i32::from(said.by_caller());
                 if said.before(range.start, 2) != "不是"
@@ -324,7 +330,7 @@ mod tests {
         );
         assert_eq!(
             address("在莱山区观海路的东泰大厦五楼，不远。").as_deref(),
-            Some("莱山区观海路东泰大厦五楼")
+            Some("莱山区观海路东泰大厦5楼")
         );
         assert_eq!(
             address("我在福山区松霞路一百零六号。").as_deref(),
@@ -342,6 +348,65 @@ mod tests {
             address("就在青年路和胜利路的路口。").as_deref(),
             Some("青年路和胜利路路口")
         );
+    }
+
+    #[test]
+    fn a_road_or_building_may_bear_a_districts_name() {
+        for (said, right, lies_in) in [
+            ("芝罘区莱阳路六号", "芝罘区莱阳路6号", "芝罘区"),
+            ("莱山区福山北路二十一号", "莱山区福山北路21号", "莱山区"),
+            (
+                "开发区长江路蓬莱大厦九楼",
+                "开发区长江路蓬莱大厦9楼",
+                "开发区",
+            ),
+            ("莱山迎春大街八十号", "莱山区迎春大街80号", "莱山区"),
+            ("龙口市招远路三十二号", "龙口市招远路32号", "龙口市"),
+            ("芝罘区广东路五号", "芝罘区广东路5号", "芝罘区"),
+            ("牟平区天津街十四号", "牟平区天津街14号", "牟平区"),
+        ] {
+            let lines = format!("o:具体地址在哪里？\n在{said}。");
+            assert_eq!(address(&lines).as_deref(), Some(right), "{said}");
+            assert_eq!(district(&lines).as_deref(), Some(lies_in), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_narrow_parts_of_an_address_are_kept() {
+        for (said, right) in [
+            ("福山区永安街三十二号附五号", "福山区永安街32号附5号"),
+            ("芝罘区北河街六号乙", "芝罘区北河街6号乙"),
+            ("莱山区观海路九十杠三号", "莱山区观海路90-3号"),
+            ("芝罘区大海阳路五十之二号", "芝罘区大海阳路50之2号"),
+            (
+                "莱山区清泉路百合花园C区四号楼二单元七零二",
+                "莱山区清泉路百合花园C区4号楼2单元702",
+            ),
+            ("开发区黄河路六十号D座一五零三", "开发区黄河路60号D座1503"),
+            ("福山区金桥小区二期十一号楼", "福山区金桥小区二期11号楼"),
+            ("莱阳市团旺镇西马家泊村六组", "莱阳市团旺镇西马家泊村6组"),
+            ("芝罘区四马路三十巷九号", "芝罘区四马路30巷9号"),
+            (
+                "牟平区新牟花园三号楼一单元一千一百零二",
+                "牟平区新牟花园3号楼1单元1102",
+            ),
+            ("招远市温泉路二十二号底商", "招远市温泉路22号底商"),
+            (
+                "芝罘区建设路七十号三单元五楼东户",
+                "芝罘区建设路70号3单元5楼东户",
+            ),
+            ("芝罘区五号小区九号楼", "芝罘区五号小区9号楼"),
+            (
+                "龙口市徐福街道龙口经济开发区海岱路九号",
+                "龙口市徐福街道龙口经济开发区海岱路9号",
+            ),
+            ("莱山区观海路东方广场南门", "莱山区观海路东方广场南门"),
+            ("芝罘区南大街大悦城对面", "芝罘区南大街大悦城对面"),
+            ("芝罘区胜利路和南大街交叉口", "芝罘区胜利路和南大街交叉口"),
+        ] {
+            let lines = format!("o:具体地址在哪里？\n在{said}。");
+            assert_eq!(address(&lines).as_deref(), Some(right), "{said}");
+        }
     }
 
     #[test]
@@ -372,7 +437,7 @@ mod tests {
     fn a_district_that_no_list_knows_is_read_by_its_ending() {
         assert_eq!(
             address("在历下区经十路的恒大城二楼。").as_deref(),
-            Some("历下区经十路恒大城二楼")
+            Some("历下区经十路恒大城2楼")
         );
         assert_eq!(
             district("o:哪个区？\n沙河口区。").as_deref(),

@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Building,
     Unit,
     Room,
+    /// A gate, a shop on the ground floor, what is beside.
+    Spot,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +56,10 @@ pub(in crate::ticket) static PLACE_ENDINGS: Words = LazyLock::new(|| {
 /// What names end in.
 static ENDINGS: LazyLock<Vec<(&str, Kind)>> = LazyLock::new(|| {
     let of = |kind: Kind, text| words(text).into_iter().map(move |word| (word, kind));
-    let towns = of(Kind::Town, "街道办 街道 镇 乡");
+    let towns = of(
+        Kind::Town,
+        "街道办 街道 镇 乡 经济技术开发区 经济开发区 高新技术产业开发区 工业园区",
+    );
     let roads = of(
         Kind::Road,
         "交叉口 交汇处 交界处 路口 大街 大道 胡同 路 街 巷",
@@ -63,9 +68,13 @@ static ENDINGS: LazyLock<Vec<(&str, Kind)>> = LazyLock::new(|| {
         Kind::Site,
         "居民小区 小区 家属院 花园 家园 新村 花苑 公寓 广场 大楼 花城 名都 庄园 汽车站 批发市场 步行街 华府 商城 商场 商厦 大厦 购物中心 中心 \
          市场 工业园 产业园 园区 新城 名城 国际城 豪庭 华庭 雅居 佳苑 名苑 嘉苑 公馆 别墅 \
-         社区 丽景 水岸 山庄 名邸 公园 万达 幼儿园 小学 中学 学校 学院 大学 医院 车站 车行 城 苑 府 园 湾 庭 村 郡 里 居 墅",
+         风景区 景区 社区 丽景 水岸 山庄 名邸 公园 万达 幼儿园 小学 中学 学校 学院 大学 医院 车站 车行 城 苑 府 园 湾 庭 村 郡 里 居 墅",
     );
-    towns.chain(roads).chain(sites).collect()
+    let buildings = of(
+        Kind::Building,
+        "门诊楼 住院楼 病房楼 综合楼 办公楼 教学楼 宿舍楼 实验楼 航站楼 写字楼",
+    );
+    towns.chain(roads).chain(sites).chain(buildings).collect()
 });
 
 /// Characters that cannot stand inside a place's name, because they are grammar.
@@ -105,6 +114,17 @@ static NO_PLACE: Words = LazyLock::new(|| {
     )
 });
 
+/// Where the ending stops that begins at `at` and makes a name of any word before it: 路, 大街, 大厦, but not 里 or 中学.
+pub(super) fn name_end_at(said: &Said, at: usize) -> Option<usize> {
+    let clear = |(ending, kind): &&(&str, Kind)| {
+        (*kind == Kind::Road || ending.chars().count() > 1) && !WEAK.contains(ending)
+    };
+    (ENDINGS.iter().filter(clear))
+        .filter(|(ending, _)| said.starts_at(at, ending))
+        .map(|(ending, _)| at + ending.chars().count())
+        .max()
+}
+
 pub(super) fn grammar(letter: char) -> bool {
     is_stop(letter) || GRAMMAR.contains(letter)
 }
@@ -124,35 +144,121 @@ fn last_grammar(said: &Said, from: usize, at: usize) -> Option<usize> {
     })
 }
 
-/// House, building, unit and room numbers that begin at `at`.
+/// What is said behind a house or landmark to say which part of it is meant.
+static SPOTS: Words = LazyLock::new(|| {
+    (include_str!("spots.txt").lines())
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(str::split_whitespace)
+        .collect()
+});
+
+/// House, building, unit and room numbers that begin at `at`, with what a number has behind it: 16号附2号, 9号甲, 124巷7号.
 fn numbered(said: &Said, at: usize, after_site: bool) -> Option<Part> {
-    let number = numbers::at(&said.chars, at)?;
-    let end = number.range.end;
-    let written = numbers::arabic(&number, &said.chars);
-    let marks = [
-        ("号楼", Kind::Building, "号楼"),
-        ("栋", Kind::Building, "栋"),
-        ("幢", Kind::Building, "幢"),
-        ("单元", Kind::Unit, "单元"),
-        ("号院", Kind::Number, "号院"),
-        ("号", Kind::Number, "号"),
-        ("室", Kind::Room, "室"),
-        ("户", Kind::Room, "户"),
-    ];
-    for (mark, kind, text) in marks {
-        if said.starts_at(end, mark) && number.value < 100_000.0 && !said.starts_at(end, "号线") {
-            let stop = end + mark.chars().count();
-            let kind = if kind == Kind::Number && after_site {
-                Kind::Building
-            } else {
-                kind
-            };
-            return Some(Part {
-                kind,
-                text: format!("{written}{text}"),
-                range: at..stop,
-            });
+    let mut part = counted(said, at, after_site)?;
+    if !matches!(part.kind, Kind::Number | Kind::Building) {
+        return Some(part);
+    }
+    if part.text.ends_with(['巷', '弄']) {
+        if let Some(house) = numbered(said, part.range.end, false) {
+            part.text.push_str(&house.text);
+            part.range.end = house.range.end;
         }
+        return Some(part);
+    }
+    let end = part.range.end;
+    match said.chars.get(end) {
+        Some(&joint @ ('附' | '之')) if part.text.ends_with('号') => {
+            let number = numbers::at(&said.chars, end + 1)?;
+            part.text.push(joint);
+            part.text.push_str(&numbers::arabic(&number, &said.chars));
+            part.range.end = number.range.end;
+            if said.starts_at(part.range.end, "号") {
+                part.text.push('号');
+                part.range.end += 1;
+            }
+        }
+        Some(&letter @ ('甲' | '乙' | '丙' | '丁')) => {
+            let next = said.chars.get(end + 1).copied().unwrap_or('。');
+            if is_stop(next) || digit(next).is_some() || "的号楼院".contains(next) {
+                part.text.push(letter);
+                part.range.end += 1;
+            }
+        }
+        _ => {}
+    }
+    Some(part)
+}
+
+/// The number at `at` with a second one that a joint binds to it: 128之3, 58-1 (杠 is said for the hyphen).
+fn joined_numbers(said: &Said, at: usize) -> Option<(numbers::Number, String)> {
+    let mut number = numbers::at(&said.chars, at)?;
+    let mut written = numbers::arabic(&number, &said.chars);
+    while let Some(&joint) = said.chars.get(number.range.end) {
+        let joint = match joint {
+            '之' => '之',
+            '杠' | '-' => '-',
+            _ => break,
+        };
+        let Some(next) = numbers::at(&said.chars, number.range.end + 1) else {
+            break;
+        };
+        written.push(joint);
+        written.push_str(&numbers::arabic(&next, &said.chars));
+        number.range.end = next.range.end;
+    }
+    Some((number, written))
+}
+
+fn counted(said: &Said, at: usize, after_site: bool) -> Option<Part> {
+    let (number, written) = joined_numbers(said, at)?;
+    let end = number.range.end;
+    // 七号小区: a community that bears a number.
+    if said.starts_at(end, "号小区") || said.starts_at(end, "号大院") {
+        return Some(Part {
+            kind: Kind::Site,
+            text: said.slice(at..end + 3),
+            range: at..end + 3,
+        });
+    }
+    let marks = [
+        ("号楼", Kind::Building, false),
+        ("栋", Kind::Building, false),
+        ("幢", Kind::Building, false),
+        ("座", Kind::Building, true),
+        ("单元", Kind::Unit, false),
+        ("号院", Kind::Number, false),
+        ("号线", Kind::Number, false),
+        ("号", Kind::Number, false),
+        ("巷", Kind::Number, false),
+        ("弄", Kind::Number, false),
+        ("室", Kind::Room, false),
+        ("户", Kind::Room, false),
+        ("组", Kind::Building, true),
+        ("排", Kind::Building, true),
+    ];
+    let marked = marks.into_iter().find(|(mark, _, inside)| {
+        said.starts_at(end, mark) && number.value < 100_000.0 && (after_site || !inside)
+    });
+    if let Some((mark, kind, _)) = marked.filter(|(mark, ..)| *mark != "号线") {
+        let kind = if kind == Kind::Number && after_site {
+            Kind::Building
+        } else {
+            kind
+        };
+        return Some(Part {
+            kind,
+            text: format!("{written}{mark}"),
+            range: at..end + mark.chars().count(),
+        });
+    }
+    // 万科城一期, 花园三区: a part of the community, named as it is said.
+    let part = ["期", "区"].iter().any(|mark| said.starts_at(end, mark));
+    if after_site && part && number.value < 100.0 {
+        return Some(Part {
+            kind: Kind::Site,
+            text: said.slice(at..=end),
+            range: at..end + 1,
+        });
     }
     // 六号楼二单软: behind a building's number nothing else begins with 单.
     let behind_building = said.before(at, 1).ends_with(['楼', '栋', '幢']);
@@ -175,25 +281,127 @@ fn numbered(said: &Said, at: usize, after_site: bool) -> Option<Part> {
             range: at..end + 1,
         });
     }
-    // Floors stay as they are spoken.
     if said.starts_at(end, "楼") || said.starts_at(end, "层") {
         return Some(Part {
             kind: Kind::Room,
-            text: said.slice(at..end + 1),
+            text: format!("{written}{}", said.chars[end]),
             range: at..end + 1,
         });
     }
-    // A room without its mark: three or four digits read one by one after a unit or building.
+    // A room without its mark after a unit or building: three or four digits read one by one, or 一千二百零一.
     let digits = said.chars[number.range.clone()]
         .iter()
         .all(|letter| digit(*letter).is_some());
+    let counted = number.magnitude >= 100.0 && !number.vague && number.value < 10_000.0;
+    let hyphenated = written.contains('-');
     let bounded = said
         .chars
         .get(end)
         .is_none_or(|letter| is_stop(*letter) || *letter == '的');
-    (after_site && digits && (3..=4).contains(&written.len()) && bounded).then_some(Part {
+    let room = (digits || counted) && (3..=4).contains(&written.len()) || hyphenated;
+    (after_site && room && bounded).then_some(Part {
         kind: Kind::Room,
         text: written,
+        range: at..end,
+    })
+}
+
+/// A part of a community or a building that bears a letter: A区, B座, C栋.
+fn lettered(said: &Said, at: usize) -> Option<Part> {
+    let letter = said
+        .chars
+        .get(at)
+        .filter(|letter| letter.is_ascii_alphabetic())?;
+    let mark = said.chars.get(at + 1)?;
+    let alone = at == 0 || !said.chars[at - 1].is_ascii_alphanumeric();
+    let kind = match mark {
+        '区' => Kind::Site,
+        '座' | '栋' | '幢' | '楼' => Kind::Building,
+        _ => return None,
+    };
+    alone.then(|| Part {
+        kind,
+        text: format!("{}{mark}", letter.to_ascii_uppercase()),
+        range: at..at + 2,
+    })
+}
+
+/// Which part of what was named is meant, or where it lies from there: 底商, 南门, A出口, 对面, 村委会东边第三家.
+fn spot(said: &Said, at: usize) -> Option<Part> {
+    let exit = said
+        .chars
+        .get(at)
+        .filter(|letter| letter.is_ascii_alphabetic())
+        .filter(|_| said.starts_at(at + 1, "出口") || said.starts_at(at + 1, "口"));
+    let mut end = at;
+    let mut text = String::new();
+    if let Some(letter) = exit {
+        text.push(letter.to_ascii_uppercase());
+        let mark = if said.starts_at(at + 1, "出口") {
+            "出口"
+        } else {
+            "口"
+        };
+        text.push_str(mark);
+        end = at + 1 + mark.chars().count();
+    } else if let Some(word) =
+        (SPOTS.iter().filter(|word| said.starts_at(at, word))).max_by_key(|word| word.len())
+    {
+        text.push_str(word);
+        end += word.chars().count();
+    }
+    let sides = [
+        "斜对面",
+        "斜对过",
+        "正对面",
+        "对面",
+        "对过",
+        "旁边",
+        "隔壁",
+        "东边",
+        "西边",
+        "南边",
+        "北边",
+        "东侧",
+        "西侧",
+        "南侧",
+        "北侧",
+        "东面",
+        "西面",
+        "南面",
+        "北面",
+        "旁",
+    ];
+    if let Some(side) = sides.iter().find(|side| said.starts_at(end, side)) {
+        let stop = end + side.chars().count();
+        // 大悦城旁边的海景公寓: what is beside is not where, when there is more to come.
+        let more = said.starts_at(stop, "的")
+            && named(said, stop + 1, said.chars.len(), Near::default())
+                .is_some_and(|part| part.range.start == stop + 1);
+        let goes_on = *side == "旁"
+            && said
+                .chars
+                .get(stop)
+                .is_some_and(|next| !is_stop(*next) && *next != '的');
+        if !more && !goes_on {
+            text.push_str(side);
+            end = stop;
+            if said.starts_at(end, "第")
+                && let Some(number) = numbers::at(&said.chars, end + 1)
+                && said
+                    .chars
+                    .get(number.range.end)
+                    .is_some_and(|next| "家户间".contains(*next))
+            {
+                let written = numbers::arabic(&number, &said.chars);
+                text = format!("{text}第{written}{}", said.chars[number.range.end]);
+                end = number.range.end + 1;
+            }
+        }
+    }
+    (end > at).then_some(Part {
+        kind: Kind::Spot,
+        text,
         range: at..end,
     })
 }
@@ -420,9 +628,16 @@ pub(super) fn addresses(
                     }
                     continue;
                 }
+                let official = &taxonomy.districts[*district];
+                // 莱山 is written 莱山区; a longer name than that nobody said.
+                let said_whole = official.chars().count() <= stop - range.start + 1;
                 Some(Part {
                     kind: Kind::District,
-                    text: taxonomy.districts[*district].clone(),
+                    text: if said_whole {
+                        official.clone()
+                    } else {
+                        said.slice(range.start..stop)
+                    },
                     range: range.start..stop,
                 })
             } else if opens
@@ -433,6 +648,14 @@ pub(super) fn addresses(
             {
                 Some(part)
             } else if joined && let Some(part) = numbered(said, at, narrow) {
+                Some(part)
+            } else if last.is_some_and(|(kind, end)| kind >= Kind::Number && end == at)
+                && let Some(part) = lettered(said, at)
+            {
+                Some(part)
+            } else if last.is_some_and(|(kind, end)| kind >= Kind::Road && end == at)
+                && let Some(part) = spot(said, at)
+            {
                 Some(part)
             } else if asked
                 && current.is_empty()
@@ -491,7 +714,8 @@ pub(super) fn addresses(
             at = part.range.end;
             let follows = joined
                 && last.is_some_and(|(kind, _)| {
-                    kind < part.kind || (kind == part.kind && kind == Kind::Site)
+                    kind < part.kind
+                        || kind == part.kind && matches!(kind, Kind::Town | Kind::Site | Kind::Spot)
                 });
             let mut part = part;
             let crossing = crossing(said, last, &mut part);
@@ -536,7 +760,8 @@ fn misheard_end(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
         });
         let (ending, kind) = ends
             .into_iter()
-            .find(|(ending, _)| *ending != letter && same_sound(*ending, letter))?;
+            .find(|(ending, _)| *ending != letter && same_sound(*ending, letter))
+            .filter(|_| said.doubtful(last))?;
         let plain = said.chars[at..last]
             .iter()
             .all(|letter| !grammar(*letter) && digit(*letter).is_none());
@@ -569,7 +794,8 @@ fn road_in_name(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
         let letter = said.chars[last];
         let ending = ['路', '街']
             .into_iter()
-            .find(|ending| *ending != letter && alike(*ending, letter))?;
+            .find(|ending| *ending != letter && alike(*ending, letter))
+            .filter(|_| said.doubtful(last))?;
         let plain = said.chars[at..=last]
             .iter()
             .all(|letter| !grammar(*letter) && digit(*letter).is_none());
@@ -600,7 +826,7 @@ fn crossing(said: &Said, last: Option<(Kind, usize)>, part: &mut Part) -> Option
             let corner = ["交叉口", "交汇处", "交界处", "路口", "交口"]
                 .iter()
                 .any(|word| said.starts_at(mouth, word));
-            let joins = alike(first, '和') || alike(first, '跟');
+            let joins = (alike(first, '和') || alike(first, '跟')) && said.doubtful(end);
             if joins && part.range.len() > 3 {
                 part.text.remove(0);
                 Some(if alike(first, '和') { "和" } else { "与" })
