@@ -19,6 +19,7 @@ use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
 use crate::ticket::advice::{Advice, Advised};
+use crate::ticket::dialing::Dialing;
 use crate::ticket::{CallFacts, Drafter, Talk, TicketDraft};
 use crate::transcript::revise::Revision;
 use crate::transcript::{EndReason, Line, Origin, Transcript, TranscriptEvent};
@@ -120,6 +121,8 @@ pub struct Setup {
     pub id: CallId,
     /// Who calls whom, and how.
     pub incoming: Incoming,
+    /// How the caller's number is written.
+    pub dialing: Dialing,
     /// The hotline's own numbers, `*` at the end for the rest: who bears one in a forked call is the operator.
     pub own_numbers: Arc<[String]>,
     /// The wall clock at `now`, read once.

@@ -180,6 +180,9 @@ impl Call {
             Some(Ok(tap)) => (named(Leg::Caller), tap.called(incoming, &setup.own_numbers)),
             _ => (incoming.caller_number.clone(), incoming.called.clone()),
         };
+        let caller_number = caller_number
+            .and_then(|given| setup.dialing.shown(given.reveal()))
+            .map(Private::new);
         let operator = match incoming.sip() {
             Some(sip) if tap.is_none() => sip.operator.clone(),
             _ => named(Leg::Operator).map_or_else(String::new, Private::into_inner),

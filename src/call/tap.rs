@@ -13,7 +13,7 @@ use crate::sip::sdp::{Accepted, Description, Direction, SdpError};
 use crate::sip::siprec::{self, Clues, MetadataError, Recording, Speaker};
 use crate::sip::{Body, MultipartError, Party, SipCommand};
 use crate::speech::Leg;
-use crate::ticket::is_telephone_number;
+use crate::ticket::dialing;
 use crate::transcript::{AlarmKind, EndReason, TranscriptEvent};
 
 /// What a recorder takes, in its order of preference; a recording client sends what the call has.
@@ -105,7 +105,7 @@ impl Tap {
         let calling = incoming
             .caller_number
             .as_ref()
-            .filter(|number| leg == Leg::Caller && is_telephone_number(number.reveal()));
+            .filter(|number| leg == Leg::Caller && dialing::national(number.reveal()).is_some());
         known.or_else(|| calling.cloned())
     }
 

@@ -18,6 +18,7 @@ use crate::speech::finish::AsHeard;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Hypothesis, Outcome, Pass, UtteranceKey};
 use crate::ticket::advice::Advice;
+use crate::ticket::dialing::Dialing;
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Drafter, Field, FieldName, FieldValue, Taxonomy};
 use crate::transcript::{Line, Origin};
@@ -120,6 +121,7 @@ impl World {
         let mut setup = Setup {
             id: CallId::new("c1"),
             incoming,
+            dialing: Dialing::new("0535".to_owned()),
             own_numbers: Arc::default(),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             seed: [42; 32],

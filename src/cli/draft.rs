@@ -13,6 +13,9 @@ pub struct Arguments {
     /// The folder of a hotline's own categories, departments, places and phrases
     #[arg(long, value_name = "FOLDER")]
     taxonomy: Option<PathBuf>,
+    /// The dialogues were typed, not recognised: no word in them is taken for a misheard one
+    #[arg(long)]
+    written: bool,
 }
 
 /// Prints one draft a line; a line that cannot be read is said, and the others go on.
@@ -23,8 +26,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             "{file} cannot be read ({error}); name a file of dialogues that is there"
         ))
     })?;
-    let drafter =
+    let mut drafter =
         Drafter::new(taxonomy(arguments.taxonomy.as_deref()).map_err(Failure::must_be_mended)?);
+    if arguments.written {
+        drafter = drafter.of_written();
+    }
     let mut unread = 0;
     for dialogue in jsonl::read_all(&text) {
         match dialogue {

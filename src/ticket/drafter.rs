@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::advice::Advised;
 use super::classifier::Classifier;
+use super::dialing::Dialing;
 use super::learned::{ForeignClassifier, Learned};
-use super::said::{Said, Talk};
+use super::said::{MENDED, Said, Talk};
 use super::taxonomy::Taxonomy;
 use super::{CallFacts, Field, FieldName, FieldValue, RequestType, TicketDraft, Urgency};
 use super::{backing, matter, money, person, phone, place, subject, urgency, when, wording};
@@ -22,6 +23,8 @@ pub struct Drafter {
     taxonomy: Taxonomy,
     /// What advises on the category beside the phrases: what the taxonomy's examples taught, and the site's own classifier.
     learned: Vec<Learned>,
+    /// It reads what people typed, in which nothing was misheard.
+    written: bool,
 }
 
 impl Drafter {
@@ -33,7 +36,15 @@ impl Drafter {
         Self {
             learned: taught.into_iter().collect(),
             taxonomy,
+            written: false,
         }
+    }
+
+    /// Takes every word as it stands from now on: the texts were typed.
+    #[must_use]
+    pub const fn of_written(mut self) -> Self {
+        self.written = true;
+        self
     }
 
     /// Has `classifier` advise on the category too.
@@ -51,10 +62,15 @@ impl Drafter {
         &self.taxonomy
     }
 
+    /// How numbers are dialled in the hotline's city.
+    pub const fn dialing(&self) -> &Dialing {
+        &self.taxonomy.dialing
+    }
+
     /// What the network alone says of a call, before a word is spoken.
     pub fn draft_of_number(&self, caller_number: Option<&Private<String>>) -> TicketDraft {
         let number = caller_number.map(|number| number.reveal().as_str());
-        let phone = phone::find(&[], number, &self.taxonomy.area_code);
+        let phone = phone::find(&[], number, &self.taxonomy.dialing);
         TicketDraft {
             fields: phone
                 .map(|phone| (FieldName::ContactPhone, phone))
@@ -79,7 +95,8 @@ impl Drafter {
         facts: &CallFacts,
         advised: &mut Advised,
     ) -> TicketDraft {
-        let talk = talk.follow(transcript, &self.taxonomy.repair);
+        let repair = (!self.written).then_some(&self.taxonomy.repair);
+        let talk = talk.follow(transcript, repair);
         let (mut draft, weights) = self.filled(talk, transcript, facts);
         let lead = draft
             .fields
@@ -118,7 +135,7 @@ impl Drafter {
             .map(|number| number.reveal().as_str());
         put(
             FieldName::ContactPhone,
-            phone::find(talk, caller_number, &taxonomy.area_code),
+            phone::find(talk, caller_number, &taxonomy.dialing),
         );
         if !anything {
             return (draft, None);
@@ -206,6 +223,7 @@ impl Drafter {
             Some(urgency::urgency(danger, request.kind)),
         );
         put(FieldName::Confidential, Some(matter::confidential(talk)));
+        doubt_mended(&mut draft, talk);
         (draft, Some(weights))
     }
 
@@ -262,6 +280,15 @@ impl Drafter {
                 draft.fields.insert(name, field);
             }
         }
+        let forbidden = phone::forbidden(talk);
+        for (name, field) in &mut draft.fields {
+            if let FieldValue::Text(text) = &mut field.value
+                && !draft.edited.contains_key(name)
+                && let Some(rest) = forbidden.taken_out_of(text.reveal())
+            {
+                *text = Private::new(rest);
+            }
+        }
         let needs = category.map_or(&FIRST[..], |category| &category.needs);
         let known = |name: &FieldName| {
             let field = draft.fields.get(name);
@@ -279,6 +306,27 @@ impl Drafter {
             .copied()
             .filter(|name| owed(name) && !known(name))
             .collect();
+    }
+}
+
+/// Lowers the confidence of what is quoted from words that were put in place of misheard ones.
+fn doubt_mended(draft: &mut TicketDraft, talk: &[Said]) {
+    for name in [
+        FieldName::CallerName,
+        FieldName::Address,
+        FieldName::District,
+        FieldName::Subject,
+    ] {
+        let Some(field) = draft.fields.get_mut(&name) else {
+            continue;
+        };
+        let mended = field.evidence.iter().any(|evidence| {
+            let said = talk.iter().find(|said| said.id == evidence.utterance);
+            said.is_some_and(|said| said.is_mended(evidence))
+        });
+        if mended {
+            field.confidence = field.confidence.min(MENDED);
+        }
     }
 }
 

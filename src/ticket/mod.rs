@@ -8,6 +8,7 @@ pub mod advice;
 mod backing;
 pub mod classifier;
 pub mod desk;
+pub mod dialing;
 mod drafter;
 pub mod eval;
 pub mod handover;
@@ -41,6 +42,5 @@ pub use model::{
     Basis, Because, CallFacts, Evidence, Field, FieldName, FieldValue, Likely, RequestType,
     TicketDraft, Urgency,
 };
-pub use phone::is_telephone_number;
 pub use said::Talk;
 pub use taxonomy::{Sources, Taxonomy, TaxonomyError};

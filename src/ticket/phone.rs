@@ -3,11 +3,13 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::dialing::{Dialing, is_mobile};
 use super::hearing;
 use super::numbers::{digit, homophone};
 use super::said::{self, Said, Words, is_stop, words};
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
+use crate::speech::Leg;
 
 /// Words of the operator that ask for, or of the citizen that name, a number to call back.
 pub(super) static CONTACT: Words = LazyLock::new(|| {
@@ -95,7 +97,12 @@ fn runs(said: &Said, tolerant: bool) -> Vec<Run> {
                 run.digits
                     .extend(std::iter::repeat_n(char::from(b'0' + what), times.into()));
                 at = next + 3;
-            } else if let Some(value) = digit(letter) {
+            } else if let Some(value) = digit(letter).or(match letter {
+                // 幺拐八: as dispatchers read digits.
+                '拐' => Some(7),
+                '勾' => Some(9),
+                _ => None,
+            }) {
                 run.digits.push(char::from(b'0' + value));
                 at = next + 1;
             } else if let Some(value) =
@@ -112,10 +119,18 @@ fn runs(said: &Said, tolerant: bool) -> Vec<Run> {
                 break;
             }
         }
-        // 留幺三二…: a verb that sounds like a digit, before a whole number.
-        if guess.is_some() && is_mobile(&run.digits[1..]) {
+        // 留幺三二…: a verb that sounds like a digit, or 一、 in a list, before a whole number.
+        let listed = chars
+            .get(run.range.start + 1)
+            .is_some_and(|next| is_stop(*next));
+        if (guess.is_some() || listed) && is_mobile(&run.digits[1..]) {
             run.digits.remove(0);
             run.range.start += 1;
+        }
+        // 加八六，一三五…: with the country's code.
+        let bare = run.digits.trim_start_matches('0').strip_prefix("86");
+        if let Some(mobile) = bare.filter(|rest| is_mobile(rest)) {
+            run.digits = mobile.to_owned();
         }
         index = run.range.end;
         // 二十, 八百, 三号楼: a count, not digits that were read out.
@@ -152,18 +167,10 @@ fn goes_on(chars: &[char], run: &Run, at: usize) -> bool {
         || run.digits.len() > 2 && ends
 }
 
-fn is_mobile(digits: &str) -> bool {
-    digits.len() == 11 && digits.starts_with('1') && matches!(digits.as_bytes()[1], b'3'..=b'9')
-}
-
-fn is_land_line(digits: &str, area_code: &str) -> bool {
-    let local = digits.strip_prefix(area_code).unwrap_or(digits);
-    (local.len() == 7 && matches!(local.as_bytes()[0], b'2'..=b'8'))
-        || (digits.starts_with('0') && matches!(digits.len(), 11 | 12))
-}
-
-fn is_number(digits: &str, area_code: &str) -> bool {
-    is_mobile(digits) || is_land_line(digits, area_code)
+fn is_number(digits: &str, dialing: &Dialing) -> bool {
+    is_mobile(digits)
+        || dialing.is_local(digits)
+        || digits.starts_with('0') && matches!(digits.len(), 11 | 12)
 }
 
 /// The boss's telephone is not the caller's, unless it is the answer to how to reach the caller.
@@ -230,6 +237,114 @@ fn unwanted(said: &Said, run: &Run) -> bool {
         && ["别打", "不要打", "别联系", "不要联系"]
             .iter()
             .any(|not| after.contains(not))
+}
+
+/// What a caller does not want noted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Forbidden {
+    /// The number that they call from.
+    own: bool,
+    /// Numbers that were said.
+    numbers: Vec<String>,
+}
+
+impl Forbidden {
+    fn holds(&self, digits: &str) -> bool {
+        self.numbers.iter().any(|number| number.contains(digits))
+    }
+
+    /// `text` without these numbers, where it holds one.
+    pub fn taken_out_of(&self, text: &str) -> Option<String> {
+        let said = Said::of(0, Leg::Caller, text);
+        let places: Vec<Evidence> = (runs(&said, false).iter())
+            .filter(|run| run.digits.len() >= 7)
+            .filter(|run| {
+                self.holds(&run.digits) || self.numbers.iter().any(|own| run.digits.contains(own))
+            })
+            .map(|run| said.evidence(&run.range))
+            .collect();
+        if places.is_empty() {
+            return None;
+        }
+        let letters = (0_u32..).zip(text.chars());
+        let kept = letters.filter(|(at, _)| {
+            !places
+                .iter()
+                .any(|place| (place.start..place.end).contains(at))
+        });
+        Some(kept.map(|(_, letter)| letter).collect())
+    }
+}
+
+/// Where a caller says that a number is not to be noted: 这个号别记, 电话就不留了.
+fn ban(said: &Said, asked: bool) -> Option<Range<usize>> {
+    static NOT: Words =
+        LazyLock::new(|| words("别 不要 不用 甭 不想 不许 不能 不准 不愿 不必 不让 请勿"));
+    static NOTE: Words = LazyLock::new(|| words("记 留 登记 写 存 录 填"));
+    static OTHERWISE: Words =
+        LazyLock::new(|| words("记错 写错 留神 留意 记者 写成 录音 记不 留地址 留名 记名"));
+    let mentioned = |clause: &Range<usize>| {
+        let near = said.slice(clause.start.saturating_sub(16)..clause.end);
+        asked
+            || ["号", "电话", "手机", "联系方式"]
+                .iter()
+                .any(|word| near.contains(word))
+            || runs(said, false).iter().any(|run| run.digits.len() >= 7)
+    };
+    let found = said.find_all(&NOT).filter_map(|(not, _)| {
+        let clause = said.clause(not.start);
+        let rest = said.slice(not.end..clause.end.min(not.end + 6));
+        let noted = NOTE.iter().any(|note| rest.contains(note));
+        let other = OTHERWISE.iter().any(|word| rest.contains(word));
+        (noted && !other && mentioned(&clause)).then_some(not)
+    });
+    // 电话不留了, 不记号码.
+    let short = said
+        .find_all(&["不留", "不记", "不登记"])
+        .filter_map(|(not, _)| {
+            let rest = said.slice(not.start..said.clause(not.start).end);
+            let other = ["不留神", "不留意", "不记得", "不记名", "不留情"];
+            let other = other.iter().any(|word| rest.starts_with(word));
+            (!other && mentioned(&said.clause(not.start))).then_some(not)
+        });
+    found.chain(short).min_by_key(|not| not.start)
+}
+
+/// What the caller forbids to note.
+pub(super) fn forbidden(talk: &[Said]) -> Forbidden {
+    let mut forbidden = Forbidden::default();
+    for (index, said) in talk.iter().enumerate().filter(|(_, said)| said.by_caller()) {
+        let asked = said::question(talk, index).is_some_and(|asked| asked.has(&CONTACT));
+        let Some(ban) = ban(said, asked) else {
+            continue;
+        };
+        let long = |said: &Said| -> Vec<Run> {
+            let mut runs = runs(said, false);
+            runs.retain(|run| run.digits.len() >= 7);
+            runs
+        };
+        let here = long(said);
+        let clause = said.clause(ban.start);
+        let own = OWN
+            .iter()
+            .chain(&["我的号", "我的电话", "我的手机", "我电话", "我号码"]);
+        let own = own
+            .into_iter()
+            .any(|own| said.slice(0..clause.end).contains(own));
+        // 13780957264，这个别记; 别记13780957264.
+        let meant = here
+            .iter()
+            .rfind(|run| run.range.end <= ban.start)
+            .or_else(|| here.iter().find(|run| run.range.start < clause.end));
+        if let Some(run) = meant {
+            forbidden.numbers.push(run.digits.clone());
+        } else {
+            forbidden.own |= own || !said.has(&["刚才那个", "那个号", "上一个", "前面那个"]);
+            let earlier = talk[..index].iter().flat_map(long);
+            forbidden.numbers.extend(earlier.map(|run| run.digits));
+        }
+    }
+    forbidden
 }
 
 /// Whether the operator asks for a yes to the caller's own number, and whether that is heard clearly: 联系电话就是您住鸵
@@ -372,31 +487,21 @@ fn evidence(held: &[Heard]) -> Vec<Evidence> {
     merged
 }
 
-/// Whether what the network gives for a caller can be called, and is no name that a machine calls under.
-#[must_use]
-pub fn is_telephone_number(text: &str) -> bool {
-    let number = text.strip_prefix('+').unwrap_or(text);
-    number.bytes().filter(u8::is_ascii_digit).count() >= 3
-        && number
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || b"-. ()".contains(&byte))
-}
-
-/// The number to call back. `caller_number` is what the network gave; `area_code` completes a seven-digit number.
-pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) -> Option<Field> {
-    let caller_number = caller_number.filter(|number| is_telephone_number(number));
+/// The number to call back. `caller_number` is what the network gave; `dialing` completes a land line.
+pub(super) fn find(talk: &[Said], caller_number: Option<&str>, dialing: &Dialing) -> Option<Field> {
     let mut held: Vec<Heard> = Vec::new();
     let mut done: Option<(String, Vec<Evidence>, f32)> = None;
     let mut own: Option<(Vec<Evidence>, f32)> = None;
     let mut refused_own = false;
     let mut guessed = false;
+    let forbidden = forbidden(talk);
     for (index, said) in talk.iter().enumerate() {
         if !said.by_caller() {
             // A read-back confirms what was dictated, or completes it where a digit was lost in between.
             let Some(run) = runs(said, true)
                 .into_iter()
                 .max_by_key(|run| run.digits.len())
-                .filter(|run| run.digits.len() >= 7)
+                .filter(|run| run.digits.len() >= 7 && !forbidden.holds(&run.digits))
             else {
                 continue;
             };
@@ -413,7 +518,7 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
             let close = alike || agreed && is_mobile(&run.digits);
             // Neither is a number, but each has what the other lost.
             let whole = Some(fused(&heard, &run.digits)).filter(|whole| {
-                let broken = !is_number(&heard, area_code) && !is_number(&run.digits, area_code);
+                let broken = !is_number(&heard, dialing) && !is_number(&run.digits, dialing);
                 alike && broken && !objected && is_mobile(whole)
             });
             if let Some(whole) = whole {
@@ -423,7 +528,7 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
                 held.clear();
                 continue;
             }
-            if is_number(&run.digits, area_code) && !heard.is_empty() && close && !objected {
+            if is_number(&run.digits, dialing) && !heard.is_empty() && close && !objected {
                 let same = heard == run.digits;
                 let mut places = if held.is_empty() {
                     done.take().map(|done| done.1).unwrap_or_default()
@@ -434,7 +539,7 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
                     places = vec![said.evidence(&run.range)];
                 }
                 // Two good numbers that differ: one of them was misheard.
-                let differ = !same && is_number(&heard, area_code);
+                let differ = !same && is_number(&heard, dialing);
                 let sure = match (same, agreed) {
                     (true, true) => 0.98,
                     (true, false) => 0.9,
@@ -503,9 +608,35 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
         let tolerant = asks_contact || said.has(&CONTACT);
         let runs = runs(said, tolerant);
         let landline = said.has(&["座机", "区号", "固定电话", "固话"]);
-        let in_all: usize = runs.iter().map(|run| run.digits.len()).sum();
+        // 六六二二一一零，转八零二: the extension is no part of the number.
+        let extends = |run: &Run| {
+            ["转", "分机", "分机号", "分机是"]
+                .iter()
+                .any(|word| said.before(run.range.start, 3).ends_with(word))
+                && run.digits.len() < 6
+        };
+        let in_all: usize = (runs.iter().filter(|run| !extends(run)))
+            .map(|run| run.digits.len())
+            .sum();
         for run in runs {
-            if is_other(said, run.range.start, asked) || unwanted(said, &run) {
+            if extends(&run) && (done.is_some() || !held.is_empty()) {
+                continue;
+            }
+            // 13506458821，或者13906450000也行: the first is the one to call.
+            let before = said.before(run.range.start, 5);
+            let other = ["或者", "或是", "要不", "另外", "备用", "打不通", "再不行"];
+            if other.iter().any(|word| before.contains(word))
+                && done
+                    .as_ref()
+                    .is_some_and(|done| is_number(&done.0, dialing))
+                && !said.denies()
+            {
+                continue;
+            }
+            if is_other(said, run.range.start, asked)
+                || unwanted(said, &run)
+                || run.digits.len() >= 7 && forbidden.holds(&run.digits)
+            {
                 continue;
             }
             let named = said.has(&[
@@ -596,15 +727,18 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
                 }
                 held.extend(new);
             }
-            if is_number(&joined(&held), area_code)
+            if is_number(&joined(&held), dialing)
                 && (is_mobile(&joined(&held)) || !run.digits.starts_with('1'))
             {
                 let digits = joined(&held);
-                // Seven digits may be the first part of a mobile number that begins with 1.
-                // Seven of more digits are what is left of a mobile number that was misheard.
+                // A land line's digits may be the first part of a mobile number that begins with 1; among more digits
+                // they are what is left of a mobile number that was misheard.
+                let local = dialing.local_digits();
                 if is_mobile(&digits)
                     || digits.len() >= 10
-                    || (digits.len() == 7 && !digits.starts_with('1') && (in_all == 7 || landline))
+                    || (digits.len() == local
+                        && !digits.starts_with('1')
+                        && (in_all == local || landline))
                 {
                     // Nobody has read it back yet: one digit misheard makes another good number.
                     let sure = if guessed {
@@ -628,14 +762,12 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
         })
     };
     if let Some((digits, places, sure)) = done {
-        let whole = if digits.len() == 7 {
-            format!("{area_code}{digits}")
-        } else {
-            digits
-        };
+        let whole = dialing.of_network(&digits).unwrap_or(digits);
         return text(whole, sure, places);
     }
-    let own_number = caller_number.map(str::to_owned);
+    let own_number = caller_number
+        .and_then(|given| dialing.of_network(given))
+        .filter(|number| !forbidden.own && !forbidden.holds(number));
     match (own, own_number) {
         (Some((places, sure)), Some(number)) if held.is_empty() => text(number, sure, places),
         // The caller read out their own number, and a digit or two were lost.
@@ -654,35 +786,39 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, area_code: &str) 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{talk, text};
-    use super::find;
+    use super::{Dialing, find};
 
     const OWN: &str = "13900001111";
 
     fn phone(lines: &str) -> Option<String> {
-        text(find(&talk(lines), Some(OWN), "0535"))
+        text(find(&talk(lines), Some(OWN), &yantai()))
+    }
+
+    fn yantai() -> Dialing {
+        Dialing::new("0535".to_owned())
     }
 
     fn sure(lines: &str) -> f32 {
-        find(&talk(lines), Some(OWN), "0535").map_or(0.0, |field| field.confidence)
+        find(&talk(lines), Some(OWN), &yantai()).map_or(0.0, |field| field.confidence)
     }
 
     #[test]
     fn a_name_that_somebody_calls_under_is_no_number_to_call_back() {
         for (network, number) in [
-            ("13900001111", true),
-            ("+86-139 0000 1111", true),
-            ("(0535) 6212345", true),
-            ("1001", true),
-            ("SBC-Recorder", false),
-            ("alice", false),
-            ("user1001", false),
-            ("anonymous", false),
-            ("+", false),
-            ("12", false),
-            ("", false),
+            ("13900001111", Some("13900001111")),
+            ("+86-139 0000 1111", Some("13900001111")),
+            ("(0535) 6212345", Some("05356212345")),
+            ("1001", Some("1001")),
+            ("SBC-Recorder", None),
+            ("alice", None),
+            ("user1001", None),
+            ("anonymous", None),
+            ("+", None),
+            ("12", None),
+            ("", None),
         ] {
-            let found = text(find(&[], Some(network), "0535"));
-            assert_eq!(found.as_deref(), number.then_some(network), "{network}");
+            let found = text(find(&[], Some(network), &yantai()));
+            assert_eq!(found.as_deref(), number, "{network}");
         }
     }
 
@@ -699,6 +835,40 @@ mod tests {
             phone("o:您的电话？\n13780957264，白天打，晚上别打。").as_deref(),
             Some("13780957264")
         );
+    }
+
+    #[test]
+    fn a_number_that_is_not_to_be_noted_is_not() {
+        for (lines, wanted) in [
+            (
+                "o:联系电话就是这个号码吗？\n不是，这个号别记，我不想留电话。",
+                None,
+            ),
+            ("o:留个电话方便回访。\n电话就不留了。", None),
+            ("o:您的电话？\n不用留。", None),
+            (
+                "o:您的电话？\n我打的这个号不要登记，记我媳妇的，13780957264。",
+                Some("13780957264"),
+            ),
+            (
+                "o:您的电话？\n13780957264，不过这个是单位的，千万别写上，写15053576624。",
+                Some("15053576624"),
+            ),
+            ("o:您的电话？\n就这个，别记错了。", Some(OWN)),
+            ("我没留意是哪家。", Some(OWN)),
+        ] {
+            assert_eq!(phone(lines).as_deref(), wanted, "{lines}");
+        }
+        let banned = super::forbidden(&talk(
+            "他打给我用的一三七八零九五七二六四，这个号码你别记。",
+        ));
+        assert_eq!(
+            banned
+                .taken_out_of("商家用一三七八零九五七二六四打来电话，要求退款")
+                .as_deref(),
+            Some("商家用打来电话，要求退款")
+        );
+        assert_eq!(banned.taken_out_of("商家用15053576624打来电话"), None);
     }
 
     #[test]
@@ -739,6 +909,49 @@ mod tests {
             phone("o:留个电话。\n六六一二三四五。").as_deref(),
             Some("05356612345")
         );
+    }
+
+    #[test]
+    fn a_land_line_is_as_long_as_the_city_has_them() {
+        let jinan = Dialing::new("0531".to_owned());
+        for (lines, wanted) in [
+            ("o:留个电话。\n八八九六一二三四。", "053188961234"),
+            ("o:联系电话？\n座机，六六零一，二二三三。", "053166012233"),
+            ("o:联系电话？\n零五三一，八八九六一二三四。", "053188961234"),
+            ("o:联系电话？\n13705318899。", "13705318899"),
+        ] {
+            let found = text(find(&talk(lines), Some(OWN), &jinan));
+            assert_eq!(found.as_deref(), Some(wanted), "{lines}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_taken_however_they_are_announced() {
+        for (answer, wanted) in [
+            ("一、一五二六三五一七八零四。", "15263517804"),
+            ("加八六，一八六五三五零七七二一。", "18653507721"),
+            ("零零八六一八六五三五零七七二一。", "18653507721"),
+            ("六六八二四一九，转六零三。", "05356682419"),
+            ("幺八拐，五三五，勾四四零二。", "18753594402"),
+            ("18653507721，要不13705358899也行。", "18653507721"),
+        ] {
+            let lines = format!("o:联系电话留哪个号码？\n{answer}");
+            assert_eq!(phone(&lines).as_deref(), Some(wanted), "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_networks_number_is_written_as_it_is_dialled_and_a_word_is_none() {
+        let agreed = talk("o:电话就是这个来电号码吗？\n对。");
+        for (given, wanted) in [
+            ("+8613900001111", Some(OWN)),
+            ("+865356612345", Some("05356612345")),
+            ("6612345", Some("05356612345")),
+            ("unavailable", None),
+        ] {
+            let found = text(find(&agreed, Some(given), &yantai()));
+            assert_eq!(found.as_deref(), wanted, "{given}");
+        }
     }
 
     #[test]

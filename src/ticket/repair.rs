@@ -34,7 +34,7 @@ const FUNCTION: &str =
     "的了是在不一有我你您他她它这那哪到就上下个要能会也都很得地着过吗呢吧啊没为来去";
 
 /// What is never taken for a mistake: numbers, and pairs that only writing tells apart.
-const FIRM: &str = "零一二两三四五六七八九十百千万那哪她它做作不没";
+const FIRM: &str = "零〇一幺二两三四五六七八九十百千万亿那哪她它做作不没";
 
 /// The words that may be put in place, found by their letters and by their sounds.
 pub(super) struct Repair {
@@ -98,7 +98,6 @@ impl Repair {
             starts[byte] = at;
         }
         starts[text.len()] = heard.len();
-        let in_word = in_words(&said.chars);
         let mut found: Vec<(usize, usize, Range<usize>, usize)> = Vec::new();
         for hit in self.sounds.find_overlapping_iter(&text) {
             let range = starts[hit.start()]..starts[hit.end()];
@@ -125,8 +124,8 @@ impl Repair {
             // 高陵 is a town, though 高龄 is on the list.
             let well_formed = length == 2 && spelling::is_word(&said.chars[range.clone()]);
             // 一家报的 is not 家暴, 顺达车行 not 大车: what is a word with its neighbours was heard rightly.
-            let elsewhere = length == 2 && range.clone().any(|at| in_word[at]);
-            if near && free && !well_formed && !elsewhere {
+            let elsewhere = length == 2 && range.clone().any(|at| !said.doubtful(at));
+            if near && free && !well_formed && !elsewhere && said.may_be(range.clone(), word) {
                 found.push((length, rightly, range, hit.pattern().as_usize()));
             }
         }
@@ -146,19 +145,6 @@ impl Repair {
     }
 }
 
-/// Which characters are a part of a word with their neighbours.
-fn in_words(letters: &[char]) -> Vec<bool> {
-    let mut inside = vec![false; letters.len()];
-    for long in 2..=3 {
-        for (at, word) in letters.windows(long).enumerate() {
-            if spelling::is_word(word) {
-                inside[at..at + long].fill(true);
-            }
-        }
-    }
-    inside
-}
-
 /// Digits and units misheard inside a number: 八白六, 三千溜, 巴百元, 舞号楼.
 fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
     const DIGITS: [char; 11] = [
@@ -172,9 +158,10 @@ fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
     let is_digit = |letter: char| numbers::digit(letter).is_some();
     let is_unit = |letter: char| UNITS.contains(&letter);
     let counts_house = |at: usize| {
-        ["号楼", "单元", "栋", "幢"]
+        ["号楼", "单元"]
             .iter()
             .any(|mark| sounds_at(&said.chars, at, mark))
+            || matches!(said.chars.get(at), Some('栋' | '幢'))
     };
     // 氏八万六, 市七路公交车: the ten before a digit.
     let is_great = |letter: char| letter == '万';
@@ -191,6 +178,12 @@ fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
         let before = |back: usize| at.checked_sub(back).map_or('。', heard);
         let (before, earlier) = (before(1), before(2));
         let after = heard(at + 1);
+        // 一共舞百六十: no number begins with 百, so that 共舞 is not what was said.
+        let headless =
+            matches!(after, '百' | '千' | '万') && is_digit(heard(at + 2)) && !is_digit(before);
+        if said.is_typed() || !(headless || said.doubtful(at)) {
+            continue;
+        }
         let one_of = |letter: char, known: &[char]| {
             known
                 .iter()

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FieldName, FieldValue, TicketDraft};
+use super::{FieldName, FieldValue, TicketDraft, dialing};
 use crate::speech::CallId;
 
 /// Pairs of characters kept of a text at most; of a longer one an even sample.
@@ -93,7 +93,10 @@ impl Gist {
         // The smallest numbers are an even sample: they are hashes.
         let pairs = pairs.into_iter().take(MOST_PAIRS).collect();
         Self {
-            phone: filled(FieldName::ContactPhone).filter(|digits| digits.len() >= 7),
+            // However it is spelled: an operator may have written +86 or 0535-6612345.
+            phone: filled(FieldName::ContactPhone)
+                .and_then(|number| dialing::national(&number))
+                .filter(|digits| digits.len() >= 7),
             category: filled(FieldName::Category),
             subject: filled(FieldName::Subject),
             address: filled(FieldName::Address),

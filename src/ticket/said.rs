@@ -8,6 +8,7 @@ use super::Evidence;
 use super::repair::Repair;
 use crate::speech::Leg;
 use crate::text::script::simplified_letter;
+use crate::text::spelling;
 use crate::transcript::{Line, Transcript};
 
 /// A list of words, written as one text with spaces between them.
@@ -20,6 +21,24 @@ pub(super) fn words(text: &'static str) -> Vec<&'static str> {
 
 /// How much of one utterance the rules read: five minutes of speech, and a bound on the work.
 const MAX_CHARS: usize = 1000;
+
+/// How sure a value is at most that rests on a word which was put in place of a misheard one.
+pub(super) const MENDED: f32 = 0.6;
+/// A word that the recogniser was less sure of may have been misheard.
+const UNSURE: f32 = 0.5;
+
+/// Which characters are a part of a word with their neighbours: they were heard rightly, or nobody can tell.
+fn in_words(letters: &[char]) -> Vec<bool> {
+    let mut inside = vec![false; letters.len()];
+    for long in 2..=4 {
+        for (at, word) in letters.windows(long).enumerate() {
+            if spelling::is_word(word) {
+                inside[at..at + long].fill(true);
+            }
+        }
+    }
+    inside
+}
 
 /// Sounds that carry no meaning between words.
 const FILLERS: &str = "嗯呃唔欸诶哎唉";
@@ -64,6 +83,12 @@ pub(super) struct Said {
     origin: Vec<u32>,
     /// Of these, the capital letters.
     capitals: Vec<u32>,
+    /// Somebody typed it: nothing in it was misheard.
+    typed: bool,
+    /// How sure the recogniser was of each plain character; empty where it did not say.
+    sure: Vec<f32>,
+    /// The plain characters that were put in place of misheard ones.
+    mended: Vec<usize>,
     /// What takes long to find and never changes: it is looked for once, however often the call is drafted.
     pub found: Found,
 }
@@ -77,12 +102,68 @@ pub(super) struct Found {
     pub organisations: OnceLock<Vec<Range<usize>>>,
     /// Each character's sound.
     pub sounds: OnceLock<Vec<char>>,
+    /// Which characters are a part of a word with their neighbours.
+    in_words: OnceLock<Vec<bool>>,
 }
 
 impl Said {
     /// Makes one line ready.
     pub fn new(line: &Line) -> Self {
-        Self::of(line.id, line.leg, line.text.reveal())
+        let mut said = Self::of(line.id, line.leg, line.text.reveal());
+        if !line.words.is_empty() {
+            let sure = |at: &u32| {
+                let word = (line.words.iter()).find(|word| (word.from..word.to).contains(at));
+                word.map_or(line.confidence, |word| word.confidence)
+            };
+            said.sure = said.origin.iter().map(sure).collect();
+        }
+        said
+    }
+
+    /// The same as a person wrote it.
+    pub fn typed(line: &Line) -> Self {
+        Self {
+            typed: true,
+            ..Self::new(line)
+        }
+    }
+
+    /// Whether `word` may have been said where `range` stands, which sounds like it: each character that differs was heard
+    /// with doubt, or is no part of a word as it stands.
+    pub fn may_be(&self, range: Range<usize>, word: &[char]) -> bool {
+        let mut differ = range
+            .zip(word)
+            .filter(|(at, said)| self.chars[*at] != **said);
+        differ.all(|(at, _)| self.doubtful(at))
+    }
+
+    /// Whether the character at `at` may have been misheard.
+    pub fn doubtful(&self, at: usize) -> bool {
+        let in_words = (self.found.in_words).get_or_init(|| in_words(&self.chars));
+        !self.typed && (self.unsure(at) || !in_words[at])
+    }
+
+    /// Whether the recogniser itself doubted the character at `at`.
+    fn unsure(&self, at: usize) -> bool {
+        self.sure.get(at).is_some_and(|sure| *sure < UNSURE)
+    }
+
+    /// Whether the recogniser doubted any of the characters that evidence points at.
+    pub fn is_unsure(&self, evidence: &Evidence) -> bool {
+        let pointed = |at: &usize| (evidence.start..evidence.end).contains(&self.origin[*at]);
+        (0..self.chars.len())
+            .filter(pointed)
+            .any(|at| self.unsure(at))
+    }
+
+    /// Whether somebody typed it.
+    pub const fn is_typed(&self) -> bool {
+        self.typed
+    }
+
+    /// Whether any of the characters that evidence points at was put in place of a misheard one.
+    pub fn is_mended(&self, evidence: &Evidence) -> bool {
+        (self.mended.iter()).any(|at| (evidence.start..evidence.end).contains(&self.origin[*at]))
     }
 
     /// Makes `text` ready.
@@ -100,6 +181,9 @@ impl Said {
                 .filter(|(_, letter)| matches!(letter, 'A'..='Z' | 'Ａ'..='Ｚ'))
                 .map(|(index, _)| index)
                 .collect(),
+            typed: false,
+            sure: Vec::new(),
+            mended: Vec::new(),
             found: Found::default(),
         };
         for (index, &letter) in raw.iter().enumerate() {
@@ -140,12 +224,15 @@ impl Said {
             bytes: Vec::with_capacity(self.chars.len()),
             origin: self.origin.clone(),
             capitals: self.capitals.clone(),
+            sure: self.sure.clone(),
+            mended: self.mended.clone(),
             found: Found::default(),
             ..*self
         };
         for (at, letter) in said.chars.iter_mut().enumerate() {
             if let Some(right) = fixed.get(&at) {
                 *letter = *right;
+                said.mended.push(at);
             }
             said.bytes.push(said.text.len() as u32);
             said.text.push(*letter);
@@ -311,7 +398,9 @@ pub struct Talk {
 
 impl Talk {
     /// Reads what is new in the transcript, and gives back all of it.
-    pub(super) fn follow(&mut self, transcript: &Transcript, repair: &Repair) -> &[Said] {
+    ///
+    /// Without `repair` the lines are what somebody typed.
+    pub(super) fn follow(&mut self, transcript: &Transcript, repair: Option<&Repair>) -> &[Said] {
         let read = std::mem::take(self);
         let mut read: HashMap<u32, (u32, Said)> = (read.revisions.into_iter().zip(read.lines))
             .map(|(revision, said)| (said.id, (revision, said)))
@@ -319,10 +408,16 @@ impl Talk {
         for line in transcript.final_lines() {
             let said = match read.remove(&line.id) {
                 Some((revision, said)) if revision == line.revision => said,
-                _ => match Said::new(line) {
-                    said if said.chars.is_empty() => continue,
-                    said => repair.mend(said),
-                },
+                _ => {
+                    let said = match repair {
+                        Some(repair) => repair.mend(Said::new(line)),
+                        None => Said::typed(line),
+                    };
+                    if said.chars.is_empty() {
+                        continue;
+                    }
+                    said
+                }
             };
             self.lines.push(said);
             self.revisions.push(line.revision);
@@ -401,7 +496,7 @@ mod tests {
         };
         let mut talk = Talk::default();
         let texts = |talk: &mut Talk, transcript: &Transcript| -> Vec<String> {
-            let said = talk.follow(transcript, &repair).iter();
+            let said = talk.follow(transcript, Some(&repair)).iter();
             said.map(|said| said.text.clone()).collect()
         };
         transcript.apply(line(1, 1, "我要退宽"));

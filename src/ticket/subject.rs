@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use super::hearing::{self, alike, sounds_at};
 use super::numbers::digit;
-use super::said::{self, Said, Words, words};
+use super::said::{self, MENDED, Said, Words, words};
 use super::taxonomy::Category;
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
@@ -345,7 +345,10 @@ pub(super) fn find(
             return;
         }
         let brand = long_brands.iter().find(|brand| {
-            brand.chars().count() == range.len() && sounds_at(&said.chars, range.start, brand)
+            let letters: Vec<char> = brand.chars().collect();
+            letters.len() == range.len()
+                && sounds_at(&said.chars, range.start, brand)
+                && said.may_be(range.clone(), &letters)
         });
         let text = brand.map_or_else(|| said.name(range.clone()), |brand| (*brand).to_owned());
         let count = text.chars().count();
@@ -642,7 +645,11 @@ pub(super) fn find(
                 let range = hearing::heard(said, &words)?;
                 let word = words
                     .iter()
-                    .find(|word| hearing::sounds_at(&said.chars, range.start, word))?;
+                    .find(|word| hearing::sounds_at(&said.chars, range.start, word))
+                    .filter(|word| {
+                        let letters: Vec<char> = word.chars().collect();
+                        said.may_be(range.clone(), &letters)
+                    })?;
                 Some(((*word).to_owned(), said.evidence(&range)))
             })
     });
@@ -661,16 +668,21 @@ pub(super) fn find(
                 .text
                 .starts_with(|letter: char| letter.is_ascii_digit())
             && talk.iter().any(|said| said.has(&["公交"]));
-        let text = if bus {
-            format!("{}公交车", found.text)
-        } else {
-            let letters: Vec<char> = found.text.chars().collect();
-            let better = spelling::likeliest(&letters);
-            better.map_or(found.text, |better| better.into_iter().collect())
+        // Names are no words: only the recogniser can say which of them it may have misheard.
+        let unsure = talk
+            .iter()
+            .any(|said| said.id == found.place.utterance && said.is_unsure(&found.place));
+        let letters: Vec<char> = found.text.chars().collect();
+        let better = spelling::likeliest(&letters).filter(|_| unsure && !bus);
+        let most = if better.is_some() { MENDED } else { 0.93 };
+        let text = match better {
+            _ if bus => format!("{}公交车", found.text),
+            Some(better) => better.into_iter().collect(),
+            None => found.text,
         };
         return Some(Field {
             value: FieldValue::Text(Private::new(text)),
-            confidence: (0.35 + 0.05 * found.score as f32).min(0.93),
+            confidence: (0.35 + 0.05 * found.score as f32).min(most),
             evidence: vec![found.place],
         });
     }

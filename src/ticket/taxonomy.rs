@@ -13,6 +13,7 @@ use toml::Spanned;
 use super::FieldName;
 use super::classifier::train::train;
 use super::classifier::{Classifier, samples};
+use super::dialing::Dialing;
 use super::limits::{Table, WrittenTable};
 use super::model::{Limits, RequestType, Urgency};
 use super::repair::Repair;
@@ -239,7 +240,7 @@ pub struct Taxonomy {
     departments: Vec<Department>,
     pub(super) districts: Vec<String>,
     pub(super) city: String,
-    pub(super) area_code: String,
+    pub(super) dialing: Dialing,
     pub(super) usual_address: String,
     /// Category index and weight.
     pub(super) signs: Phrasebook<(usize, i32)>,
@@ -583,7 +584,7 @@ impl Taxonomy {
                 .map(|entry| entry.name.into_inner())
                 .collect(),
             city: places.city,
-            area_code: places.area_code.into_inner(),
+            dialing: Dialing::new(places.area_code.into_inner()),
             usual_address: places.usual_address,
             signs: Phrasebook::new(signs, MatchKind::Standard)?,
             place_words: Phrasebook::new(place_words, MatchKind::LeftmostLongest)?,

@@ -157,6 +157,7 @@ impl Task {
         let setup = Setup {
             id: id.clone(),
             incoming,
+            dialing: context.drafts.drafter().dialing().clone(),
             own_numbers: context.own_numbers.clone(),
             wall: SystemTime::now(),
             seed: rand::random(),

@@ -256,7 +256,7 @@ fn counted(said: &Said, at: usize, after_site: bool) -> Option<Part> {
     if after_site && part && number.value < 100.0 {
         return Some(Part {
             kind: Kind::Site,
-            text: said.slice(at..=end),
+            text: said.slice(at..end + 1),
             range: at..end + 1,
         });
     }

@@ -41,6 +41,7 @@ async fn run_call(mut new: NewCall, operator: String, ended: Arc<StdMutex<Vec<St
         own_numbers: Arc::default(),
         id: CallId::new(&new.incoming.sip_call_id),
         incoming: Incoming::by_sip(new.incoming.clone(), operator, ends),
+        dialing: crate::ticket::dialing::Dialing::new("0535".to_owned()),
         wall: std::time::SystemTime::now(),
         seed: [7; 32],
         codecs: vec![
