@@ -213,7 +213,12 @@ impl Drafter {
             .is_some_and(|text| text.contains(['退', '赔', '补']));
         let about_money = (category.is_some_and(|category| category.money) || wants_money)
             && !request.kind.tells_of_no_event();
-        put(FieldName::AmountYuan, money::find(talk, about_money));
+        // What somebody praised did not take, or what it costs, is at nobody's stake.
+        let praised = request.kind == RequestType::Praise;
+        put(
+            FieldName::AmountYuan,
+            money::find(talk, about_money).filter(|_| !praised),
+        );
         put(FieldName::Demand, demand);
         put(FieldName::EvidenceHeld, backing::held(talk));
         put(FieldName::RaisedBefore, backing::raised(talk));

@@ -76,7 +76,7 @@ const PAID: [(&str, i32); 30] = [
 ];
 
 /// Words that make a sum beside the point: a rate, an offer of the other side, a fee by the way.
-const ASIDE: [(&str, i32); 28] = [
+const ASIDE: [(&str, i32); 35] = [
     ("一个人", -3),
     ("一亩", -5),
     ("标价", -4),
@@ -97,6 +97,13 @@ const ASIDE: [(&str, i32); 28] = [
     ("只退", -4),
     ("只肯", -5),
     ("只给", -4),
+    ("最多退", -5),
+    ("最多给", -5),
+    ("愿意退", -5),
+    ("愿意赔", -5),
+    ("愿意给", -5),
+    ("只同意", -5),
+    ("打发", -5),
     ("才赔", -4),
     ("满", -3),
     ("原价", -2),
@@ -448,6 +455,24 @@ mod tests {
                 "{heard}"
             );
         }
+    }
+
+    #[test]
+    fn an_offer_of_the_other_side_is_not_the_amount_and_a_decimal_is_whole() {
+        assert_eq!(
+            at_stake("我花了一千八百块，他们只愿意退三百块。"),
+            Some(1_800.0)
+        );
+        assert_eq!(
+            at_stake("手术费两万元，医院只愿意给五千块钱。"),
+            Some(20_000.0)
+        );
+        assert_eq!(
+            at_stake("他们说最多给我六百块，我买的时候花了两千四百块。"),
+            Some(2_400.0)
+        );
+        assert_eq!(at_stake("一共被骗了五点三万。"), Some(53_000.0));
+        assert_eq!(at_stake("交了七点五万块钱。"), Some(75_000.0));
     }
 
     #[test]

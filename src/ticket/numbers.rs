@@ -100,8 +100,24 @@ pub(super) fn at(chars: &[char], start: usize) -> Option<Number> {
             end += 1;
             continue;
         }
-        if pending.is_some() {
-            break;
+        if let Some(whole) = pending {
+            // 五点三万: the decimals belong to the number where a unit follows them.
+            let part: Vec<u8> = (chars[end + 1..].iter())
+                .map_while(|next| digit(*next))
+                .take(4)
+                .collect();
+            let behind = chars.get(end + 1 + part.len());
+            let decimal = letter == '点'
+                && last_unit < 2.0
+                && !part.is_empty()
+                && behind.is_some_and(|unit| "万亿元块倍".contains(*unit));
+            if !decimal {
+                break;
+            }
+            let tail = (part.iter().rev()).fold(0.0, |sum, next| (sum + f64::from(*next)) / 10.0);
+            pending = Some(((whole + tail) * 10_000.0).round() / 10_000.0);
+            end += 1 + part.len();
+            continue;
         }
         let readable = |letter: &&char| digit(**letter).is_some() || **letter == '.';
         if letter.is_ascii_digit() {

@@ -33,8 +33,11 @@ static SOUND_AS_THEY_ARE: LazyLock<Vec<&'static str>> =
 const FUNCTION: &str =
     "的了是在不一有我你您他她它这那哪到就上下个要能会也都很得地着过吗呢吧啊没为来去";
 
-/// What is never taken for a mistake: numbers, and pairs that only writing tells apart.
-const FIRM: &str = "零〇一幺二两三四五六七八九十百千万亿那哪她它做作不没";
+/// What is never taken for a mistake: numbers, what places end in, and pairs that only writing tells apart.
+const FIRM: &str = "零〇一幺二两三四五六七八九十百千万亿那哪她它做作不没省市县区镇乡村路街";
+
+/// What names of places end in.
+const PLACES_END: &str = "省市县区镇乡村路街";
 
 /// The words that may be put in place, found by their letters and by their sounds.
 pub(super) struct Repair {
@@ -121,11 +124,22 @@ impl Repair {
                     && !FIRM.contains(is)
                     && (length > 3 || !FUNCTION.contains(would_be) && would_be != '几')
             });
+            // 飞仙镇, 望仙路: names are no words, so that a pair in one says too little.
+            let of_a_name = length == 2
+                && (range.start..(range.end + 1).min(said.chars.len()))
+                    .any(|at| PLACES_END.contains(said.chars[at]))
+                && !said.is_unsure(&said.evidence(&range));
             // 高陵 is a town, though 高龄 is on the list.
             let well_formed = length == 2 && spelling::is_word(&said.chars[range.clone()]);
             // 一家报的 is not 家暴, 顺达车行 not 大车: what is a word with its neighbours was heard rightly.
             let elsewhere = length == 2 && range.clone().any(|at| !said.doubtful(at));
-            if near && free && !well_formed && !elsewhere && said.may_be(range.clone(), word) {
+            if near
+                && free
+                && !well_formed
+                && !elsewhere
+                && !of_a_name
+                && said.may_be(range.clone(), word)
+            {
                 found.push((length, rightly, range, hit.pattern().as_usize()));
             }
         }
@@ -178,9 +192,10 @@ fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
         let before = |back: usize| at.checked_sub(back).map_or('。', heard);
         let (before, earlier) = (before(1), before(2));
         let after = heard(at + 1);
-        // 一共舞百六十: no number begins with 百, so that 共舞 is not what was said.
-        let headless =
-            matches!(after, '百' | '千' | '万') && is_digit(heard(at + 2)) && !is_digit(before);
+        // 一共舞百六十: no number begins with 百, so that 共舞 is not what was said; nor has 五号楼山单元 a 楼山.
+        let headless = !is_digit(before)
+            && (matches!(after, '百' | '千' | '万') && is_digit(heard(at + 2))
+                || matches!(before, '楼' | '栋' | '幢') && said.starts_at(at + 1, "单元"));
         if said.is_typed() || !(headless || said.doubtful(at)) {
             continue;
         }
@@ -209,7 +224,10 @@ fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
             && (counts_line(at + 2) || is_great(heard(at + 2)))
         {
             Some('十')
-        } else if is_digit(before) && (is_digit(after) || "块元多".contains(after)) {
+        } else if is_digit(before)
+            && (is_digit(after) && before.is_ascii() == after.is_ascii()
+                || "块元多".contains(after))
+        {
             like(&UNITS)
         } else if is_digit(before) && is_unit(earlier) && is_stop(after) {
             like(&UNITS).filter(|_| !FOLLOWERS.contains(letter))

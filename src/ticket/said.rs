@@ -156,6 +156,13 @@ impl Said {
             .any(|at| self.unsure(at))
     }
 
+    /// The same, heard with doubt.
+    #[cfg(test)]
+    pub fn doubted(mut self) -> Self {
+        self.sure = vec![UNSURE / 2.0; self.chars.len()];
+        self
+    }
+
     /// Whether somebody typed it.
     pub const fn is_typed(&self) -> bool {
         self.typed
@@ -521,5 +528,49 @@ mod tests {
         assert!(said("是的。").affirms());
         assert!(!said("对不起，不是").affirms());
         assert!(said("不对，是八八").denies());
+    }
+
+    #[test]
+    fn what_a_person_typed_and_what_is_a_word_is_never_mended() {
+        let repair = Repair::new(["退款", "预付卡", "限高"].into_iter()).expect("few words");
+        let read = |text: &str, confidence: Option<f32>, typed: bool| {
+            let mut line = Line::plain(0, Leg::Caller, text, MediaTime::ZERO, MediaTime::ZERO);
+            if let Some(confidence) = confidence {
+                line.words = vec![crate::speech::words::Word {
+                    from: 0,
+                    to: text.chars().count() as u32,
+                    start: MediaTime::ZERO,
+                    end: MediaTime::ZERO,
+                    confidence,
+                }];
+            }
+            let mut transcript = Transcript::default();
+            transcript.apply(line);
+            let mut talk = Talk::default();
+            let said = talk.follow(&transcript, (!typed).then_some(&repair));
+            let whole = said[0].whole().expect("words");
+            (said[0].text.clone(), said[0].is_mended(&whole))
+        };
+        // No word stands there, and whoever typed it meant it.
+        assert_eq!(
+            read("预付咖没用完", None, false),
+            ("预付卡没用完".to_owned(), true)
+        );
+        assert_eq!(
+            read("预付咖没用完", None, true),
+            ("预付咖没用完".to_owned(), false)
+        );
+        assert_eq!(
+            read("预付咖没用完", Some(0.3), true),
+            ("预付咖没用完".to_owned(), false)
+        );
+        // A word stands there: only the recogniser's doubt makes it another.
+        assert_eq!(read("预付家具卡", Some(0.9), false).1, false);
+        assert_eq!(read("山东路", None, false), ("山东路".to_owned(), false));
+        assert_eq!(
+            read("海市东路四号楼", None, false),
+            ("海市东路四号楼".to_owned(), false)
+        );
+        assert_eq!(read("高坪县高坪乡", None, false).1, false);
     }
 }

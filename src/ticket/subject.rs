@@ -283,6 +283,15 @@ fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
     }) {
         range.start += word.chars().count();
     }
+    // 物业推燃气公司，燃气公司推物业: whom one sends the caller to.
+    let sent = (said.chars.get(range.start)).is_some_and(|letter| "推催赖怪".contains(*letter));
+    if sent
+        && range.len() > 4
+        && spelling::is_word(&said.chars[range.start + 1..range.start + 3])
+        && !spelling::is_word(&said.chars[range.start..range.start + 2])
+    {
+        range.start += 1;
+    }
     // 那各滨海广场: 那个, misheard.
     let pointer = said
         .chars
@@ -357,7 +366,11 @@ pub(super) fn find(
         }
         if best.as_ref().is_none_or(|best| score > best.score) {
             best = Some(Found {
-                text: spoken_line(&text),
+                text: if said.is_typed() {
+                    text
+                } else {
+                    spoken_line(&text)
+                },
                 place: said.evidence(&range),
                 score,
             });
@@ -648,7 +661,9 @@ pub(super) fn find(
                     .find(|word| hearing::sounds_at(&said.chars, range.start, word))
                     .filter(|word| {
                         let letters: Vec<char> = word.chars().collect();
+                        // Two characters sound like too much else, unless the recogniser doubted them.
                         said.may_be(range.clone(), &letters)
+                            && (letters.len() > 2 || said.is_unsure(&said.evidence(&range)))
                     })?;
                 Some(((*word).to_owned(), said.evidence(&range)))
             })

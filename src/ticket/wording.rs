@@ -262,17 +262,16 @@ pub(super) fn demand(
 
 /// Whether what such a matter usually calls for may be taken for what this caller wants: not the money of somebody who
 /// only reports what others do.
-fn is_usual(
-    usual: &str,
-    kind: RequestType,
-    category: Option<&Category>,
-    talk: &[Said],
-) -> bool {
-    let of_money = ["退", "赔", "补", "支付"].iter().any(|word| usual.contains(word));
+fn is_usual(usual: &str, kind: RequestType, category: Option<&Category>, talk: &[Said]) -> bool {
+    let of_money = ["退", "赔", "补", "支付"]
+        .iter()
+        .any(|word| usual.contains(word));
     let is_kind = category.is_some_and(|category| category.usual == kind);
     let paid = || {
         let words = ["钱", "款", "费", "块", "元", "退", "赔", "卡", "买", "工资"];
-        talk.iter().filter(|said| said.by_caller()).any(|said| said.has(&words))
+        talk.iter()
+            .filter(|said| said.by_caller())
+            .any(|said| said.has(&words))
     };
     match kind {
         RequestType::Inquiry => false,

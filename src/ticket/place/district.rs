@@ -26,8 +26,15 @@ pub(super) fn all(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<(Range<u
     let names: Vec<Range<usize>> = (found.iter())
         .filter_map(|(range, _)| bears_its_name(said, range))
         .collect();
+    // 黄县长 is a person.
+    let head = |range: &Range<usize>| {
+        "区市县".contains(said.chars[range.end - 1])
+            && said.starts_at(range.end, "长")
+            && !(said.chars.get(range.end + 1))
+                .is_some_and(|next| "江安城春沙岛街治".contains(*next))
+    };
     found.retain(|(range, _)| {
-        !(names.iter()).any(|name| range.start < name.end && name.start < range.end)
+        !head(range) && !(names.iter()).any(|name| range.start < name.end && name.start < range.end)
     });
     let inside: Vec<(Range<usize>, usize)> = inside.into_iter().map(plain).collect();
     if !asked && !said.chars.iter().any(|letter| "路街道".contains(*letter)) {

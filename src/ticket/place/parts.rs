@@ -292,7 +292,9 @@ fn counted(said: &Said, at: usize, after_site: bool) -> Option<Part> {
     let digits = said.chars[number.range.clone()]
         .iter()
         .all(|letter| digit(*letter).is_some());
-    let counted = number.magnitude >= 100.0 && !number.vague && number.value < 10_000.0;
+    // 八千 is money, 一千二百零一 a room: the last two digits count the doors of a floor.
+    let door = (1.0..=60.0).contains(&(number.value % 100.0));
+    let counted = number.magnitude >= 100.0 && !number.vague && door;
     let hyphenated = written.contains('-');
     let bounded = said
         .chars
@@ -308,48 +310,32 @@ fn counted(said: &Said, at: usize, after_site: bool) -> Option<Part> {
 
 /// A part of a community or a building that bears a letter: A区, B座, C栋.
 fn lettered(said: &Said, at: usize) -> Option<Part> {
-    let letter = said
-        .chars
-        .get(at)
-        .filter(|letter| letter.is_ascii_alphabetic())?;
-    let mark = said.chars.get(at + 1)?;
-    let alone = at == 0 || !said.chars[at - 1].is_ascii_alphanumeric();
-    let kind = match mark {
+    let is_letter = |at: usize| said.chars.get(at).is_some_and(char::is_ascii_alphanumeric);
+    let kind = match said.chars.get(at + 1)? {
         '区' => Kind::Site,
         '座' | '栋' | '幢' | '楼' => Kind::Building,
         _ => return None,
     };
+    let alone = said.chars[at].is_ascii_alphabetic() && (at == 0 || !is_letter(at - 1));
     alone.then(|| Part {
         kind,
-        text: format!("{}{mark}", letter.to_ascii_uppercase()),
+        text: said.name(at..at + 2),
         range: at..at + 2,
     })
 }
 
 /// Which part of what was named is meant, or where it lies from there: 底商, 南门, A出口, 对面, 村委会东边第三家.
-fn spot(said: &Said, at: usize) -> Option<Part> {
-    let exit = said
-        .chars
-        .get(at)
-        .filter(|letter| letter.is_ascii_alphabetic())
-        .filter(|_| said.starts_at(at + 1, "出口") || said.starts_at(at + 1, "口"));
-    let mut end = at;
-    let mut text = String::new();
-    if let Some(letter) = exit {
-        text.push(letter.to_ascii_uppercase());
-        let mark = if said.starts_at(at + 1, "出口") {
-            "出口"
-        } else {
-            "口"
-        };
-        text.push_str(mark);
-        end = at + 1 + mark.chars().count();
-    } else if let Some(word) =
-        (SPOTS.iter().filter(|word| said.starts_at(at, word))).max_by_key(|word| word.len())
-    {
-        text.push_str(word);
-        end += word.chars().count();
-    }
+fn spot(said: &Said, at: usize, last: &Part) -> Option<Part> {
+    let is_letter = said.chars.get(at).is_some_and(char::is_ascii_alphabetic);
+    let exit = ["出口", "口"]
+        .iter()
+        .find(|mark| is_letter && said.starts_at(at + 1, mark))
+        .map(|mark| 1 + mark.chars().count());
+    let place = (SPOTS.iter().filter(|word| said.starts_at(at, word)))
+        .map(|word| word.chars().count())
+        .max();
+    let mut end = at + exit.or(place).unwrap_or(0);
+    let mut text = said.name(at..end);
     let sides = [
         "斜对面",
         "斜对过",
@@ -374,24 +360,18 @@ fn spot(said: &Said, at: usize) -> Option<Part> {
     ];
     if let Some(side) = sides.iter().find(|side| said.starts_at(end, side)) {
         let stop = end + side.chars().count();
-        // 大悦城旁边的海景公寓: what is beside is not where, when there is more to come.
-        let more = said.starts_at(stop, "的")
-            && named(said, stop + 1, said.chars.len(), Near::default())
-                .is_some_and(|part| part.range.start == stop + 1);
+        // 大悦城旁边的海景公寓: what is beside is not where, when there is more to come; nor is it the road beside which.
+        let more = named(said, stop, said.chars.len(), Near::default())
+            .is_some_and(|part| part.kind == Kind::Site);
         let goes_on = *side == "旁"
-            && said
-                .chars
-                .get(stop)
-                .is_some_and(|next| !is_stop(*next) && *next != '的');
-        if !more && !goes_on {
+            && (said.chars.get(stop)).is_some_and(|next| !is_stop(*next) && *next != '的');
+        let landmark = end > at || last.kind != Kind::Road && last.range.len() > 2;
+        if landmark && !more && !goes_on {
             text.push_str(side);
             end = stop;
             if said.starts_at(end, "第")
                 && let Some(number) = numbers::at(&said.chars, end + 1)
-                && said
-                    .chars
-                    .get(number.range.end)
-                    .is_some_and(|next| "家户间".contains(*next))
+                && (said.chars.get(number.range.end)).is_some_and(|next| "家户间".contains(*next))
             {
                 let written = numbers::arabic(&number, &said.chars);
                 text = format!("{text}第{written}{}", said.chars[number.range.end]);
@@ -427,7 +407,9 @@ pub(super) fn named(said: &Said, from: usize, end: usize, near: Near) -> Option<
     for (which, at) in ends.iter().copied() {
         let (ending, kind) = ENDINGS[which];
         let length = ending.chars().count();
-        if at > from && at + length <= end && which != done {
+        // 门诊楼 is a name by itself, right behind that of the hospital.
+        let whole_name = kind == Kind::Building && at == from && near.joined;
+        if (at > from || whole_name) && at + length <= end && which != done {
             // 县府街 ends in 街, not in 府; 花园 in 园: the later, longer ending speaks.
             let stop = at + length;
             let start = last_grammar(said, from, at).map_or(from, |found| found + 1);
@@ -436,10 +418,11 @@ pub(super) fn named(said: &Said, from: usize, end: usize, near: Near) -> Option<
             let whole = said.slice(start..stop);
             let count = name.chars().count();
             let weak = WEAK.contains(&ending);
-            let bad = count == 0
+            let bad = count == 0 && !whole_name
                 || NO_PLACE.contains(&whole.as_str())
                 || NO_END.iter().any(|word| whole.ends_with(word))
                 || weak && !(near.joined && near.landmarks && start == from)
+                || kind == Kind::Building && !(near.joined && start == from)
                 // 在直播里说: 里 ends a place's name only behind another place.
                 || ending == "里" && !(near.joined && start == from)
                 || ending == "路" && ON_ROADS.contains(name.chars().last().unwrap_or('路'))
@@ -505,6 +488,7 @@ fn unmarked(
                 || said.starts_at(*index, "门口")
                 || said.starts_at(*index, "附近")
                 || said.starts_at(*index, "对面")
+                || said.starts_at(*index, "斜对")
         })
         .unwrap_or(clause.end);
     if let Some(number) = (at + 2..end).find(|index| numbered(said, *index, true).is_some()) {
@@ -629,11 +613,12 @@ pub(super) fn addresses(
                     continue;
                 }
                 let official = &taxonomy.districts[*district];
-                // 莱山 is written 莱山区; a longer name than that nobody said.
-                let said_whole = official.chars().count() <= stop - range.start + 1;
+                // 莱山 is 莱山区; another name than that nobody wrote.
+                let whole = official.chars().count() <= stop - range.start + 1
+                    && official.starts_with(&said.slice(range.clone()));
                 Some(Part {
                     kind: Kind::District,
-                    text: if said_whole {
+                    text: if whole || !said.is_typed() {
                         official.clone()
                     } else {
                         said.slice(range.start..stop)
@@ -653,8 +638,9 @@ pub(super) fn addresses(
                 && let Some(part) = lettered(said, at)
             {
                 Some(part)
-            } else if last.is_some_and(|(kind, end)| kind >= Kind::Road && end == at)
-                && let Some(part) = spot(said, at)
+            } else if let Some(before) = current.last().filter(|part| part.range.end == at)
+                && before.kind >= Kind::Road
+                && let Some(part) = spot(said, at, before)
             {
                 Some(part)
             } else if asked

@@ -1,5 +1,6 @@
 //! Who is complained of, line by line.
 
+use super::super::said::Said;
 use super::super::taxonomy::{Category, Taxonomy};
 use super::super::tests::{talk, text};
 use super::find;
@@ -84,7 +85,7 @@ fn a_name_stands_behind_its_kind_and_a_kind_alone_is_no_name() {
 fn a_name_is_freed_from_what_was_misheard_around_it() {
     for (lines, expected) in [
         ("o:工地叫什么？\n工地是东边那各滨海广场的项穆。", "滨海广场"),
-        ("o:哪个直播间？\n一个搅玉石阁珠饱得直播间。", "玉石阁珠宝"),
+        ("o:哪个直播间？\n一个搅玉石阁珠饱得直播间。", "玉石阁珠饱"),
         ("十七公交车太挤。", "17路公交车"),
         ("十七麓公交车太挤。", "17路公交车"),
         (
@@ -154,4 +155,16 @@ fn the_operators_next_question_and_the_kind_asked_for_tell_the_name() {
     ] {
         assert_eq!(subject(lines).as_deref(), Some(expected), "{lines}");
     }
+}
+
+#[test]
+fn a_misheard_character_of_a_name_is_put_right_where_the_recogniser_doubted_it() {
+    let lines = "o:哪个直播间？\n一个搅玉石阁珠饱得直播间。";
+    let found = |talk: &[Said]| find(talk, None, None, &[], false, false, None).expect("a name");
+    let heard = found(&talk(lines));
+    assert_eq!(text(Some(heard.clone())).as_deref(), Some("玉石阁珠饱"));
+    let doubted: Vec<Said> = talk(lines).into_iter().map(Said::doubted).collect();
+    let mended = found(&doubted);
+    assert_eq!(text(Some(mended.clone())).as_deref(), Some("玉石阁珠宝"));
+    assert!(mended.confidence < heard.confidence.min(0.61));
 }
