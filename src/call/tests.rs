@@ -513,6 +513,33 @@ fn the_record_says_how_the_call_came_here() {
 }
 
 #[test]
+fn a_caller_is_shown_by_the_number_that_is_dialled_and_a_name_stays_unless_it_says_nothing() {
+    for (given, shown) in [
+        ("+8613812345678", Some("13812345678")),
+        ("013812345678", Some("13812345678")),
+        ("+86-535-6212345", Some("05356212345")),
+        ("unavailable", None),
+        ("alice", Some("alice")),
+    ] {
+        let incoming = IncomingCall {
+            caller_number: Some(given.into()),
+            offer: Some(described(CALLER, "8")),
+            ..IncomingCall::default()
+        };
+        let world = World::of(incoming, [MediaPolicy::default(); 2], &[]);
+        let Some(TranscriptEvent::Started(info)) = world.told.first() else {
+            panic!("a call begins with its beginning: {:?}", world.told);
+        };
+        let number = info.caller_number.as_ref();
+        assert_eq!(
+            number.map(|number| number.reveal().as_str()),
+            shown,
+            "{given}"
+        );
+    }
+}
+
+#[test]
 fn a_caller_without_a_codec_of_ours_is_refused_before_anybody_rings() {
     for (offer, status) in [
         (Some(described(CALLER, "18\r\na=rtpmap:18 G729/8000")), 488),

@@ -375,7 +375,7 @@ fn a_recording_client_is_nobodys_number() {
     for (from, caller) in [
         ("SBC-Recorder", None),
         ("src", None),
-        ("+8613812345678", Some("+8613812345678")),
+        ("+8613812345678", Some("13812345678")),
     ] {
         let description = streams(["2", "1"], "sendonly");
         let incoming = IncomingCall {
