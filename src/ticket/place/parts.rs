@@ -430,9 +430,10 @@ pub(super) fn named(said: &Said, from: usize, end: usize, near: Near) -> Option<
                     && (kind == Kind::Site || ending == "路" && !(near.district && start == from))
                     && count < 2
                 || whole.ends_with("小区") && count < 2
-                || name
-                    .chars()
-                    .all(|letter| digit(letter).is_some() || "十百".contains(letter))
+                || count > 0
+                    && name
+                        .chars()
+                        .all(|letter| digit(letter).is_some() || "十百".contains(letter))
                 || ending == "路" && ["车", "公交", "公车"].iter().any(|bus| said.starts_at(stop, bus));
             if bad {
                 continue;
