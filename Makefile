@@ -1,20 +1,20 @@
 # What a fresh Debian machine needs besides Rust; installed only when something is missing.
 PACKAGES := g++ cmake make python3-pip
-TEST_PACKAGES := sip-tester kamailio baresip-core rtpengine-daemon
+TEST_PACKAGES := sip-tester kamailio baresip-core rtpengine-daemon postgresql
 # Recognition on a GPU: `make run FEATURES=vulkan`, or cuda (wants NVIDIA's toolkit), or metal.
 FEATURES ?=
 FEATURE_PACKAGES := $(if $(findstring vulkan,$(FEATURES)),libvulkan-dev glslc)
 # How long each fuzz target runs, in seconds.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := sip sdp rtp rtcp telephone_event siprec
-# The peer that the media bench runs beside.
-BENCH_PACKAGES := rtpengine-daemon
+# The peer that the media bench runs beside, and the server of the store's bench.
+BENCH_PACKAGES := rtpengine-daemon postgresql
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # The recording of the demo's call, caller left and operator right; without one, the sample recordings are played.
 WAV ?= $(firstword $(wildcard ../shared/audio/d01*.wav))
 DEMO = ./target/release/xinqiao demo $(if $(WAV),--wav $(WAV))
 
-.PHONY: run demo build model test test-chaos test-peers fuzz lint deny bench bench-recognition bench-asr bench-bridge bench-latency bench-micro bench-media needs test-needs bench-needs
+.PHONY: run demo build model test test-chaos test-peers fuzz lint deny bench bench-recognition bench-asr bench-bridge bench-store bench-latency bench-micro bench-media needs test-needs bench-needs
 
 # Starts everything, places one call through it, and stays up until Ctrl-C.
 run: model
@@ -58,7 +58,7 @@ deny: needs
 	cargo deny check
 
 # One after the other, so that none disturbs another.
-bench: bench-micro bench-media bench-bridge bench-latency bench-recognition
+bench: bench-micro bench-media bench-store bench-bridge bench-latency bench-recognition
 
 bench-micro: needs
 	cargo bench --bench micro
@@ -66,6 +66,10 @@ bench-micro: needs
 # 400 recorded calls and 20,000 short ones; the same load through rtpengine in user space. About four minutes.
 bench-media: needs bench-needs
 	cargo bench --bench media
+
+# 40 drafts and 40 lines a second beside 100 bridged calls, into a file and into a server. About three minutes.
+bench-store: needs bench-needs
+	cargo bench --bench store
 
 bench-bridge: model
 	cargo bench --bench bridge
@@ -109,8 +113,9 @@ needs:
 	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $(FEATURE_PACKAGES); })
 
 test-needs:
-	@command -v sipp >/dev/null && command -v kamailio >/dev/null && command -v baresip >/dev/null && command -v rtpengine >/dev/null || \
+	@command -v sipp >/dev/null && command -v kamailio >/dev/null && command -v baresip >/dev/null && command -v rtpengine >/dev/null && \
+	  ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || \
 	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends $(TEST_PACKAGES); }
 
 bench-needs:
-	@command -v rtpengine >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends $(BENCH_PACKAGES); }
+	@command -v rtpengine >/dev/null && ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends $(BENCH_PACKAGES); }

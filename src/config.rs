@@ -9,6 +9,7 @@ pub mod delivery;
 mod media;
 mod recognition;
 mod recording;
+mod store;
 mod taps;
 pub mod telephony;
 mod text;
@@ -29,6 +30,7 @@ use delivery::{Grpc, LanguageModel, Webhook};
 pub use media::{Codec, Media, Sources, Srtp};
 pub use recognition::{Listening, Recognition};
 pub use recording::Recording;
+pub use store::Store;
 pub use taps::Taps;
 pub use text::Text;
 
@@ -123,20 +125,16 @@ pub struct Ticketing {
     pub domain: Option<String>,
     /// How long one request to the backend may take.
     pub deadline_s: u64,
-    /// The reference backend's file.
-    pub database: PathBuf,
+    /// The reference backend's records: `sqlite:FILE` or `postgres://USER@HOST/DATABASE`.
+    pub url: String,
+    /// A `SQLite` file: the short form of `url = "sqlite:FILE"`.
+    pub database: Option<PathBuf>,
+    /// A file with the password of the database's user; without one, `PGPASSWORD` or `~/.pgpass`.
+    pub password_file: Option<PathBuf>,
     /// The folder of the hotline's categories, departments, places and phrases; without one, the embedded example's.
     pub taxonomy: Option<PathBuf>,
     /// A classifier from `xinqiao taxonomy train` that advises on the category beside the phrases; without one, none.
     pub classifier: Option<PathBuf>,
-}
-
-/// The gateway's own records.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Store {
-    /// A `SQLite` file.
-    pub database: PathBuf,
 }
 
 const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
@@ -168,17 +166,11 @@ impl Default for Ticketing {
             key: None,
             domain: None,
             deadline_s: 5,
-            database: "data/ticketing.db".into(),
+            url: store::TICKETING_URL.to_owned(),
+            database: None,
+            password_file: None,
             taxonomy: None,
             classifier: None,
-        }
-    }
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self {
-            database: "data/xinqiao.db".into(),
         }
     }
 }
@@ -271,6 +263,8 @@ impl Config {
         self.recognition.validate()?;
         self.listening.validate()?;
         self.ticketing.validate()?;
+        self.ticketing.location()?;
+        self.store.location()?;
         self.webhook.validate()?;
         self.language_model.validate()
     }
@@ -428,7 +422,12 @@ impl std::error::Error for ConfigError {
 
 /// What to write instead.
 fn remedy(key: &str) -> &'static str {
-    let remedies = [calls::remedy, delivery::remedy, audiosocket::remedy];
+    let remedies = [
+        calls::remedy,
+        delivery::remedy,
+        audiosocket::remedy,
+        store::remedy,
+    ];
     if let Some(remedy) = remedies.iter().find_map(|remedy| remedy(key)) {
         return remedy;
     }

@@ -40,11 +40,17 @@ pub mod grpc;
 pub mod language_model;
 pub mod listener;
 pub mod outbound;
+#[cfg(test)]
+#[path = "../tests/support/postgres.rs"]
+mod postgres_server;
 pub mod private;
 pub mod recognition;
 pub mod recording;
 pub mod rtp;
 pub mod sip;
+#[cfg(test)]
+#[path = "../tests/support/disk.rs"]
+mod small_disk;
 pub mod speech;
 pub mod store;
 pub mod telemetry;

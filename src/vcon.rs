@@ -284,6 +284,7 @@ mod tests {
             },
             answered_at: answered.then(|| started_at + Duration::from_secs(4)),
             ended: Some((MediaTime::from_millis(61_500), reason)),
+            elsewhere: false,
         }
     }
 

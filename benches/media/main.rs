@@ -4,6 +4,7 @@
 //! all packets, on the same cores. Recognition is off. Settings by the environment: `CALLS` (400), `SECONDS` (20),
 //! `SOAK` calls (20000; 0 leaves it out) at `SOAK_RATE` a second (250).
 
+mod gateway;
 mod load;
 mod phones;
 mod process;
@@ -15,11 +16,10 @@ mod rtpengine;
 
 use std::collections::VecDeque;
 use std::error::Error;
-use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use gateway::Gateway;
 use load::{Carried, Load};
 use phones::Phones;
 use quantile::quantile;
@@ -40,56 +40,6 @@ fn setting(name: &str, default: u32) -> u32 {
         .ok()
         .and_then(|value| value.parse().ok())
         .unwrap_or(default)
-}
-
-/// The gateway; killed when dropped, should the bench fail.
-struct Gateway {
-    child: Child,
-    sip: SocketAddr,
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> Outcome<SocketAddr> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-impl Gateway {
-    fn start(data: &Path, operator: SocketAddr, calls: u32) -> Outcome<Self> {
-        let sip = free_port()?;
-        let data = data.display();
-        let sets = [
-            format!("sip.listen={sip}"),
-            format!("console.listen={}", free_port()?),
-            format!("grpc.listen={}", free_port()?),
-            format!("operators.default=sip:op@{operator}"),
-            format!("calls.max={}", calls + 400),
-            "recognition.enabled=false".to_owned(),
-            "recording.enabled=true".to_owned(),
-            format!("recording.folder={data}/recordings"),
-            "media.first_port=10000".to_owned(),
-            "media.last_port=39999".to_owned(),
-            "media.quiet_s=1".to_owned(),
-            format!("store.database={data}/xinqiao.db"),
-            format!("ticketing.database={data}/ticketing.db"),
-        ];
-        let child = Command::new(env!("CARGO_BIN_EXE_xinqiao"))
-            .arg("serve")
-            .args(sets.iter().flat_map(|set| ["--set", set]))
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(Path::new("target/bench/media.log"))?)
-            .spawn()?;
-        Ok(Self { child, sip })
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
 }
 
 /// What a process used while it carried the load.
@@ -128,7 +78,17 @@ fn main() -> Outcome<()> {
 
     let load = Load::start()?;
     let operator = UdpSocket::bind("127.0.0.1:0")?;
-    let gateway = Gateway::start(data.path(), operator.local_addr()?, calls)?;
+    let recorded = [
+        "recording.enabled=true".to_owned(),
+        format!("recording.folder={}/recordings", data.path().display()),
+    ];
+    let gateway = Gateway::start(
+        "media",
+        data.path(),
+        operator.local_addr()?,
+        calls,
+        &recorded,
+    )?;
     let mut phones = Phones::new(operator, load.legs)?;
     phones.towards(gateway.sip);
     // One call by itself: the gateway is up, and what it loads at first use is loaded.

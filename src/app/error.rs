@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::word_lists::ListsError;
+use crate::config::ConfigError;
 use crate::gateway::ServeError;
 use crate::gateway::sip::BindError;
 use crate::gateway::wav::WavError;
@@ -24,13 +25,8 @@ use crate::webhook::WebhookError;
 pub enum StartError {
     /// Speech cannot be recognised.
     Recognition(recognition::LoadError),
-    /// A folder for the records cannot be made.
-    Folder {
-        /// Which.
-        folder: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// The settings do not say where the records are.
+    Records(ConfigError),
     /// The calls cannot be recorded.
     Recording(RecordingError),
     /// The announcement cannot be played.
@@ -92,11 +88,6 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Folder { folder, source } => write!(
-                f,
-                "the folder {} cannot be made ({source}); allow it, or set store.database and ticketing.database elsewhere",
-                folder.display()
-            ),
             Self::Announcement(error) => write!(f, "recording.announcement: {error}"),
             Self::Threads(source) => write!(
                 f,
@@ -121,6 +112,7 @@ impl fmt::Display for StartError {
             Self::ForeignClassifier(error) => write!(f, "ticketing.classifier: {error}"),
             Self::Listen { key, source } => write!(f, "{key}: {source}"),
             Self::Recognition(_)
+            | Self::Records(_)
             | Self::Recording(_)
             | Self::Store(_)
             | Self::Book(_)
@@ -145,8 +137,8 @@ impl StartError {
     fn cause(&self) -> &(dyn std::error::Error + 'static) {
         match self {
             Self::Recognition(error) => error,
-            Self::Folder { source, .. }
-            | Self::ClassifierFile { source, .. }
+            Self::Records(error) => error,
+            Self::ClassifierFile { source, .. }
             | Self::TaxonomyFile { source, .. }
             | Self::Token { source, .. }
             | Self::Threads(source) => source,

@@ -218,6 +218,9 @@ impl Gateway {
 
         let (records, archive, pen) = (parts.records, parts.archive, parts.pen);
         parts.receivers.deliver(&records, &tasks.deliveries);
+        // A node that writes and delivers its last is alive to the others.
+        let node = records.store.clone();
+        tasks.deliveries.spawn(|stop| node.keep_alive(stop));
         let services = grpc::services(&records, &controls, parts.access, parts.connections.grpc);
         let (listeners, servers) = (parts.listeners, &tasks.servers);
         servers.spawn(|stop| console::serve(listeners.console, page, stop));

@@ -1,13 +1,10 @@
-//! What is on disk: the gateway's records, and the reference backend's where it runs here.
-
-use std::path::Path;
+//! What outlives the process: the gateway's records, and the reference backend's where it runs here.
 
 use tracing::warn;
 
 use super::StartError;
 use crate::config;
 use crate::events::Bus;
-use crate::recording::make_private_folder;
 use crate::store::{Lane, Store};
 use crate::ticketing::Book;
 
@@ -26,10 +23,11 @@ impl Records {
         ticketing: &config::Ticketing,
         lanes: &[Lane],
     ) -> Result<Self, StartError> {
-        make_folder(&store.database)?;
-        let store = Store::open_with(&store.database, lanes)
+        let at = store.location().map_err(StartError::Records)?;
+        let store = Store::open_with(at, lanes)
             .await
             .map_err(StartError::Store)?;
+        let bus = Bus::new(store.begin_run().await.map_err(StartError::Store)?);
         let abandoned = store.outbox().close_abandoned().await;
         match abandoned.map_err(StartError::Store)? {
             0 => {}
@@ -38,34 +36,19 @@ impl Records {
         let book = match &ticketing.endpoint {
             Some(_) => None,
             None => {
-                make_folder(&ticketing.database)?;
-                let book = Book::open(&ticketing.database).await;
+                let at = ticketing.location().map_err(StartError::Records)?;
+                let book = Book::open(at).await;
                 Some(book.map_err(StartError::Book)?)
             }
         };
-        Ok(Self {
-            bus: Bus::new(store.begin_run().await.map_err(StartError::Store)?),
-            store,
-            book,
-        })
+        Ok(Self { store, book, bus })
     }
 
-    /// Waits for running statements and closes the files.
+    /// Waits for running statements and closes both.
     pub async fn close(&self) {
         self.store.close().await;
         if let Some(book) = &self.book {
             book.close().await;
         }
     }
-}
-
-/// The folder that a file is to be in.
-fn make_folder(file: &Path) -> Result<(), StartError> {
-    let Some(folder) = file.parent() else {
-        return Ok(());
-    };
-    make_private_folder(folder).map_err(|source| StartError::Folder {
-        folder: folder.to_owned(),
-        source,
-    })
 }

@@ -15,8 +15,8 @@ fn settings(folder: &Path) -> Config {
     config.sip.listen = free();
     config.grpc.listen = free();
     config.console.listen = free();
-    config.store.database = folder.join("gateway/xinqiao.db");
-    config.ticketing.database = folder.join("ticketing/ticketing.db");
+    config.store.database = Some(folder.join("gateway/xinqiao.db"));
+    config.ticketing.database = Some(folder.join("ticketing/ticketing.db"));
     config.recording.folder = folder.join("recordings");
     config.recording.enabled = true;
     config.recognition.enabled = false;
@@ -86,11 +86,11 @@ async fn a_start_that_fails_says_why_and_leaves_nothing_running() {
         (&taken_sip, Box::new(|config| config.sip.listen = taken_udp)),
         (
             "file",
-            Box::new(|config| config.store.database = file.join("xinqiao.db")),
+            Box::new(|config| config.store.database = Some(file.join("xinqiao.db"))),
         ),
         (
             "file",
-            Box::new(|config| config.ticketing.database = file.join("ticketing.db")),
+            Box::new(|config| config.ticketing.database = Some(file.join("ticketing.db"))),
         ),
         (
             "file",

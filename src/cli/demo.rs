@@ -18,6 +18,7 @@ use crate::gateway::wav::Wav;
 use crate::grpc::convert;
 use crate::grpc::proto::transcript::v1::event::Body;
 use crate::grpc::proto::transcript::v1::{Event, Leg};
+use crate::store::Location;
 use crate::ticket::{FieldValue, TicketDraft};
 
 #[derive(clap::Args)]
@@ -117,7 +118,10 @@ fn samples_as_call(config: &Config) -> Result<PathBuf, Failure> {
         (1, read("pangrama.wav")?),
         (0, read("jishu.wav")?),
     ];
-    let file = config.store.database.with_file_name("demo.wav");
+    let file = match config.store.location() {
+        Ok(Location::Sqlite(records)) => records.with_file_name("demo.wav"),
+        _ => "data/demo.wav".into(),
+    };
     let failed = |error: &dyn std::fmt::Display| {
         Failure::must_be_mended(format!("{} cannot be written: {error}", file.display()))
     };

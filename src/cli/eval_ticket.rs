@@ -10,8 +10,8 @@ use super::serve::Settings;
 use super::staged::{self, Outcome};
 use super::{Failure, log};
 use crate::app::{Gateway, taxonomy};
-use crate::config::Config;
 use crate::config::telephony::Route;
+use crate::config::{self, Config};
 use crate::gateway::phone::{AnswerPlan, Answering};
 use crate::grpc::convert;
 use crate::ticket::eval::{self, Gold, Report};
@@ -122,8 +122,13 @@ fn staged_settings(mut config: Config, arguments: &Arguments, records: &Path) ->
     config.sip.listen = free;
     config.console.listen = free;
     config.grpc.listen = free;
-    config.store.database = records.join("xinqiao.db");
-    config.ticketing.database = records.join("ticketing.db");
+    config.store = config::Store {
+        database: Some(records.join("xinqiao.db")),
+        ..config::Store::default()
+    };
+    config.ticketing.url = config::Ticketing::default().url;
+    config.ticketing.database = Some(records.join("ticketing.db"));
+    config.ticketing.password_file = None;
     config.ticketing.endpoint = None;
     if arguments.taxonomy.is_some() {
         config.ticketing.taxonomy.clone_from(&arguments.taxonomy);

@@ -38,8 +38,9 @@ type Audio = (String, Vec<u8>);
 /// Writes the vCon; a call that is not over yet is written as it stands.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.settings.load()?;
+    let location = config.store.location().map_err(Failure::must_be_mended)?;
     let exported = super::runtime()?.block_on(async {
-        let store = Store::open_existing(&config.store.database)
+        let store = Store::open_existing(&location)
             .await
             .map_err(Failure::must_be_mended)?;
         let exported = export(&store, &config, arguments).await;
@@ -48,9 +49,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     })?;
     let Some(exported) = exported else {
         return Err(Failure::failed(format!(
-            "no call '{}' is in {}",
+            "no call '{}' is in {location}",
             arguments.call.escape_default(),
-            config.store.database.display()
         )));
     };
     match &arguments.out {

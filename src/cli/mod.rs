@@ -15,6 +15,7 @@ mod recording;
 mod recordings;
 mod serve;
 mod staged;
+mod store;
 mod taxonomy;
 mod ticketing;
 mod transcribe;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::gateway;
+use crate::store::{Location, LocationError, redacted};
 
 #[derive(Parser)]
 #[command(
@@ -73,6 +75,9 @@ enum Command {
     ExportCall(export_call::Arguments),
     /// The recordings of calls
     Recording(recordings::Arguments),
+    /// The gateway's records as a whole
+    #[command(subcommand)]
+    Store(store::Command),
     /// The reference ticketing backend as a process of its own
     Ticketing(ticketing::Arguments),
     /// Check a configuration file
@@ -135,6 +140,7 @@ pub fn run() -> ExitCode {
         Command::Outbox(arguments) => outbox::run(&arguments),
         Command::ExportCall(arguments) => export_call::run(&arguments),
         Command::Recording(arguments) => recordings::run(arguments),
+        Command::Store(command) => store::run(command),
         Command::Ticketing(arguments) => ticketing::run(arguments),
         Command::CheckConfig(arguments) => serve::check(&arguments),
         Command::Version => {
@@ -149,6 +155,13 @@ pub fn run() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Records as an option names them.
+fn location(option: &str, url: &str) -> Result<Location, Failure> {
+    url.parse().map_err(|why: LocationError| {
+        Failure::must_be_mended(format!("{option} {}: {why}", redacted(url)))
+    })
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

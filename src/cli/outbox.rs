@@ -78,8 +78,9 @@ impl From<To> for Lane {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.settings.load()?;
+    let location = config.store.location().map_err(Failure::must_be_mended)?;
     super::runtime()?.block_on(async {
-        let store = Store::open_existing(&config.store.database)
+        let store = Store::open_existing(&location)
             .await
             .map_err(Failure::must_be_mended)?;
         let done = act(&store, &arguments.action).await;

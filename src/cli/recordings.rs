@@ -116,13 +116,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 async fn store(config: &Config) -> Result<Store, Failure> {
-    if !config.store.database.exists() {
-        return Err(Failure::must_be_mended(format!(
-            "there are no records at {}; name the gateway's configuration with --config",
-            config.store.database.display()
-        )));
-    }
-    Store::open(&config.store.database)
+    let location = config.store.location().map_err(Failure::must_be_mended)?;
+    Store::open_existing(location)
         .await
         .map_err(Failure::must_be_mended)
 }

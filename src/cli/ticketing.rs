@@ -9,6 +9,7 @@ use super::serve::asked_to_stop;
 use super::{Failure, log};
 use crate::gateway::{Services, bind, serve};
 use crate::grpc::tls::{Acceptor, Identity};
+use crate::store::Location;
 use crate::ticketing::{Backend, Book};
 
 #[derive(clap::Args)]
@@ -16,9 +17,17 @@ pub struct Arguments {
     /// Where drafts are taken
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50052")]
     listen: SocketAddr,
-    /// Where they are kept
-    #[arg(long, value_name = "FILE", default_value = "data/ticketing.db")]
-    database: PathBuf,
+    /// Where they are kept: sqlite:FILE, or postgres://USER@HOST/DATABASE with the password in PGPASSWORD
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "sqlite:data/ticketing.db",
+        conflicts_with = "database"
+    )]
+    url: String,
+    /// The file they are kept in: the short form of --url sqlite:FILE
+    #[arg(long, value_name = "FILE")]
+    database: Option<PathBuf>,
     /// The certificate for TLS, PEM
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
@@ -39,6 +48,10 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             arguments.listen
         )));
     }
+    let records = match arguments.database {
+        Some(file) => Location::Sqlite(file),
+        None => super::location("--url", &arguments.url)?,
+    };
     let identity = arguments.cert.zip(arguments.key);
     let tls = identity
         .map(|(cert, key)| Acceptor::new(Identity { cert, key }, arguments.client_ca))
@@ -49,9 +62,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             .await
             .map_err(Failure::must_be_mended)?;
         let address = listener.local_addr().map_err(Failure::failed)?;
-        let book = Book::open(&arguments.database)
-            .await
-            .map_err(Failure::must_be_mended)?;
+        let book = Book::open(records).await.map_err(Failure::must_be_mended)?;
         let services = Services {
             transcripts: None,
             ticketing: Some(Backend::new(book.clone())),

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -19,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Console, LONGEST_MESSAGE, serve};
 use crate::audio::MediaTime;
 use crate::events::{Bus, Deed, Payload, WATCHER_LAG};
+use crate::postgres_server::{Site, on_both_engines};
 use crate::speech::finish::{Change, ChangeKind};
 use crate::speech::{CallId, Leg};
-use crate::store::{EventWriter, Store};
+use crate::store::{EventWriter, Store, at};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
@@ -40,19 +40,24 @@ struct House {
     stop: CancellationToken,
     writer: JoinHandle<usize>,
     server: JoinHandle<()>,
-    _folder: TempDir,
+    _site: Site,
 }
 
 impl House {
     async fn open() -> Self {
-        Self::open_with(|console| console).await
+        Self::at(Site::of_files()).await
+    }
+
+    async fn at(site: Site) -> Self {
+        Self::at_with(site, |console| console).await
     }
 
     async fn open_with(change: impl FnOnce(Console) -> Console) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("gateway.db"))
-            .await
-            .unwrap();
+        Self::at_with(Site::of_files(), change).await
+    }
+
+    async fn at_with(site: Site, change: impl FnOnce(Console) -> Console) -> Self {
+        let store = Store::open(at(&site.store())).await.unwrap();
         let bus = Bus::new(store.begin_run().await.unwrap());
         let stop = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -72,7 +77,7 @@ impl House {
             stop,
             writer,
             server,
-            _folder: folder,
+            _site: site,
         }
     }
 
@@ -237,9 +242,17 @@ fn kinds(events: &[Value]) -> Vec<&str> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_viewer_sees_every_kind_of_event_while_it_happens() {
-    let house = House::open().await;
+on_both_engines![
+    a_viewer_sees_every_kind_of_event_while_it_happens,
+    a_viewer_that_reconnects_again_and_again_misses_none_of_a_thousand_lines,
+    a_viewer_that_lags_holds_nothing_up_and_catches_up_without_a_hole,
+    a_call_that_is_over_is_shown_from_disk_with_its_last_draft,
+    the_list_of_calls_reaches_over_memory_and_disk_page_by_page,
+    an_operator_sees_their_own_calls_alone,
+];
+
+async fn a_viewer_sees_every_kind_of_event_while_it_happens(site: Site) {
+    let house = House::at(site).await;
     house.say("a", started("a", "sip:op@h"));
     let mut viewer = house.watch("call=a").await;
     let seen = next(&mut viewer).await.unwrap();
@@ -314,9 +327,8 @@ async fn a_viewer_sees_every_kind_of_event_while_it_happens() {
     house.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_viewer_that_reconnects_again_and_again_misses_none_of_a_thousand_lines() {
-    let house = House::open().await;
+async fn a_viewer_that_reconnects_again_and_again_misses_none_of_a_thousand_lines(site: Site) {
+    let house = House::at(site).await;
     let mut published = vec![house.say("a", started("a", "sip:op@h"))];
     let bus = house.bus.clone();
     let speaker = tokio::spawn(async move {
@@ -353,9 +365,8 @@ async fn a_viewer_that_reconnects_again_and_again_misses_none_of_a_thousand_line
     house.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_viewer_that_lags_holds_nothing_up_and_catches_up_without_a_hole() {
-    let house = House::open().await;
+async fn a_viewer_that_lags_holds_nothing_up_and_catches_up_without_a_hole(site: Site) {
+    let house = House::at(site).await;
     let mut published = vec![house.say("a", started("a", "sip:op@h"))];
     let mut viewer = house.watch("call=a").await;
     assert_eq!(next(&mut viewer).await.unwrap()["kind"], "started");
@@ -382,9 +393,8 @@ async fn a_viewer_that_lags_holds_nothing_up_and_catches_up_without_a_hole() {
     house.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_is_over_is_shown_from_disk_with_its_last_draft() {
-    let house = House::open().await;
+async fn a_call_that_is_over_is_shown_from_disk_with_its_last_draft(site: Site) {
+    let house = House::at(site).await;
     house.say("a", started("a", "sip:op@h"));
     house.say("a", line(0, 1, false));
     let spoken = house.say("a", line(0, 2, true));
@@ -471,9 +481,8 @@ async fn a_change_is_undone_and_made_again_while_the_call_runs_and_only_from_the
     house.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_list_of_calls_reaches_over_memory_and_disk_page_by_page() {
-    let house = House::open().await;
+async fn the_list_of_calls_reaches_over_memory_and_disk_page_by_page(site: Site) {
+    let house = House::at(site).await;
     for call in ["1", "2", "3"] {
         house.say(call, started(call, "sip:op@h"));
         house.say(call, over());
@@ -519,9 +528,8 @@ async fn the_lobby_hears_when_calls_come_and_go_and_nothing_of_what_is_said() {
     house.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_sees_their_own_calls_alone() {
-    let house = House::open().await;
+async fn an_operator_sees_their_own_calls_alone(site: Site) {
+    let house = House::at(site).await;
     house.say("a", started("a", "sip:op@h"));
     house.say("b", started("b", "sip:other@h"));
     let mut viewer = house.watch("operator=sip:other@h").await;

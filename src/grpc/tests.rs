@@ -3,7 +3,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -18,10 +17,11 @@ use super::proto::transcript::v1::{
 use crate::audio::MediaTime;
 use crate::events::{Bus, Deed, Payload, WATCHER_LAG};
 use crate::gateway::{Services, bind, serve};
+use crate::postgres_server::{Site, on_both_engines};
 use crate::speech::finish::{Change, ChangeKind, Mark};
 use crate::speech::words::Word;
 use crate::speech::{CallId, Leg};
-use crate::store::{EventWriter, Store};
+use crate::store::{EventWriter, Store, at};
 use crate::transcript::revise::revised;
 use crate::transcript::{CallInfo, EndReason, GapReason, Line, Origin, TranscriptEvent};
 
@@ -38,10 +38,8 @@ struct House {
 }
 
 impl House {
-    async fn open(folder: &TempDir) -> Self {
-        let store = Store::open(&folder.path().join("gateway.db"))
-            .await
-            .unwrap();
+    async fn open(site: &Site) -> Self {
+        let store = Store::open(at(&site.store())).await.unwrap();
         let bus = Bus::new(store.begin_run().await.unwrap());
         let stop = CancellationToken::new();
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -168,10 +166,18 @@ fn positions(events: &[WireEvent]) -> Vec<u64> {
     events.iter().map(|event| event.position).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watcher_that_reconnects_again_and_again_misses_none_of_a_thousand_events() {
-    let folder = tempfile::tempdir().unwrap();
-    let house = House::open(&folder).await;
+on_both_engines![
+    a_watcher_that_reconnects_again_and_again_misses_none_of_a_thousand_events,
+    a_watcher_that_falls_behind_the_live_events_catches_up_without_a_hole,
+    after_a_restart_the_past_is_still_there_and_positions_go_on_rising,
+    a_watcher_of_an_operator_gets_the_stored_and_the_live_calls_of_that_operator_only,
+    get_shows_each_line_once_and_watching_from_its_position_continues,
+    words_changes_and_marks_are_told_and_a_change_is_undone_for_all_who_watch_now_or_later,
+    the_list_of_calls_pages_through_memory_and_disk_without_repeating_any,
+];
+
+async fn a_watcher_that_reconnects_again_and_again_misses_none_of_a_thousand_events(site: Site) {
+    let house = House::open(&site).await;
     let mut published = vec![house.say("a", started("a", "sip:op@h"))];
     let (bus, call) = (house.bus.clone(), CallId::new("a"));
     let speaker = tokio::spawn(async move {
@@ -205,10 +211,8 @@ async fn a_watcher_that_reconnects_again_and_again_misses_none_of_a_thousand_eve
     house.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watcher_that_falls_behind_the_live_events_catches_up_without_a_hole() {
-    let folder = tempfile::tempdir().unwrap();
-    let house = House::open(&folder).await;
+async fn a_watcher_that_falls_behind_the_live_events_catches_up_without_a_hole(site: Site) {
+    let house = House::open(&site).await;
     let mut published = vec![house.say("a", started("a", "sip:op@h"))];
     let mut stream = house.watch(of_call("a", None)).await;
     assert_eq!(next(&mut stream).await.unwrap().position, published[0]);
@@ -225,10 +229,8 @@ async fn a_watcher_that_falls_behind_the_live_events_catches_up_without_a_hole()
     house.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_restart_the_past_is_still_there_and_positions_go_on_rising() {
-    let folder = tempfile::tempdir().unwrap();
-    let house = House::open(&folder).await;
+async fn after_a_restart_the_past_is_still_there_and_positions_go_on_rising(site: Site) {
+    let house = House::open(&site).await;
     house.say("done", started("done", "sip:op@h"));
     house.say(
         "done",
@@ -244,7 +246,7 @@ async fn after_a_restart_the_past_is_still_there_and_positions_go_on_rising() {
     house.until_saved(1).await;
     house.shut().await;
 
-    let house = House::open(&folder).await;
+    let house = House::open(&site).await;
     let mut stream = house.watch(of_call("done", None)).await;
     let events = rest(&mut stream).await;
     assert_eq!(
@@ -281,10 +283,10 @@ async fn after_a_restart_the_past_is_still_there_and_positions_go_on_rising() {
     house.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watcher_of_an_operator_gets_the_stored_and_the_live_calls_of_that_operator_only() {
-    let folder = tempfile::tempdir().unwrap();
-    let house = House::open(&folder).await;
+async fn a_watcher_of_an_operator_gets_the_stored_and_the_live_calls_of_that_operator_only(
+    site: Site,
+) {
+    let house = House::open(&site).await;
     let mut wanted = vec![
         house.say("a", started("a", "sip:one@h")),
         house.say("a", over()),
@@ -316,10 +318,8 @@ async fn a_watcher_of_an_operator_gets_the_stored_and_the_live_calls_of_that_ope
     house.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn get_shows_each_line_once_and_watching_from_its_position_continues() {
-    let folder = tempfile::tempdir().unwrap();
-    let house = House::open(&folder).await;
+async fn get_shows_each_line_once_and_watching_from_its_position_continues(site: Site) {
+    let house = House::open(&site).await;
     house.say("a", started("a", "sip:op@h"));
     house.say("a", line(0, 1, false));
     house.say("a", line(0, 2, true));
@@ -400,10 +400,10 @@ fn put_right() -> Line {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn words_changes_and_marks_are_told_and_a_change_is_undone_for_all_who_watch_now_or_later() {
-    let folder = tempfile::tempdir().unwrap();
-    let house = House::open(&folder).await;
+async fn words_changes_and_marks_are_told_and_a_change_is_undone_for_all_who_watch_now_or_later(
+    site: Site,
+) {
+    let house = House::open(&site).await;
     house.say("a", started("a", "sip:op@h"));
     house.say("a", TranscriptEvent::Line(put_right()));
     let mut client = house.client().await;
@@ -472,7 +472,7 @@ async fn words_changes_and_marks_are_told_and_a_change_is_undone_for_all_who_wat
     house.until_saved(0).await;
     house.shut().await;
 
-    let house = House::open(&folder).await;
+    let house = House::open(&site).await;
     let request = GetRequest {
         call_id: "a".into(),
     };
@@ -487,10 +487,8 @@ async fn words_changes_and_marks_are_told_and_a_change_is_undone_for_all_who_wat
     house.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_list_of_calls_pages_through_memory_and_disk_without_repeating_any() {
-    let folder = tempfile::tempdir().unwrap();
-    let house = House::open(&folder).await;
+async fn the_list_of_calls_pages_through_memory_and_disk_without_repeating_any(site: Site) {
+    let house = House::open(&site).await;
     for number in 0..25 {
         let call = format!("c{number}");
         house.say(&call, started(&call, "sip:op@h"));
@@ -555,8 +553,8 @@ async fn health_says_serving_and_reflection_can_be_asked() {
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-    let folder = tempfile::tempdir().unwrap();
-    let house = House::open(&folder).await;
+    let site = Site::of_files();
+    let house = House::open(&site).await;
     let endpoint = Channel::from_shared(format!("http://{}", house.address)).unwrap();
     let channel = endpoint.connect().await.unwrap();
     let mut health = HealthClient::new(channel.clone());

@@ -218,7 +218,7 @@ impl TranscriptService for Transcripts {
         }
         let record: CallRecord = record.ok_or_else(|| unknown(call.as_str()))?;
         // Asked before the past was read: a call that ended in between is told by its end.
-        answer.call = Some(convert::call(&record, alive));
+        answer.call = Some(convert::call(&record, alive || record.elsewhere));
         let lines = transcript
             .lines()
             .iter()

@@ -1,11 +1,11 @@
 //! Calls and their transcript events.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-
+use super::database::{self, Row, Transaction, indexable, values};
+use super::nodes::DEAD_MS;
 use super::{Doing, Store, StoreError, from_unix_ms, unix_ms};
 use crate::audio::MediaTime;
 use crate::events::{Event, Filter, Payload};
@@ -22,6 +22,8 @@ pub struct CallRecord {
     pub answered_at: Option<SystemTime>,
     /// How long it lasted and why it ended, once it has.
     pub ended: Option<(MediaTime, EndReason)>,
+    /// Whether another gateway on the same database, which lives, has it.
+    pub elsewhere: bool,
 }
 
 impl CallRecord {
@@ -32,6 +34,7 @@ impl CallRecord {
             info,
             answered_at: None,
             ended: None,
+            elsewhere: false,
         }
     }
 
@@ -82,23 +85,21 @@ impl Store {
     pub async fn append(&self, events: &[Arc<Event>]) -> Result<(), StoreError> {
         const DOING: &str = "saving transcript events";
         let mut transaction = self.db.begin().await.doing(DOING)?;
+        let (mut known, mut rows) = (HashSet::new(), Vec::new());
         for event in events {
             let Payload::Transcript(transcript) = &event.payload else {
                 continue;
             };
-            record_call(&mut transaction, event, transcript)
+            let first = known.insert(&event.call);
+            record_call(&mut transaction, event, transcript, first, self.node.id())
                 .await
                 .doing(DOING)?;
             let body = serde_json::to_string(transcript)
                 .map_err(|_| unreadable_event(event.position as i64))?;
-            sqlx::query("INSERT OR IGNORE INTO events (position, call_id, body) VALUES (?, ?, ?)")
-                .bind(event.position as i64)
-                .bind(event.call.as_str())
-                .bind(body)
-                .execute(&mut *transaction)
-                .await
-                .doing(DOING)?;
+            rows.push(values![event.position, event.call.as_str(), body]);
         }
+        let into = "events (position, call_id, body)";
+        transaction.insert_new(into, rows).await.doing(DOING)?;
         transaction.commit().await.doing(DOING)
     }
 
@@ -114,25 +115,26 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Arc<Event>>, StoreError> {
         const DOING: &str = "reading transcript events";
-        // Two texts rather than one with alternatives, so that SQLite can use the index of each case.
-        let sql = if filter.call.is_some() {
-            "SELECT position, call_id, operator, body FROM events JOIN calls USING (call_id)
-             WHERE position > ?1 AND position <= ?2 AND call_id = ?3 AND (?4 IS NULL OR operator = ?4)
-             ORDER BY position LIMIT ?5"
-        } else {
-            "SELECT position, call_id, operator, body FROM events JOIN calls USING (call_id)
-             WHERE position > ?1 AND position <= ?2 AND (?4 IS NULL OR operator = ?4)
-             ORDER BY position LIMIT ?5"
+        let mut values = values![
+            after,
+            up_to,
+            filter.operator.as_deref().map(indexable),
+            limit
+        ];
+        // Two texts rather than one with alternatives, so that the index of each case can be used.
+        let of_call = match &filter.call {
+            Some(call) => {
+                values.push(call.as_str().into());
+                "AND call_id = $5"
+            }
+            None => "",
         };
-        let rows = sqlx::query(sql)
-            .bind(i64::try_from(after).unwrap_or(i64::MAX))
-            .bind(i64::try_from(up_to).unwrap_or(i64::MAX))
-            .bind(filter.call.as_ref().map(CallId::as_str))
-            .bind(filter.operator.as_deref())
-            .bind(i64::from(limit))
-            .fetch_all(&self.db.read)
-            .await
-            .doing(DOING)?;
+        let sql = format!(
+            "SELECT position, call_id, operator, body FROM events JOIN calls USING (call_id)
+             WHERE position > $1 AND position <= $2 AND ($3 IS NULL OR operator = $3) {of_call}
+             ORDER BY position LIMIT $4"
+        );
+        let rows = self.db.fetch_all(&sql, values).await.doing(DOING)?;
         rows.iter().map(event_of).collect()
     }
 
@@ -171,18 +173,22 @@ impl Store {
         before: Option<&PageKey>,
         limit: u32,
     ) -> Result<Vec<CallRecord>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM calls
-             WHERE (?1 IS NULL OR operator = ?1) AND (?2 IS NULL OR (started_ms, call_id) < (?2, ?3))
-             ORDER BY started_ms DESC, call_id DESC LIMIT ?4",
-        )
-        .bind(operator)
-        .bind(before.map(|key| key.started_ms))
-        .bind(before.map(|key| key.call.as_str()))
-        .bind(i64::from(limit))
-        .fetch_all(&self.db.read)
-        .await
-        .doing("listing calls")?;
+        let sql = format!(
+            "{} WHERE ($1 IS NULL OR operator = $1) AND ($2 IS NULL OR (started_ms, call_id) < ($2, $3))
+             ORDER BY started_ms DESC, call_id DESC LIMIT $4",
+            self.select_calls()
+        );
+        let values = values![
+            operator.map(indexable),
+            before.map(|key| key.started_ms),
+            before.map(|key| key.call.as_str()),
+            limit,
+        ];
+        let rows = self
+            .db
+            .fetch_all(&sql, values)
+            .await
+            .doing("listing calls")?;
         Ok(rows.iter().map(call_of).collect())
     }
 
@@ -191,77 +197,91 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the file cannot be read.
     pub async fn call(&self, call: &CallId) -> Result<Option<CallRecord>, StoreError> {
-        let row = sqlx::query("SELECT * FROM calls WHERE call_id = ?")
-            .bind(call.as_str())
-            .fetch_optional(&self.db.read)
+        let sql = format!("{} WHERE call_id = $1", self.select_calls());
+        let row = self
+            .db
+            .fetch_first(&sql, values![call.as_str()])
             .await
             .doing("reading a call")?;
         Ok(row.as_ref().map(call_of))
     }
+
+    /// The columns of [`call_of`].
+    fn select_calls(&self) -> String {
+        format!(
+            "SELECT calls.*, coalesce(first_position <> {} AND beat_ms > {} - {DEAD_MS}, FALSE) AS elsewhere
+             FROM calls LEFT JOIN nodes ON first_position = node",
+            self.node.id().unwrap_or(0),
+            self.db.now_ms()
+        )
+    }
 }
 
+/// Takes what an event says about its call, of which it may be the `first` in a batch.
 async fn record_call(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     event: &Event,
     transcript: &TranscriptEvent,
-) -> Result<(), sqlx::Error> {
+    first: bool,
+    node: Option<i64>,
+) -> database::Result<()> {
     let call = event.call.as_str();
-    if !matches!(transcript, TranscriptEvent::Started(_)) {
+    if first && !matches!(transcript, TranscriptEvent::Started(_)) {
         // An event must be kept even if its call's beginning never came.
-        sqlx::query("INSERT OR IGNORE INTO calls (call_id, operator, called, started_ms) VALUES (?, ?, '', 0)")
-            .bind(call)
-            .bind(&*event.operator)
-            .execute(&mut *connection)
+        transaction
+            .execute(
+                "INSERT INTO calls (call_id, operator, called, started_ms, node) VALUES ($1, $2, '', 0, $3)
+                 ON CONFLICT DO NOTHING",
+                values![call, indexable(&event.operator), node],
+            )
             .await?;
     }
-    match transcript {
+    let (sql, values) = match transcript {
         TranscriptEvent::Started(info) => {
-            sqlx::query(
-                "INSERT INTO calls (call_id, operator, called, caller_number, started_ms, trunk, diverted_from, user_to_user)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            let origin = &info.origin;
+            let revealed =
+                |text: &Option<Private<String>>| text.as_ref().map(Private::reveal).cloned();
+            (
+                "INSERT INTO calls (call_id, operator, called, caller_number, started_ms, trunk, diverted_from, user_to_user, node)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
                  ON CONFLICT (call_id) DO UPDATE SET operator = excluded.operator, called = excluded.called,
                      caller_number = excluded.caller_number, started_ms = excluded.started_ms, trunk = excluded.trunk,
-                     diverted_from = excluded.diverted_from, user_to_user = excluded.user_to_user",
+                     diverted_from = excluded.diverted_from, user_to_user = excluded.user_to_user, node = excluded.node",
+                values![
+                    call,
+                    indexable(&info.operator),
+                    &info.called,
+                    revealed(&info.caller_number),
+                    unix_ms(info.started_at),
+                    &origin.trunk,
+                    revealed(&origin.diverted_from),
+                    revealed(&origin.user_to_user),
+                    node,
+                ],
             )
-            .bind(call)
-            .bind(&info.operator)
-            .bind(&info.called)
-            .bind(info.caller_number.as_ref().map(Private::reveal))
-            .bind(unix_ms(info.started_at))
-            .bind(&info.origin.trunk)
-            .bind(info.origin.diverted_from.as_ref().map(Private::reveal))
-            .bind(info.origin.user_to_user.as_ref().map(Private::reveal))
-            .execute(connection)
-            .await?;
         }
-        TranscriptEvent::Answered { at } => {
-            sqlx::query("UPDATE calls SET answered_ms = ? WHERE call_id = ?")
-                .bind(unix_ms(*at))
-                .bind(call)
-                .execute(connection)
-                .await?;
-        }
-        TranscriptEvent::CallFinal { duration, reason } => {
-            sqlx::query("UPDATE calls SET duration_us = ?, end_reason = ? WHERE call_id = ?")
-                .bind(duration.as_micros() as i64)
-                .bind(stored_reason(reason))
-                .bind(call)
-                .execute(connection)
-                .await?;
-        }
-        _ => {}
-    }
+        TranscriptEvent::Answered { at } => (
+            "UPDATE calls SET answered_ms = $2 WHERE call_id = $1",
+            values![call, unix_ms(*at)],
+        ),
+        TranscriptEvent::CallFinal { duration, reason } => (
+            "UPDATE calls SET duration_us = $2, end_reason = $3 WHERE call_id = $1",
+            values![call, duration.as_micros() as i64, stored_reason(reason)],
+        ),
+        _ => return Ok(()),
+    };
+    transaction.execute(sql, values).await?;
     Ok(())
 }
 
-fn event_of(row: &SqliteRow) -> Result<Arc<Event>, StoreError> {
+fn event_of(row: &Row) -> Result<Arc<Event>, StoreError> {
     let position: i64 = row.get("position");
     let transcript: TranscriptEvent =
-        serde_json::from_str(row.get("body")).map_err(|_| unreadable_event(position))?;
+        serde_json::from_str(&row.get::<String>("body")).map_err(|_| unreadable_event(position))?;
     Ok(Arc::new(Event {
         position: position.unsigned_abs(),
-        call: CallId::new(row.get("call_id")),
-        operator: row.get::<&str, _>("operator").into(),
+        call: CallId::new(&row.get::<String>("call_id")),
+        operator: row.get::<String>("operator").into(),
         payload: Payload::Transcript(transcript),
     }))
 }
@@ -283,18 +303,18 @@ fn read_reason(column: &str) -> EndReason {
     serde_json::from_str(column).unwrap_or_else(|_| EndReason::of_sentence(column))
 }
 
-fn call_of(row: &SqliteRow) -> CallRecord {
-    let ended = row.get::<Option<i64>, _>("duration_us").map(|duration| {
+fn call_of(row: &Row) -> CallRecord {
+    let ended = row.get::<Option<i64>>("duration_us").map(|duration| {
         let reason: Option<String> = row.get("end_reason");
         (
             MediaTime::from_micros(duration.unsigned_abs()),
             read_reason(&reason.unwrap_or_default()),
         )
     });
-    let private = |column| row.get::<Option<String>, _>(column).map(Private::new);
+    let private = |column| row.get::<Option<String>>(column).map(Private::new);
     CallRecord {
         info: CallInfo {
-            call: CallId::new(row.get("call_id")),
+            call: CallId::new(&row.get::<String>("call_id")),
             caller_number: private("caller_number"),
             called: row.get("called"),
             operator: row.get("operator"),
@@ -305,8 +325,9 @@ fn call_of(row: &SqliteRow) -> CallRecord {
                 user_to_user: private("user_to_user"),
             },
         },
-        answered_at: row.get::<Option<i64>, _>("answered_ms").map(from_unix_ms),
+        answered_at: row.get::<Option<i64>>("answered_ms").map(from_unix_ms),
         ended,
+        elsewhere: row.get("elsewhere"),
     }
 }
 
@@ -315,12 +336,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::events::Bus;
+    use crate::postgres_server::{Site, on_both_engines};
     use crate::speech::Leg;
+    use crate::store::at;
 
-    #[tokio::test]
-    async fn an_end_is_kept_with_its_parameters_and_what_older_versions_wrote_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("test.db")).await.unwrap();
+    on_both_engines![an_end_is_kept_with_its_parameters_and_what_older_versions_wrote_is_read];
+
+    async fn an_end_is_kept_with_its_parameters_and_what_older_versions_wrote_is_read(site: Site) {
+        let store = Store::open(at(&site.store())).await.unwrap();
         let reason = EndReason::NoMedia {
             party: Some(Leg::Caller),
             seconds: 60,
@@ -345,23 +368,24 @@ mod tests {
                 },
             ),
         ];
-        for (at, (sentence, _)) in (10_i64..).zip(&old) {
-            sqlx::query(
-                "INSERT INTO calls (call_id, operator, called, started_ms, duration_us, end_reason)
-                 VALUES (?, 'sip:op@h', '12345', 0, 9000000, ?)",
-            )
-            .bind(*sentence)
-            .bind(*sentence)
-            .execute(&store.db.write)
-            .await
-            .unwrap();
+        for (position, (sentence, _)) in (10_i64..).zip(&old) {
+            store
+                .db
+                .execute(
+                    "INSERT INTO calls (call_id, operator, called, started_ms, duration_us, end_reason)
+                     VALUES ($1, 'sip:op@h', '12345', 0, 9000000, $1)",
+                    values![*sentence],
+                )
+                .await
+                .unwrap();
             let body =
                 format!(r#"{{"kind":"call_final","duration":9000000,"reason":"{sentence}"}}"#);
-            sqlx::query("INSERT INTO events (position, call_id, body) VALUES (?, ?, ?)")
-                .bind(at)
-                .bind(*sentence)
-                .bind(body)
-                .execute(&store.db.write)
+            store
+                .db
+                .execute(
+                    "INSERT INTO events (position, call_id, body) VALUES ($1, $2, $3)",
+                    values![position, *sentence, body],
+                )
                 .await
                 .unwrap();
         }

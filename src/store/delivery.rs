@@ -26,6 +26,8 @@ const STALE: &str = "xinqiao_drafts_stale_total";
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Pause when the store itself fails.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// What a lease outlasts a hand-over by, for noting what became of it.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// Failures in a row that count as an outage of the backend, so that the first success wakes everything.
 const OUTAGE: u32 = 2;
 
@@ -105,7 +107,11 @@ impl Outbox {
             busy: HashMap::new(),
             failures: 0,
         };
-        if let Err(error) = self.release(lane).await {
+        let released = async {
+            self.release(lane).await?;
+            self.give_back(lane, None).await
+        };
+        if let Err(error) = released.await {
             tracing::warn!(%error, "drafts that failed before the start wait for their old pauses");
         }
         while !shutdown.is_cancelled() {
@@ -136,14 +142,21 @@ impl Outbox {
     ) -> Result<Duration, StoreError> {
         let room = deliveries.options.concurrency.max(1);
         if deliveries.busy.len() < room {
-            // Those under way may still be among the ready ones: ask for enough to fill the room all the same.
-            for ready in self.ready(deliveries.lane, 2 * room).await? {
+            let deadline = deliveries.options.deadline;
+            let (lane, lease) = (deliveries.lane, deadline + LEASE_MARGIN);
+            // In a file there are no leases: those under way may still be among the ready ones, so enough to fill the
+            // room all the same is asked for.
+            let most = if self.is_shared() {
+                room - deliveries.busy.len()
+            } else {
+                2 * room
+            };
+            for ready in self.claim(lane, most, lease).await? {
                 if deliveries.busy.len() == room {
                     break;
                 }
                 let call = ready.call.clone();
                 if !deliveries.busy.values().any(|busy| *busy == call) {
-                    let deadline = deliveries.options.deadline;
                     let task = deliveries.under_way.spawn(hand_over(
                         self.clone(),
                         desk.clone(),
@@ -172,15 +185,17 @@ impl Outbox {
         let noted = match done {
             Ok((_, Ok(Some(outcome)))) => self.note(outcome, deliveries).await,
             Ok((_, Ok(None))) => Ok(()),
-            Ok((_, Err(error))) => Err(error),
+            Ok((_, Err(error))) => self
+                .give_back(deliveries.lane, call.as_ref())
+                .await
+                .and(Err(error)),
             Err(_) => {
-                let call = call.as_ref().map_or("?", CallId::as_str);
                 tracing::error!(
-                    call,
+                    call = call.as_ref().map_or("?", CallId::as_str),
                     "the hand-over of a draft broke off; it is tried again"
                 );
                 tokio::time::sleep(STORE_PAUSE).await;
-                Ok(())
+                self.give_back(deliveries.lane, call.as_ref()).await
             }
         };
         if let Err(error) = noted {

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-
+use super::database::{self, Row, Transaction, indexable, values};
 use super::{Doing, Store, StoreError, unix_ms};
 use crate::speech::CallId;
 use crate::ticket::resemble::{Gist, Resemblance, likest};
@@ -16,32 +14,47 @@ const OF_CALLER: i64 = 50;
 const OF_SUBJECT: i64 = 200;
 const OF_CATEGORY: i64 = 1_000;
 
+/// As much of it as is kept and looked for.
+fn kept(gist: &Gist) -> Gist {
+    let cut = |text: &Option<String>| text.as_deref().map(|text| indexable(text).to_owned());
+    Gist {
+        phone: cut(&gist.phone),
+        category: cut(&gist.category),
+        subject: cut(&gist.subject),
+        address: cut(&gist.address),
+        pairs: gist.pairs.clone(),
+    }
+}
+
 /// Keeps what `call` is about.
 pub(super) async fn keep(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     call: &CallId,
     gist: &Gist,
     at_ms: i64,
-) -> Result<(), sqlx::Error> {
+) -> database::Result<()> {
+    let gist = kept(gist);
     let pairs: Vec<u8> = gist
         .pairs
         .iter()
         .flat_map(|pair| pair.to_le_bytes())
         .collect();
-    sqlx::query(
-        "INSERT INTO gists (call_id, at_ms, phone, category, subject, address, pairs) VALUES (?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (call_id) DO UPDATE SET phone = excluded.phone, category = excluded.category,
-             subject = excluded.subject, address = excluded.address, pairs = excluded.pairs",
-    )
-    .bind(call.as_str())
-    .bind(at_ms)
-    .bind(&gist.phone)
-    .bind(&gist.category)
-    .bind(&gist.subject)
-    .bind(&gist.address)
-    .bind(pairs)
-    .execute(connection)
-    .await?;
+    transaction
+        .execute(
+            "INSERT INTO gists (call_id, at_ms, phone, category, subject, address, pairs) VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (call_id) DO UPDATE SET phone = excluded.phone, category = excluded.category,
+                 subject = excluded.subject, address = excluded.address, pairs = excluded.pairs",
+            values![
+                call.as_str(),
+                at_ms,
+                &gist.phone,
+                &gist.category,
+                &gist.subject,
+                &gist.address,
+                pairs,
+            ],
+        )
+        .await?;
     Ok(())
 }
 
@@ -58,31 +71,35 @@ impl Store {
         if gist.is_empty() {
             return Ok(Vec::new());
         }
+        let gist = kept(gist);
         let since = unix_ms(SystemTime::now() - OPEN_FOR);
-        let rows = sqlx::query(
-            "SELECT g.*, d.ticket_id FROM gists g JOIN drafts d USING (call_id) WHERE g.call_id <> ?1 AND g.call_id IN (
-                 SELECT call_id FROM (SELECT call_id FROM gists WHERE phone = ?2 AND at_ms > ?5
-                     ORDER BY at_ms DESC LIMIT ?6)
-                 UNION SELECT call_id FROM (SELECT call_id FROM gists WHERE subject = ?3 AND at_ms > ?5
-                     ORDER BY at_ms DESC LIMIT ?7)
-                 UNION SELECT call_id FROM (SELECT call_id FROM gists WHERE category = ?4 AND at_ms > ?5
-                     ORDER BY at_ms DESC LIMIT ?8))",
-        )
-        .bind(call.as_str())
-        .bind(&gist.phone)
-        .bind(&gist.subject)
-        .bind(&gist.category)
-        .bind(since)
-        .bind(OF_CALLER)
-        .bind(OF_SUBJECT)
-        .bind(OF_CATEGORY)
-        .fetch_all(&self.db.read)
-        .await
-        .doing("looking for similar tickets")?;
+        let rows = self
+            .db
+            .fetch_all(
+                "SELECT g.*, d.ticket_id FROM gists g JOIN drafts d USING (call_id) WHERE g.call_id <> $1 AND g.call_id IN (
+                     SELECT call_id FROM (SELECT call_id FROM gists WHERE phone = $2 AND at_ms > $5
+                         ORDER BY at_ms DESC LIMIT $6) AS of_caller
+                     UNION SELECT call_id FROM (SELECT call_id FROM gists WHERE subject = $3 AND at_ms > $5
+                         ORDER BY at_ms DESC LIMIT $7) AS of_subject
+                     UNION SELECT call_id FROM (SELECT call_id FROM gists WHERE category = $4 AND at_ms > $5
+                         ORDER BY at_ms DESC LIMIT $8) AS of_category)",
+                values![
+                    call.as_str(),
+                    &gist.phone,
+                    &gist.subject,
+                    &gist.category,
+                    since,
+                    OF_CALLER,
+                    OF_SUBJECT,
+                    OF_CATEGORY,
+                ],
+            )
+            .await
+            .doing("looking for similar tickets")?;
         let found = rows.iter().filter_map(|row| {
             let (score, because) = gist.compare(&gist_of(row))?;
             Some(Resemblance {
-                call: CallId::new(row.get("call_id")),
+                call: CallId::new(&row.get::<String>("call_id")),
                 ticket: row.get("ticket_id"),
                 score,
                 because,
@@ -93,8 +110,8 @@ impl Store {
     }
 }
 
-fn gist_of(row: &SqliteRow) -> Gist {
-    let bytes: &[u8] = row.get("pairs");
+fn gist_of(row: &Row) -> Gist {
+    let bytes: Vec<u8> = row.get("pairs");
     let (pairs, _) = bytes.as_chunks::<4>();
     Gist {
         phone: row.get("phone"),
@@ -111,6 +128,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::postgres_server::{Site, on_both_engines};
+    use crate::store::at;
     use crate::ticket::desk::{DraftKey, Submission};
     use crate::ticket::{Field, FieldName, FieldValue, TicketDraft};
 
@@ -155,10 +174,10 @@ mod tests {
 
     const SAID: &str = "市民在力健健身房办理三千元年卡，上月店铺关门，老板失联，要求退还余额。";
 
-    #[tokio::test]
-    async fn a_second_call_on_a_matter_finds_the_first_ticket_and_not_itself() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("x.db")).await.unwrap();
+    on_both_engines![a_second_call_on_a_matter_finds_the_first_ticket_and_not_itself];
+
+    async fn a_second_call_on_a_matter_finds_the_first_ticket_and_not_itself(site: Site) {
+        let store = Store::open(at(&site.store())).await.unwrap();
         let first = ticket("13800000001", "预付卡", "力健健身房", SAID);
         store
             .outbox()
@@ -212,10 +231,10 @@ mod tests {
     #[tokio::test]
     #[ignore = "a measurement: writes 100,000 tickets"]
     async fn a_look_among_a_hundred_thousand_tickets_takes_milliseconds() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("x.db")).await.unwrap();
+        let site = Site::of_files();
+        let store = Store::open(at(&site.store())).await.unwrap();
         let now = unix_ms(SystemTime::now());
-        let mut transaction = store.db.write.begin().await.unwrap();
+        let mut transaction = store.db.begin().await.unwrap();
         let made = |number: u32| {
             let words: String = (0..120)
                 .map(|at| {
@@ -232,9 +251,11 @@ mod tests {
         };
         for number in 0..100_000 {
             let call = CallId::new(&format!("call-{number}"));
-            sqlx::query("INSERT INTO drafts (call_id, revision, body) VALUES (?, 1, '{}')")
-                .bind(call.as_str())
-                .execute(&mut *transaction)
+            transaction
+                .execute(
+                    "INSERT INTO drafts (call_id, revision, body) VALUES ($1, 1, '{}')",
+                    values![call.as_str()],
+                )
                 .await
                 .unwrap();
             keep(

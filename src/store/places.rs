@@ -2,8 +2,7 @@
 
 use std::time::SystemTime;
 
-use sqlx::Row;
-
+use super::database::values;
 use super::{Doing, Store, StoreError, unix_ms};
 
 /// A registered place, in the words of its own room; the contact is the phone's, not a citizen's.
@@ -26,17 +25,19 @@ impl Store {
         const DOING: &str = "keeping where extensions are registered";
         let mut transaction = self.db.begin().await.doing(DOING)?;
         for (extension, places) in changed {
-            sqlx::query("DELETE FROM places WHERE extension = ?")
-                .bind(extension)
-                .execute(&mut *transaction)
+            transaction
+                .execute(
+                    "DELETE FROM places WHERE extension = $1",
+                    values![*extension],
+                )
                 .await
                 .doing(DOING)?;
             for place in places {
-                sqlx::query("INSERT INTO places (extension, body, until_ms) VALUES (?, ?, ?)")
-                    .bind(extension)
-                    .bind(&place.body)
-                    .bind(unix_ms(place.until))
-                    .execute(&mut *transaction)
+                transaction
+                    .execute(
+                        "INSERT INTO places (extension, body, until_ms) VALUES ($1, $2, $3)",
+                        values![*extension, &place.body, unix_ms(place.until)],
+                    )
                     .await
                     .doing(DOING)?;
             }
@@ -50,13 +51,19 @@ impl Store {
     /// [`StoreError`] when the file cannot be read or written.
     pub async fn places(&self, now: SystemTime) -> Result<Vec<Place>, StoreError> {
         const DOING: &str = "reading where extensions are registered";
-        sqlx::query("DELETE FROM places WHERE until_ms <= ?")
-            .bind(unix_ms(now))
-            .execute(&self.db.write)
+        self.db
+            .execute(
+                "DELETE FROM places WHERE until_ms <= $1",
+                values![unix_ms(now)],
+            )
             .await
             .doing(DOING)?;
-        let rows = sqlx::query("SELECT extension, body, until_ms FROM places ORDER BY rowid")
-            .fetch_all(&self.db.read)
+        let rows = self
+            .db
+            .fetch_all(
+                "SELECT extension, body, until_ms FROM places ORDER BY rowid",
+                values![],
+            )
             .await
             .doing(DOING)?;
         Ok(rows

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
-
+use super::database::{Row, values};
 use super::{Doing, Store, StoreError};
 use crate::recording::{Notice, State};
 use crate::speech::CallId;
@@ -34,19 +32,21 @@ impl Store {
         const DOING: &str = "saving what is recorded";
         let mut transaction = self.db.begin().await.doing(DOING)?;
         for notice in notices {
-            sqlx::query(
-                "INSERT INTO recordings (call_id, file, state, duration_us, lost_us) VALUES (?, ?, ?, ?, ?)
-                 ON CONFLICT (call_id) DO UPDATE SET file = excluded.file, state = excluded.state,
-                     duration_us = excluded.duration_us, lost_us = excluded.lost_us",
-            )
-            .bind(notice.call.as_str())
-            .bind(&notice.file)
-            .bind(name_of(notice.state))
-            .bind(notice.duration.as_micros() as i64)
-            .bind(notice.lost.as_micros() as i64)
-            .execute(&mut *transaction)
-            .await
-            .doing(DOING)?;
+            transaction
+                .execute(
+                    "INSERT INTO recordings (call_id, file, state, duration_us, lost_us) VALUES ($1, $2, $3, $4, $5)
+                     ON CONFLICT (call_id) DO UPDATE SET file = excluded.file, state = excluded.state,
+                         duration_us = excluded.duration_us, lost_us = excluded.lost_us",
+                    values![
+                        notice.call.as_str(),
+                        &notice.file,
+                        name_of(notice.state),
+                        notice.duration.as_micros() as i64,
+                        notice.lost.as_micros() as i64,
+                    ],
+                )
+                .await
+                .doing(DOING)?;
         }
         transaction.commit().await.doing(DOING)
     }
@@ -56,9 +56,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the file cannot be read.
     pub async fn recording(&self, call: &CallId) -> Result<Option<Notice>, StoreError> {
-        let row = sqlx::query("SELECT * FROM recordings WHERE call_id = ?")
-            .bind(call.as_str())
-            .fetch_optional(&self.db.read)
+        let row = self
+            .db
+            .fetch_first(
+                "SELECT * FROM recordings WHERE call_id = $1",
+                values![call.as_str()],
+            )
             .await
             .doing("reading what is recorded")?;
         Ok(row.as_ref().map(notice_of))
@@ -69,9 +72,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the file cannot be read.
     pub async fn recordings(&self, limit: u32) -> Result<Vec<Notice>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM recordings ORDER BY rowid DESC LIMIT ?")
-            .bind(i64::from(limit))
-            .fetch_all(&self.db.read)
+        let rows = self
+            .db
+            .fetch_all(
+                "SELECT * FROM recordings ORDER BY rowid DESC LIMIT $1",
+                values![limit],
+            )
             .await
             .doing("reading what is recorded")?;
         Ok(rows.iter().map(notice_of).collect())
@@ -85,9 +91,8 @@ impl Store {
         const DOING: &str = "forgetting old recordings";
         let mut transaction = self.db.begin().await.doing(DOING)?;
         for call in calls {
-            sqlx::query("DELETE FROM recordings WHERE call_id = ?")
-                .bind(call)
-                .execute(&mut *transaction)
+            transaction
+                .execute("DELETE FROM recordings WHERE call_id = $1", values![call])
                 .await
                 .doing(DOING)?;
         }
@@ -95,12 +100,12 @@ impl Store {
     }
 }
 
-fn notice_of(row: &SqliteRow) -> Notice {
-    let micros = |column| Duration::from_micros(row.get::<i64, _>(column).unsigned_abs());
+fn notice_of(row: &Row) -> Notice {
+    let micros = |column| Duration::from_micros(row.get::<i64>(column).unsigned_abs());
     Notice {
-        call: CallId::new(row.get("call_id")),
+        call: CallId::new(&row.get::<String>("call_id")),
         file: row.get("file"),
-        state: state_of(row.get("state")),
+        state: state_of(&row.get::<String>("state")),
         duration: micros("duration_us"),
         lost: micros("lost_us"),
     }
@@ -109,13 +114,13 @@ fn notice_of(row: &SqliteRow) -> Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres_server::{Site, on_both_engines};
+    use crate::store::at;
 
-    #[tokio::test]
-    async fn a_recording_is_noted_replaced_found_and_forgotten() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(&folder.path().join("store.db"))
-            .await
-            .expect("opened");
+    on_both_engines![a_recording_is_noted_replaced_found_and_forgotten];
+
+    async fn a_recording_is_noted_replaced_found_and_forgotten(site: Site) {
+        let store = Store::open(at(&site.store())).await.expect("opened");
         let notice = |call: &str, state, seconds| Notice {
             call: CallId::new(call),
             file: format!("2026-11-24/{call}.wav"),

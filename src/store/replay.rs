@@ -188,7 +188,8 @@ impl Replay {
 pub struct Listed {
     /// The call.
     pub record: CallRecord,
-    /// Whether it is in memory; one that is not and has no end was broken off by the gateway's own.
+    /// Whether it is in memory, or another gateway that lives has it; one that is not and has no end was broken off by
+    /// its gateway's own.
     pub alive: bool,
 }
 
@@ -227,7 +228,7 @@ pub async fn recent_calls(
         .rev()
         .take(limit as usize)
         .map(|record| Listed {
-            alive: alive.contains(&record.info.call),
+            alive: record.elsewhere || alive.contains(&record.info.call),
             record,
         })
         .collect();

@@ -13,7 +13,6 @@ use axum::routing::post;
 use axum::serve::Listener;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
@@ -22,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::audio::MediaTime;
+use crate::postgres_server::{Site, on_both_engines};
 use crate::speech::{CallId, Leg};
-use crate::store::{Delivery, EntryKind, EntryState, Lane, Outbox, Store};
+use crate::store::{Delivery, EntryKind, EntryState, Lane, Outbox, Store, at};
 use crate::ticket::desk::DraftKey;
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
 use crate::transcript::Line;
@@ -170,22 +170,21 @@ struct House {
     store: Store,
     stop: CancellationToken,
     delivery: JoinHandle<()>,
-    folder: TempDir,
+    site: Site,
 }
 
 impl House {
-    async fn open(receiver: SocketAddr) -> Self {
-        Self::posting(&format!("http://{receiver}/drafts"), None).await
+    async fn open(site: Site, receiver: SocketAddr) -> Self {
+        Self::posting(site, &format!("http://{receiver}/drafts"), None).await
     }
 
     /// Posts to `url`, whose certificate `authority` signed.
-    async fn posting(url: &str, authority: Option<&Authority>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let secret = folder.path().join("secret");
+    async fn posting(site: Site, url: &str, authority: Option<&Authority>) -> Self {
+        let secret = site.folder().join("secret");
         std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
-        let ca = authority.map(|authority| authority.write(folder.path(), "ca.pem"));
+        let ca = authority.map(|authority| authority.write(site.folder(), "ca.pem"));
         let webhook = Webhook::new(url, &secret, ca.as_deref(), Duration::from_secs(2)).unwrap();
-        let store = Store::open_with(&folder.path().join("x.db"), &[Lane::Webhook])
+        let store = Store::open_with(at(&site.store()), &[Lane::Webhook])
             .await
             .unwrap();
         let stop = CancellationToken::new();
@@ -204,7 +203,7 @@ impl House {
             store,
             stop,
             delivery,
-            folder,
+            site,
         }
     }
 
@@ -293,15 +292,19 @@ fn a_secret_that_is_missing_short_or_no_secret_is_refused_and_not_quoted() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn drafts_arrive_signed_in_order_and_an_outage_only_delays_them() {
+on_both_engines![
+    drafts_arrive_signed_in_order_and_an_outage_only_delays_them,
+    a_refused_draft_is_parked_with_the_receivers_words_and_a_redirect_is_not_followed,
+];
+
+async fn drafts_arrive_signed_in_order_and_an_outage_only_delays_them(site: Site) {
     let receiver = Receiver::default();
     receiver
         .answers
         .lock()
         .unwrap()
         .extend([(503, ""), (500, ""), (429, ""), (401, "")]);
-    let house = House::open(receiver.open().await).await;
+    let house = House::open(site, receiver.open().await).await;
     house.outbox().put(&submission("a", 1)).await.unwrap();
     house.until(<[_]>::is_empty).await;
     house.outbox().put(&submission("a", 2)).await.unwrap();
@@ -334,15 +337,16 @@ async fn drafts_arrive_signed_in_order_and_an_outage_only_delays_them() {
     house.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_draft_is_parked_with_the_receivers_words_and_a_redirect_is_not_followed() {
+async fn a_refused_draft_is_parked_with_the_receivers_words_and_a_redirect_is_not_followed(
+    site: Site,
+) {
     let receiver = Receiver::default();
     receiver
         .answers
         .lock()
         .unwrap()
         .extend([(422, "涉及金额不能为空"), (307, "")]);
-    let house = House::open(receiver.open().await).await;
+    let house = House::open(site, receiver.open().await).await;
     house.outbox().put(&submission("a", 1)).await.unwrap();
     let parked = |entries: &[crate::store::Entry]| matches!(entries, [entry] if matches!(entry.state, EntryState::Parked { .. }));
     house.until(parked).await;
@@ -407,9 +411,9 @@ async fn a_receiver_that_does_not_answer_is_asked_again_and_a_changed_secret_is_
         code("unreachable")
     );
 
-    let house = House::open(address).await;
+    let house = House::open(Site::of_files(), address).await;
     let other = format!("whsec_{}", BASE64.encode([9; 32]));
-    std::fs::write(house.folder.path().join("secret"), other).unwrap();
+    std::fs::write(house.site.folder().join("secret"), other).unwrap();
     house.outbox().put(&submission("a", 1)).await.unwrap();
     house.until(<[_]>::is_empty).await;
     assert!(!receiver.got()[0].verified, "signed with the new secret");
@@ -456,7 +460,7 @@ async fn over_https_only_a_receiver_that_the_named_authority_vouches_for_gets_a_
         "not a word before the certificate is believed"
     );
 
-    let house = House::posting(&url, Some(&ours)).await;
+    let house = House::posting(Site::of_files(), &url, Some(&ours)).await;
     house.outbox().put(&submission("a", 1)).await.unwrap();
     let parked = |entries: &[crate::store::Entry]| matches!(entries, [entry] if matches!(entry.state, EntryState::Parked { .. }));
     house.until(parked).await;

@@ -1,5 +1,5 @@
-//! Both sides are killed with -9 at random, as real processes on real files: every draft arrives, once, and the last
-//! revision wins.
+//! Both sides are killed with -9 at random, as real processes on real files, and the database server between several
+//! gateways too: every draft arrives, once, and the last revision wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -20,10 +20,11 @@ use xinqiao::grpc::proto::ticket::v1::{
     DraftRecord, FieldName as WireName, ListDraftsRequest, field,
 };
 use xinqiao::speech::CallId;
-use xinqiao::store::{Delivery, Lane, Store};
+use xinqiao::store::{Delivery, EntryKind, Lane, Location, Put, Store, StoreError};
 use xinqiao::ticket::desk::{DraftKey, Submission};
 use xinqiao::ticket::{Field, FieldName, FieldValue, TicketDraft};
 
+use crate::postgres::{Durability, Postgres};
 use crate::product::{Process, models};
 
 const CALLS: usize = 200;
@@ -35,6 +36,12 @@ const CALLING: Duration = Duration::from_secs(32);
 const PATIENCE: Duration = Duration::from_secs(55);
 /// Where the producer finds its files and the backend: FOLDER;ENDPOINT.
 const PRODUCER: &str = "CHAOS_PRODUCER";
+/// Where a node finds its files, the backend and the database: FOLDER;ENDPOINT;URL;NAME.
+const NODE: &str = "CHAOS_NODE";
+/// How long nodes and their database server are killed, and how long what they left may take to arrive: a dead node's
+/// drafts are closed by another one after ten seconds.
+const KILLING: Duration = Duration::from_secs(20);
+const SETTLING: Duration = Duration::from_secs(60);
 const SIPP: &str = "/usr/bin/sipp";
 
 fn free_port() -> u16 {
@@ -77,23 +84,26 @@ fn backend(port: u16, folder: &Path) -> Process {
 async fn arrived(port: u16) -> BTreeMap<String, DraftRecord> {
     let channel = Channel::from_shared(format!("http://127.0.0.1:{port}")).expect("an address");
     let mut book = TicketBookClient::new(channel.connect().await.expect("it serves"));
-    let request = ListDraftsRequest {
-        page_size: 500,
-        page_token: String::new(),
-    };
-    let answer = book
-        .list_drafts(request)
-        .await
-        .expect("listed")
-        .into_inner();
-    assert_eq!(answer.next_page_token, "", "all on one page");
-    let tickets: BTreeSet<_> = answer
-        .records
-        .iter()
-        .map(|record| &record.ticket_id)
-        .collect();
-    assert_eq!(tickets.len(), answer.records.len(), "a ticket each");
-    let keyed = answer.records.into_iter().map(|record| {
+    let (mut records, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListDraftsRequest {
+            page_size: 500,
+            page_token,
+        };
+        let answer = book
+            .list_drafts(request)
+            .await
+            .expect("listed")
+            .into_inner();
+        records.extend(answer.records);
+        page_token = answer.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let tickets: BTreeSet<_> = records.iter().map(|record| &record.ticket_id).collect();
+    assert_eq!(tickets.len(), records.len(), "a ticket each");
+    let keyed = records.into_iter().map(|record| {
         let call = record.key.as_ref().expect("a key").call_id.clone();
         (call, record)
     });
@@ -276,6 +286,185 @@ async fn every_accepted_draft_arrives_once_though_both_sides_are_killed_again_an
             record.applied
         );
     }
+}
+
+/// One gateway of several on a PostgreSQL server, as a process: calls of its own without end, each with its drafts and
+/// its closing, delivered meanwhile. Notes each draft that the outbox has accepted; what it has not is tried again, as a
+/// gateway does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a part of the test below, which starts it as a process of its own"]
+async fn node() {
+    let Ok(setting) = std::env::var(NODE) else {
+        return;
+    };
+    let parts: Vec<&str> = setting.splitn(4, ';').collect();
+    let [folder, endpoint, url, name] = parts[..] else {
+        panic!("FOLDER;ENDPOINT;URL;NAME");
+    };
+    let (folder, location): (_, Location) = (Path::new(folder), url.parse().expect("a location"));
+    let store = loop {
+        match Store::open(&location).await {
+            Ok(store) => break store,
+            // The server may just be dead.
+            Err(StoreError::Open(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let first = loop {
+        if let Ok(first) = store.begin_run().await {
+            break first;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let desk = Arc::new(GrpcDesk::connect_lazy(endpoint).expect("an address"));
+    let options = Delivery {
+        first_pause: Duration::from_millis(20),
+        longest_pause: Duration::from_millis(200),
+        ..Delivery::with_seed(rand::random())
+    };
+    let (outbox, stop) = (store.outbox(), CancellationToken::new());
+    tokio::spawn(
+        outbox
+            .clone()
+            .deliver(Lane::Ticketing, desk, options, stop.clone()),
+    );
+    tokio::spawn(store.clone().keep_alive(stop.clone()));
+    let mut accepted = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join(format!("accepted-{name}")))
+        .expect("a file");
+    for number in 0_u64.. {
+        // Three calls at a time, so that a death leaves some open.
+        let calls = [0, 1, 2].map(|part| CallId::new(&format!("{name}-{first}-{number}-{part}")));
+        for round in 1..=REVISIONS {
+            for call in &calls {
+                let submission = submission(call, round);
+                let kind = if round == REVISIONS {
+                    EntryKind::Close
+                } else {
+                    EntryKind::Upsert
+                };
+                loop {
+                    match outbox.keep_all(&[(&submission, kind)]).await {
+                        Ok(kept) => {
+                            // Stale when the commit's answer was lost, or another took the call over.
+                            if kept == [Put::Accepted] {
+                                let note = format!("{} {round}\n", call.as_str());
+                                accepted.write_all(note.as_bytes()).expect("noted");
+                            }
+                            break;
+                        }
+                        Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        while folder.join("enough").exists() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+fn start_node(folder: &Path, port: u16, url: &str, name: &str) -> Mortal {
+    let setting = format!("{};http://127.0.0.1:{port};{url};{name}", folder.display());
+    let child = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "chaos::node", "--ignored", "--nocapture"])
+        .env(NODE, setting)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    Mortal(child)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_was_accepted_is_lost_though_the_database_server_and_its_nodes_are_killed() {
+    let started = tokio::task::spawn_blocking(|| Postgres::start(Durability::Real));
+    let Some(mut server) = started.await.expect("started") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut random, port) = (random(), free_port());
+    let url = server.database().await;
+    let _ticketing = backend(port, folder.path());
+    let names = ["a", "b", "c"];
+    let mut nodes: Vec<Mortal> = names
+        .iter()
+        .map(|name| start_node(folder.path(), port, &url, name))
+        .collect();
+    let begun = Instant::now();
+    let (mut servers_killed, mut nodes_killed) = (0, 0);
+    while begun.elapsed() < KILLING {
+        tokio::time::sleep(Duration::from_millis(random.random_range(300..1_500))).await;
+        for (node, name) in nodes.iter_mut().zip(names) {
+            let ended = node.0.try_wait().expect("a child");
+            assert!(ended.is_none(), "node {name} has ended: {ended:?}");
+        }
+        if random.random_bool(0.4) {
+            servers_killed += 1;
+            let pause = Duration::from_millis(random.random_range(0..800));
+            server = tokio::task::spawn_blocking(move || {
+                server.kill();
+                std::thread::sleep(pause);
+                server.launch();
+                server
+            })
+            .await
+            .expect("it starts again");
+        } else {
+            nodes_killed += 1;
+            let at = random.random_range(0..nodes.len());
+            nodes[at] = start_node(folder.path(), port, &url, names[at]);
+        }
+    }
+    std::fs::write(folder.path().join("enough"), "").expect("written");
+    // One node dies for good: the others finish its calls.
+    drop(nodes.pop());
+
+    let location: Location = url.parse().expect("a location");
+    let store = Store::open_existing(&location).await.expect("the records");
+    let mut accepted = BTreeMap::new();
+    for name in names {
+        let noted = std::fs::read_to_string(folder.path().join(format!("accepted-{name}")));
+        for line in noted.unwrap_or_default().lines() {
+            let (call, revision) = line.split_once(' ').expect("CALL REVISION");
+            let revision: u64 = revision.parse().expect("a number");
+            let newest = accepted.entry(call.to_owned()).or_insert(0);
+            *newest = revision.max(*newest);
+        }
+    }
+    let begun = Instant::now();
+    loop {
+        let left = store.outbox().entries().await.expect("read");
+        let mut open = 0;
+        for call in accepted.keys() {
+            let held = store.draft(&CallId::new(call)).await.expect("read");
+            open += usize::from(!held.expect("what was accepted is kept").closed);
+        }
+        if left.is_empty() && open == 0 {
+            break;
+        }
+        assert!(
+            begun.elapsed() < SETTLING,
+            "{open} drafts are open, {} entries wait",
+            left.len()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let records = arrived(port).await;
+    println!(
+        "{} calls after {servers_killed} deaths of the server and {nodes_killed} of nodes, settled in {:?}",
+        accepted.len(),
+        begun.elapsed()
+    );
+    assert!(servers_killed >= 2 && nodes_killed >= 2 && accepted.len() > 30);
+    for (call, newest) in &accepted {
+        let record = records.get(call).expect("it has arrived");
+        assert!(record.closed, "{call} is open");
+        assert!(revision(record) >= *newest, "{call}: {}", revision(record));
+    }
+    store.close().await;
 }
 
 /// What the caller's `SIPp` says of calls that it has ended in good order.

@@ -80,9 +80,9 @@ async fn the_outboxs_commands_work_beside_a_running_delivery_and_mask_what_is_pe
     };
     let (code, told) = run(&["list"]);
     assert_eq!(code, Some(2), "{told}");
-    assert!(told.contains("store.database"), "{told}");
+    assert!(told.contains("store.url"), "{told}");
 
-    let store = Store::open(path("gateway.db").as_ref())
+    let store = Store::open(std::path::Path::new(&path("gateway.db")))
         .await
         .expect("opened");
     let desk = Arc::new(GrpcDesk::connect_lazy(&format!("http://{address}")).expect("an address"));

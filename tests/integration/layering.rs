@@ -22,7 +22,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
         true,
         &["audio", "rtp", "sip", "speech", "transcript", "ticket"],
     ),
-    ("config", false, &["sip"]),
+    ("config", false, &["sip", "store"]),
     (
         "console",
         false,

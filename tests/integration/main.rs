@@ -8,11 +8,17 @@ mod delivery;
 mod desk;
 mod drain;
 mod foreign;
+mod full_disk;
 mod layering;
 mod models;
 mod nothing;
 mod overload;
 mod peers;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod product;
 mod recognizers;
 mod recording;
+mod records;
+#[path = "../support/disk.rs"]
+mod small_disk;

@@ -7,10 +7,20 @@ use super::*;
 use crate::grpc::proto::ticket::v1::ticket_intake_server::{TicketIntake, TicketIntakeServer};
 use crate::grpc::proto::ticket::v1::{CloseDraftResponse, UpsertDraftResponse};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn within_the_process_drafts_arrive_without_a_door_and_a_foreign_hand_is_noticed() {
-    let folder = tempfile::tempdir().unwrap();
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+on_both_engines![
+    drafts_put_while_the_backend_is_down_arrive_once_it_is_up_with_the_last_revision,
+    what_was_put_before_the_gateway_died_is_delivered_by_the_next_one_and_the_book_survives_too,
+    a_refused_draft_is_parked_with_its_reason_holds_its_closing_back_and_leaves_others_alone,
+    resending_parked_drafts_delivers_them_and_their_closings_and_a_newer_revision_does_so_by_itself,
+    fields_keep_their_values_and_evidence_names_the_moment_in_the_recording,
+    a_draft_is_at_the_backend_within_a_fraction_of_a_second_after_it_was_put,
+    a_revision_put_while_an_older_one_is_under_way_is_delivered_after_it_and_the_closing_last,
+    a_backend_is_told_how_long_it_has_and_one_that_does_not_answer_by_then_is_asked_again,
+    within_the_process_drafts_arrive_without_a_door_and_a_foreign_hand_is_noticed,
+];
+
+async fn within_the_process_drafts_arrive_without_a_door_and_a_foreign_hand_is_noticed(site: Site) {
+    let office = Office::open(&site, "127.0.0.1:0").await;
     crate::telemetry::start();
     let stale = || {
         let metrics = crate::telemetry::metrics();
@@ -21,7 +31,7 @@ async fn within_the_process_drafts_arrive_without_a_door_and_a_foreign_hand_is_n
         count.unwrap_or(0)
     };
     let desk = Backend::new(office.book.clone());
-    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    let gateway = Gateway::open(&site, desk).await;
     gateway.outbox().put(&submission("a", 1)).await.unwrap();
     gateway.until_empty().await;
     assert_eq!(revision(&held(&office, "a").await), 1);
@@ -53,18 +63,14 @@ async fn within_the_process_drafts_arrive_without_a_door_and_a_foreign_hand_is_n
     office.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn drafts_put_while_the_backend_is_down_arrive_once_it_is_up_with_the_last_revision() {
-    let folder = tempfile::tempdir().unwrap();
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+async fn drafts_put_while_the_backend_is_down_arrive_once_it_is_up_with_the_last_revision(
+    site: Site,
+) {
+    let office = Office::open(&site, "127.0.0.1:0").await;
     let address = office.address.to_string();
     let endpoint = office.endpoint();
     office.shut().await;
-    let gateway = Gateway::open(
-        &folder.path().join("gateway.db"),
-        GrpcDesk::connect_lazy(&endpoint).unwrap(),
-    )
-    .await;
+    let gateway = Gateway::open(&site, GrpcDesk::connect_lazy(&endpoint).unwrap()).await;
     let calls: Vec<_> = (0..40).map(|number| format!("call-{number}")).collect();
     for revision in 1..=3 {
         for call in &calls {
@@ -107,7 +113,7 @@ async fn drafts_put_while_the_backend_is_down_arrive_once_it_is_up_with_the_last
             .any(|entry| matches!(entry.state, EntryState::Waiting { attempts: 1.., .. }))
     );
 
-    let office = Office::open(&folder, &address).await;
+    let office = Office::open(&site, &address).await;
     gateway.until_empty().await;
     for (number, call) in calls.iter().enumerate() {
         let record = held(&office, call).await;
@@ -133,12 +139,10 @@ async fn drafts_put_while_the_backend_is_down_arrive_once_it_is_up_with_the_last
     office.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_put_before_the_gateway_died_is_delivered_by_the_next_one_and_the_book_survives_too()
- {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("gateway.db");
-    let store = Store::open(&path).await.unwrap();
+async fn what_was_put_before_the_gateway_died_is_delivered_by_the_next_one_and_the_book_survives_too(
+    site: Site,
+) {
+    let store = Store::open(at(&site.store())).await.unwrap();
     for number in 0..30 {
         let call = format!("call-{number}");
         store.outbox().put(&submission(&call, 1)).await.unwrap();
@@ -146,9 +150,9 @@ async fn what_was_put_before_the_gateway_died_is_delivered_by_the_next_one_and_t
     }
     drop(store); // no orderly close
 
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+    let office = Office::open(&site, "127.0.0.1:0").await;
     let (address, endpoint) = (office.address.to_string(), office.endpoint());
-    let gateway = Gateway::open(&path, GrpcDesk::connect_lazy(&endpoint).unwrap()).await;
+    let gateway = Gateway::open(&site, GrpcDesk::connect_lazy(&endpoint).unwrap()).await;
     // Both sides go away in the middle of it, and come back.
     gateway
         .until("nothing is delivered", |left| left < 50)
@@ -156,8 +160,8 @@ async fn what_was_put_before_the_gateway_died_is_delivered_by_the_next_one_and_t
     office.shut().await;
     gateway.delivery.abort();
     drop(gateway);
-    let office = Office::open(&folder, &address).await;
-    let gateway = Gateway::open(&path, GrpcDesk::connect_lazy(&endpoint).unwrap()).await;
+    let office = Office::open(&site, &address).await;
+    let gateway = Gateway::open(&site, GrpcDesk::connect_lazy(&endpoint).unwrap()).await;
     gateway.until_empty().await;
     let request = ListDraftsRequest {
         page_size: 500,
@@ -179,13 +183,12 @@ async fn what_was_put_before_the_gateway_died_is_delivered_by_the_next_one_and_t
     office.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_draft_is_parked_with_its_reason_holds_its_closing_back_and_leaves_others_alone()
-{
-    let folder = tempfile::tempdir().unwrap();
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+async fn a_refused_draft_is_parked_with_its_reason_holds_its_closing_back_and_leaves_others_alone(
+    site: Site,
+) {
+    let office = Office::open(&site, "127.0.0.1:0").await;
     let desk = GrpcDesk::connect_lazy(&office.endpoint()).unwrap();
-    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    let gateway = Gateway::open(&site, desk).await;
     let outbox = gateway.outbox();
     outbox.put(&refused("bad", 1)).await.unwrap();
     outbox.close(&refused("bad", 1)).await.unwrap();
@@ -257,17 +260,16 @@ impl TicketDesk for Repaired {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn resending_parked_drafts_delivers_them_and_their_closings_and_a_newer_revision_does_so_by_itself()
- {
-    let folder = tempfile::tempdir().unwrap();
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+async fn resending_parked_drafts_delivers_them_and_their_closings_and_a_newer_revision_does_so_by_itself(
+    site: Site,
+) {
+    let office = Office::open(&site, "127.0.0.1:0").await;
     let broken = Arc::new(AtomicUsize::new(1));
     let desk = Repaired {
         desk: GrpcDesk::connect_lazy(&office.endpoint()).unwrap(),
         broken: broken.clone(),
     };
-    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    let gateway = Gateway::open(&site, desk).await;
     let outbox = gateway.outbox();
     outbox.put(&submission("a", 1)).await.unwrap();
     outbox.put(&submission("b", 1)).await.unwrap();
@@ -290,10 +292,8 @@ async fn resending_parked_drafts_delivers_them_and_their_closings_and_a_newer_re
     office.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fields_keep_their_values_and_evidence_names_the_moment_in_the_recording() {
-    let folder = tempfile::tempdir().unwrap();
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+async fn fields_keep_their_values_and_evidence_names_the_moment_in_the_recording(site: Site) {
+    let office = Office::open(&site, "127.0.0.1:0").await;
     let desk = GrpcDesk::connect_lazy(&office.endpoint()).unwrap();
     let mut sent = submission("a", 1);
     for (name, value) in [
@@ -332,12 +332,10 @@ async fn fields_keep_their_values_and_evidence_names_the_moment_in_the_recording
     office.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_draft_is_at_the_backend_within_a_fraction_of_a_second_after_it_was_put() {
-    let folder = tempfile::tempdir().unwrap();
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+async fn a_draft_is_at_the_backend_within_a_fraction_of_a_second_after_it_was_put(site: Site) {
+    let office = Office::open(&site, "127.0.0.1:0").await;
     let desk = GrpcDesk::connect_lazy(&office.endpoint()).unwrap();
-    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    let gateway = Gateway::open(&site, desk).await;
     let mut reader = office.reader().await;
     let request = WatchDraftsRequest {
         call_id: String::new(),
@@ -414,18 +412,17 @@ impl TicketDesk for Held {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revision_put_while_an_older_one_is_under_way_is_delivered_after_it_and_the_closing_last()
-{
-    let folder = tempfile::tempdir().unwrap();
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+async fn a_revision_put_while_an_older_one_is_under_way_is_delivered_after_it_and_the_closing_last(
+    site: Site,
+) {
+    let office = Office::open(&site, "127.0.0.1:0").await;
     let (arrived, let_through) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let desk = Held {
         desk: GrpcDesk::connect_lazy(&office.endpoint()).unwrap(),
         arrived: arrived.clone(),
         let_through: let_through.clone(),
     };
-    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    let gateway = Gateway::open(&site, desk).await;
     let outbox = gateway.outbox();
     outbox.put(&submission("a", 1)).await.unwrap();
     arrived.acquire().await.unwrap().forget();
@@ -484,9 +481,9 @@ impl TicketIntake for Forgetful {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backend_is_told_how_long_it_has_and_one_that_does_not_answer_by_then_is_asked_again() {
-    let folder = tempfile::tempdir().unwrap();
+async fn a_backend_is_told_how_long_it_has_and_one_that_does_not_answer_by_then_is_asked_again(
+    site: Site,
+) {
     let backend = Forgetful::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -496,7 +493,7 @@ async fn a_backend_is_told_how_long_it_has_and_one_that_does_not_answer_by_then_
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener)),
     );
     let desk = GrpcDesk::new(&endpoint, None, Duration::from_millis(300)).unwrap();
-    let gateway = Gateway::open(&folder.path().join("gateway.db"), desk).await;
+    let gateway = Gateway::open(&site, desk).await;
     gateway.outbox().put(&submission("a", 1)).await.unwrap();
     let begun = Instant::now();
     loop {

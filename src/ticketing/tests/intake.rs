@@ -2,10 +2,15 @@
 
 use super::*;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_jump_of_revisions_is_refused_and_takes_nothing_from_the_drafts_to_come() {
-    let folder = tempfile::tempdir().unwrap();
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+on_both_engines![
+    the_backend_takes_each_revision_once_and_never_goes_back,
+    a_request_that_cannot_be_understood_is_refused_with_a_sentence_that_names_the_field,
+    a_watcher_of_drafts_gets_the_newest_state_of_each_and_continues_after_a_break,
+    a_jump_of_revisions_is_refused_and_takes_nothing_from_the_drafts_to_come,
+];
+
+async fn a_jump_of_revisions_is_refused_and_takes_nothing_from_the_drafts_to_come(site: Site) {
+    let office = Office::open(&site, "127.0.0.1:0").await;
     let mut intake = office.intake().await;
     intake.upsert_draft(upsert("a", 7)).await.unwrap();
     let before = held(&office, "a").await;
@@ -35,7 +40,7 @@ async fn a_jump_of_revisions_is_refused_and_takes_nothing_from_the_drafts_to_com
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_connections_give_way_to_clients() {
     let folder = tempfile::tempdir().unwrap();
-    let book = Book::open(&folder.path().join("ticketing.db"))
+    let book = Book::open(folder.path().join("ticketing.db").as_path())
         .await
         .unwrap();
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -69,10 +74,8 @@ async fn silent_connections_give_way_to_clients() {
     office.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_backend_takes_each_revision_once_and_never_goes_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+async fn the_backend_takes_each_revision_once_and_never_goes_back(site: Site) {
+    let office = Office::open(&site, "127.0.0.1:0").await;
     let mut intake = office.intake().await;
     let mut tickets = Vec::new();
     for (sent, expected, held_then) in [
@@ -133,10 +136,10 @@ async fn the_backend_takes_each_revision_once_and_never_goes_back() {
     office.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_that_cannot_be_understood_is_refused_with_a_sentence_that_names_the_field() {
-    let folder = tempfile::tempdir().unwrap();
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+async fn a_request_that_cannot_be_understood_is_refused_with_a_sentence_that_names_the_field(
+    site: Site,
+) {
+    let office = Office::open(&site, "127.0.0.1:0").await;
     let mut intake = office.intake().await;
     let key = |call: &str, revision| {
         Some(WireKey {
@@ -218,10 +221,8 @@ async fn a_request_that_cannot_be_understood_is_refused_with_a_sentence_that_nam
     office.shut().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watcher_of_drafts_gets_the_newest_state_of_each_and_continues_after_a_break() {
-    let folder = tempfile::tempdir().unwrap();
-    let office = Office::open(&folder, "127.0.0.1:0").await;
+async fn a_watcher_of_drafts_gets_the_newest_state_of_each_and_continues_after_a_break(site: Site) {
+    let office = Office::open(&site, "127.0.0.1:0").await;
     let mut intake = office.intake().await;
     intake.upsert_draft(upsert("a", 1)).await.unwrap();
     intake.upsert_draft(upsert("a", 2)).await.unwrap();

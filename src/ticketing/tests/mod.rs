@@ -6,7 +6,6 @@ mod intake;
 mod tls;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -28,9 +27,10 @@ use crate::grpc::proto::ticket::v1::{
     WatchDraftsRequest, field::Value,
 };
 use crate::grpc::{GrpcDesk, convert};
+use crate::postgres_server::{Site, on_both_engines};
 use crate::private::Private;
 use crate::speech::{CallId, Leg};
-use crate::store::{Delivery, EntryKind, EntryState, Lane, Outbox, Put, Store};
+use crate::store::{Delivery, EntryKind, EntryState, Lane, Outbox, Put, Store, at};
 use crate::ticket::desk::{DeskError, DraftKey, Receipt, Submission, TicketDesk};
 use crate::ticket::model::{Limits, Span};
 use crate::ticket::resemble::{Likeness, Resemblance};
@@ -48,10 +48,8 @@ struct Office {
 }
 
 impl Office {
-    async fn open(folder: &TempDir, address: &str) -> Self {
-        let book = Book::open(&folder.path().join("ticketing.db"))
-            .await
-            .unwrap();
+    async fn open(site: &Site, address: &str) -> Self {
+        let book = Book::open(at(&site.ticketing())).await.unwrap();
         let listener = bind(address.parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -97,8 +95,8 @@ struct Gateway {
 }
 
 impl Gateway {
-    async fn open<D: TicketDesk + 'static>(path: &Path, desk: D) -> Self {
-        let store = Store::open(path).await.unwrap();
+    async fn open<D: TicketDesk + 'static>(site: &Site, desk: D) -> Self {
+        let store = Store::open(at(&site.store())).await.unwrap();
         let stop = CancellationToken::new();
         let options = Delivery {
             first_pause: Duration::from_millis(20),

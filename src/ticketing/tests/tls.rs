@@ -1,7 +1,8 @@
 //! gRPC over mutual TLS, with the certificates as files.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::path::Path;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tonic::transport::Endpoint;
 
 use super::*;
@@ -54,7 +55,7 @@ async fn secured(folder: &TempDir, tls: Acceptor) -> Office {
 
 /// The same, for clients that are known.
 async fn secured_for(folder: &TempDir, tls: Acceptor, access: Access) -> Office {
-    let book = Book::open(&folder.path().join("ticketing.db"))
+    let book = Book::open(folder.path().join("ticketing.db").as_path())
         .await
         .unwrap();
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();

@@ -1,16 +1,25 @@
-//! Opening a `SQLite` file that this program owns: created when missing, recognised when not, migrated when old.
+//! A `SQLite` file that this program owns: created when missing, recognised when not, migrated when old; one connection
+//! that writes, a few that read.
+
+pub(super) mod schema;
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
+use sqlx::query::Query;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection, Sqlite};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::database::{Result, Row, Schema, Value};
 
 use crate::recording::make_private_folder;
 
@@ -19,38 +28,116 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Readers beside the one writer; `SQLite` in WAL mode lets them work while it writes.
 const READERS: u32 = 4;
 
-/// What a file of one kind looks like.
-#[derive(Debug)]
-pub struct Schema {
-    /// Written into the file's header, so that no other program's database is taken for ours.
-    pub application_id: i32,
-    /// What the file is, for messages.
-    pub what: &'static str,
-    /// Statement batches; the file's `user_version` says how many of them it has seen. Append only.
-    pub migrations: &'static [&'static str],
-}
+/// The file's lock from the start, so that nothing in the transaction finds the file busy.
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+pub(super) const NOW_MS: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
-/// An open file: one connection that writes, a few that read.
+/// An open file: one connection that writes, a few that read. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Database {
-    pub(crate) write: SqlitePool,
-    pub(crate) read: SqlitePool,
+pub(super) struct File {
+    options: Arc<SqliteConnectOptions>,
+    /// Absent until it is needed: after a failure it is opened anew.
+    write: Arc<Mutex<Option<SqliteConnection>>>,
+    read: SqlitePool,
 }
 
-impl Database {
-    /// Begins a transaction that writes: it has the file's lock from the start, so that nothing in it finds the file busy.
-    ///
-    /// # Errors
-    /// When the lock cannot be had.
-    pub async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-        self.write.begin_with("BEGIN IMMEDIATE").await
+/// The right to write, and the connection for it, which is closed unless it is put back.
+pub(super) struct Writer {
+    pub connection: SqliteConnection,
+    place: OwnedMutexGuard<Option<SqliteConnection>>,
+}
+
+impl Writer {
+    pub fn put_back(mut self) {
+        *self.place = Some(self.connection);
+    }
+}
+
+impl File {
+    /// Opens `path`, creating its folder and the file (readable by this user only) where they are missing.
+    pub async fn open(path: &Path, schema: &Schema) -> std::result::Result<Self, OpenError> {
+        create(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .busy_timeout(BUSY)
+            .foreign_keys(true)
+            // Every commit reaches the disk before it is reported: an accepted draft survives a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .disable_statement_logging();
+        let fault = |fault: Fault| fault.at(path, schema);
+        prepare(&options, schema).await.map_err(fault)?;
+        let options = options.journal_mode(SqliteJournalMode::Wal);
+        let write = options
+            .connect()
+            .await
+            .map_err(|error| fault(error.into()))?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(BUSY * 2)
+            .connect_with(options.clone())
+            .await
+            .map_err(|error| fault(error.into()))?;
+        Ok(Self {
+            options: Arc::new(options),
+            write: Arc::new(Mutex::new(Some(write))),
+            read,
+        })
     }
 
-    /// Waits for running statements and closes the file.
+    /// Waits for its turn to write.
+    pub async fn writer(&self) -> Result<Writer> {
+        let turn = tokio::time::timeout(BUSY * 2, self.write.clone().lock_owned()).await;
+        let mut place = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let connection = match place.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        Ok(Writer { connection, place })
+    }
+
+    pub async fn reader(&self) -> Result<PoolConnection<Sqlite>> {
+        self.read.acquire().await
+    }
+
     pub async fn close(&self) {
         self.read.close().await;
-        self.write.close().await;
+        if let Some(connection) = self.write.lock().await.take() {
+            // What was committed is on disk; a failure to tidy up changes nothing about that.
+            let _ = connection.close().await;
+        }
     }
+}
+
+pub(super) async fn fetch_all(
+    connection: &mut SqliteConnection,
+    sql: &str,
+    values: Vec<Value>,
+) -> Result<Vec<Row>> {
+    let rows = bound(sql, values).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(Row::Sqlite).collect())
+}
+
+pub(super) async fn execute(
+    connection: &mut SqliteConnection,
+    sql: &str,
+    values: Vec<Value>,
+) -> Result<u64> {
+    let done = bound(sql, values).execute(connection).await?;
+    Ok(done.rows_affected())
+}
+
+fn bound(sql: &str, values: Vec<Value>) -> Query<'_, Sqlite, SqliteArguments<'_>> {
+    let mut query = sqlx::query(sql);
+    for value in values {
+        query = match value {
+            Value::Text(text) => query.bind(text),
+            Value::Int(number) => query.bind(number),
+            Value::Flag(flag) => query.bind(flag),
+            Value::Bytes(bytes) => query.bind(bytes),
+        };
+    }
+    query
 }
 
 /// Why a file could not be opened.
@@ -148,42 +235,7 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// Opens `path`, creating its folder and the file (readable by this user only) where they are missing.
-///
-/// # Errors
-/// [`OpenError`], each a sentence with the remedy.
-pub async fn open(path: &Path, schema: &Schema) -> Result<Database, OpenError> {
-    create(path)?;
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
-        .busy_timeout(BUSY)
-        .foreign_keys(true)
-        // Every commit reaches the disk before it is reported: an accepted draft survives a power cut.
-        .synchronous(SqliteSynchronous::Full)
-        .disable_statement_logging();
-    prepare(&options, schema)
-        .await
-        .map_err(|fault| fault.at(path, schema))?;
-    let options = options.journal_mode(SqliteJournalMode::Wal);
-    let pool = |connections| {
-        SqlitePoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(BUSY * 2)
-    };
-    let connect_fault = |source| Fault::from(source).at(path, schema);
-    let write = pool(1)
-        .connect_with(options.clone())
-        .await
-        .map_err(connect_fault)?;
-    let read = pool(READERS)
-        .connect_with(options)
-        .await
-        .map_err(connect_fault)?;
-    Ok(Database { write, read })
-}
-
-fn create(path: &Path) -> Result<(), OpenError> {
+fn create(path: &Path) -> std::result::Result<(), OpenError> {
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -243,7 +295,7 @@ impl Fault {
             Self::Newer(found) => OpenError::Newer {
                 path,
                 found,
-                known: schema.migrations.len(),
+                known: schema.sqlite.len(),
             },
             Self::Sqlite(source) => match primary_code(&source) {
                 // SQLITE_READONLY
@@ -263,7 +315,10 @@ fn primary_code(error: &sqlx::Error) -> Option<u32> {
 }
 
 /// Checks whose file it is and brings it to the newest schema, before anything (not even WAL mode) is changed in it.
-async fn prepare(options: &SqliteConnectOptions, schema: &Schema) -> Result<(), Fault> {
+async fn prepare(
+    options: &SqliteConnectOptions,
+    schema: &Schema,
+) -> std::result::Result<(), Fault> {
     let mut connection = options.connect().await?;
     let migrated = migrate(&mut connection, schema).await;
     let closed = connection.close().await;
@@ -271,7 +326,10 @@ async fn prepare(options: &SqliteConnectOptions, schema: &Schema) -> Result<(), 
     Ok(closed?)
 }
 
-async fn migrate(connection: &mut SqliteConnection, schema: &Schema) -> Result<(), Fault> {
+async fn migrate(
+    connection: &mut SqliteConnection,
+    schema: &Schema,
+) -> std::result::Result<(), Fault> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let id: i32 = sqlx::query_scalar("PRAGMA application_id")
         .fetch_one(&mut *transaction)
@@ -287,7 +345,7 @@ async fn migrate(connection: &mut SqliteConnection, schema: &Schema) -> Result<(
         return Err(Fault::Foreign);
     }
     let done = usize::try_from(version).map_err(|_| Fault::Foreign)?;
-    let Some(pending) = schema.migrations.get(done..) else {
+    let Some(pending) = schema.sqlite.get(done..) else {
         return Err(Fault::Newer(done));
     };
     if pending.is_empty() {
@@ -300,7 +358,7 @@ async fn migrate(connection: &mut SqliteConnection, schema: &Schema) -> Result<(
     let stamp = format!(
         "PRAGMA application_id = {}; PRAGMA user_version = {}",
         schema.application_id,
-        schema.migrations.len()
+        schema.sqlite.len()
     );
     sqlx::raw_sql(&stamp).execute(&mut *transaction).await?;
     Ok(transaction.commit().await?)
@@ -312,18 +370,26 @@ mod tests {
     use super::*;
 
     const ONE: Schema = Schema {
+        name: "test",
         application_id: 77,
         what: "a test file",
-        migrations: &["CREATE TABLE a(x INTEGER); INSERT INTO a VALUES (5);"],
+        postgres: &[],
+        sqlite: &["CREATE TABLE a(x INTEGER); INSERT INTO a VALUES (5);"],
     };
     const TWO: Schema = Schema {
+        name: "test",
         application_id: 77,
         what: "a test file",
-        migrations: &[
+        postgres: &[],
+        sqlite: &[
             "CREATE TABLE a(x INTEGER); INSERT INTO a VALUES (5);",
             "ALTER TABLE a ADD COLUMN y INTEGER",
         ],
     };
+
+    async fn open(path: &Path, schema: &Schema) -> std::result::Result<File, OpenError> {
+        File::open(path, schema).await
+    }
 
     async fn sentence(path: &Path, schema: &Schema) -> String {
         open(path, schema).await.unwrap_err().to_string()
