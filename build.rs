@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use prost::Message;
 
 const FILES: &[&str] = &[
+    "xinqiao/control/v1/control.proto",
     "xinqiao/recognition/v1/recognition.proto",
     "xinqiao/ticket/v1/ticket.proto",
     "xinqiao/transcript/v1/transcript.proto",
@@ -20,6 +21,7 @@ const ENUMS: &[&str] = &[
     ".xinqiao.recognition.v1.Leg",
     ".xinqiao.recognition.v1.Pass",
     ".xinqiao.transcript.v1.Leg",
+    ".xinqiao.transcript.v1.ActorKind",
     ".xinqiao.transcript.v1.AlarmKind",
     ".xinqiao.transcript.v1.CallState",
     ".xinqiao.transcript.v1.RecordingKind",

@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use xinqiao::audio::codec::{Codec, Encoder};
 use xinqiao::audio::resample::Resampler;
+use xinqiao::control::CallControl;
 use xinqiao::events::Bus;
 use xinqiao::gateway::advice::Advisor;
-use xinqiao::gateway::calls::{CallContext, CallTable, Controls, DraftingDesk, MediaThreads};
+use xinqiao::gateway::calls::{CallContext, CallTable, DraftingDesk, MediaThreads};
 use xinqiao::gateway::draft_writer::DraftWriter;
 use xinqiao::gateway::media::ports::PortPool;
 use xinqiao::gateway::sip::{NewCall, Outlook, Transport};
@@ -72,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         rules: xinqiao::call::Rules::default(),
         recorder: None,
         announcement: None,
-        controls: Controls::default(),
+        control: CallControl::default(),
         pool: Some(pool.clone()),
         reviewed: false,
         bus: Bus::new(1),

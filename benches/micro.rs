@@ -128,10 +128,10 @@ fn draft(criterion: &mut Criterion) {
         dialogue.transcript.lines().to_vec()
     });
     let mut transcript = Transcript::default();
-    let (mut talk, mut advised) = (Talk::default(), Advised::default());
+    let (mut talk, advised) = (Talk::default(), Advised::default());
     for (id, line) in (0..200).zip(lines) {
         if id == 199 {
-            drafter.follow(&mut talk, &transcript, &facts, &mut advised);
+            drafter.follow(&mut talk, &transcript, &facts, &advised);
         }
         let start = MediaTime::from_millis(u64::from(id) * 3_000);
         transcript.apply(Line { id, start, ..line });
@@ -140,7 +140,7 @@ fn draft(criterion: &mut Criterion) {
         bencher.iter_batched(
             || talk.clone(),
             |mut talk| {
-                let draft = drafter.follow(&mut talk, &transcript, &facts, &mut advised);
+                let draft = drafter.follow(&mut talk, &transcript, &facts, &advised);
                 (draft, talk)
             },
             BatchSize::SmallInput,

@@ -3,6 +3,7 @@
 // Whatever was spoken reaches the document as text, never as markup.
 
 import { $, button, clock, copyText, make, percent, toast, wall } from "./dom.js";
+import { Controls } from "./controls.js";
 import { labelOf, ordered, valueText } from "./fields.js";
 import { Player } from "./player.js";
 import { Ticket } from "./ticket.js";
@@ -14,6 +15,7 @@ const ALARMS = {
   recording_failed: () => "录音文件无法写入，本通话从此处起没有录音。",
   uncertain_legs: () => "录音端没有说明哪一路是市民，两侧可能对调。",
   recognition_off: () => "语音识别已关闭，本通话没有转写。",
+  transfer_failed: () => "转接未成功，市民仍由话务员接待。",
   no_media: (who) => `收不到${who}一侧的声音，请确认对方是否听得到。`,
 };
 const MARKS = { announced: "已向市民播放录音告知", paused: "录音与转写已暂停", resumed: "录音与转写已恢复", number_begins: "正在报证件号或卡号，录音已静音", number_over: "录音已恢复" };
@@ -31,6 +33,7 @@ const ENDS = {
   transfer_failed: ({ status }) => `转接失败（${status}）`,
   too_long: ({ seconds }) => `通话达到最长时限（${clock(seconds * 1000)}）`,
   no_media: ({ party, seconds }) => `${party ? `${SPEAKERS[party]}一侧` : "双方"}已有 ${seconds} 秒没有声音`,
+  ended_by: ({ actor }) => ({ user: "在工作台挂断", service: "由其他系统挂断" })[actor] ?? "由系统挂断",
   signalling_lost: () => "信令中断",
   shutting_down: () => "系统关闭",
 };
@@ -141,7 +144,7 @@ async function refresh() {
 function follow() {
   const live = calls.find(isLive);
   // A call that comes in takes nobody away from what they are writing.
-  if ($("follow").checked && live && !view?.ticket.busy) select(live.call);
+  if ($("follow").checked && live && !view?.busy) select(live.call);
   else if (!wire && (selected || calls.length)) select(selected ?? calls[0].call);
 }
 
@@ -178,6 +181,7 @@ function current() {
 
 function showState() {
   const call = current(), badge = $("state"), who = $("who");
+  view?.controls.show();
   badge.hidden = !call;
   if (!call) { who.replaceChildren(); return; }
   badge.textContent = stateText(call);
@@ -221,6 +225,7 @@ class View {
     $("lines").classList.remove("over");
     $("ended").hidden = $("latest").hidden = true;
     $("no-lines").hidden = false;
+    this.controls = new Controls(call, () => isLive(current() ?? {}));
     this.player = new Player(call, (at) => this.follow(at));
     this.ticket = new Ticket(call, {
       goTo: (name, place) => this.goTo(name, place),
@@ -232,7 +237,10 @@ class View {
     this.showAlarms();
   }
 
-  end() { this.player.end(); }
+  end() { this.player.end(); this.controls.end(); }
+
+  /** Whether the operator is writing: the page must not go to another call now. */
+  get busy() { return this.ticket.busy || this.controls.busy; }
 
   /** Nothing follows; without a word of its end, the gateway itself broke off in the call. */
   over() {
@@ -265,6 +273,7 @@ class View {
       case "gap": this.takeGap(message); break;
       case "alarm": this.alarms.set(`${message.alarm}:${message.leg}`, message); this.showAlarms(); break;
       case "recording": this.takeMark(message); break;
+      case "note": this.takeNote(message); break;
       case "call_final":
         Object.assign(this.call, { state: "ended", duration_ms: message.duration_ms, reason: message.reason });
         this.showEnd();
@@ -272,7 +281,7 @@ class View {
         this.player.open(this.pauses);
         break;
     }
-    if (!["line", "gap", "recording"].includes(message.kind)) showState();
+    if (!["line", "gap", "recording", "note"].includes(message.kind)) showState();
   }
 
   // ---- transcript
@@ -303,7 +312,7 @@ class View {
     row.element.classList.toggle("unsure", unsure);
     row.element.children[2].title = unsure ? `识别把握 ${percent(message.confidence)}，请核对` : "";
     this.showText(row);
-    for (const [key, alarm] of this.alarms) if (alarm.leg === message.leg && message.text) { this.alarms.delete(key); this.showAlarms(); }
+    for (const [key, alarm] of this.alarms) if (alarm.alarm !== "transfer_failed" && alarm.leg === message.leg && message.text) { this.alarms.delete(key); this.showAlarms(); }
     this.scroll();
   }
 
@@ -311,9 +320,20 @@ class View {
   takeMark(message) {
     if (message.mark === "paused" || message.mark === "number_begins") this.pauses.push([message.at_ms, null]);
     if ((message.mark === "resumed" || message.mark === "number_over") && this.pauses.length) this.pauses.at(-1)[1] = message.at_ms;
-    const element = make("li", "mark", make("time"), make("span", "speaker"), make("span", "note", MARKS[message.mark] ?? message.mark));
-    element.firstChild.textContent = clock(message.at_ms);
-    const follower = [...this.rows.values()].filter((row) => row.start > message.at_ms).sort((a, b) => a.start - b.start)[0];
+    this.insert(message.at_ms, make("span", "speaker"), make("span", "note", MARKS[message.mark] ?? message.mark));
+  }
+
+  /** What somebody noted at that moment. */
+  takeNote({ at_ms, by, text }) {
+    const note = make("span", "remark", text);
+    note.title = { user: by.user, trunk: by.trunk, service: by.service }[by.kind] ?? "";
+    this.insert(at_ms, make("span", "speaker", "备注"), note);
+    $("no-lines").hidden = true;
+  }
+
+  insert(at, ...content) {
+    const element = make("li", "mark", make("time", "", clock(at)), ...content);
+    const follower = [...this.rows.values()].filter((row) => row.start > at).sort((a, b) => a.start - b.start)[0];
     $("lines").insertBefore(element, follower?.element ?? null);
     this.scroll();
   }

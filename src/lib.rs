@@ -10,6 +10,7 @@
 //!       └─► ListenBuffer → Decoder ─┬─► Ear { Resampler → VoiceActivity → Segmenter }
 //!  decoded sound ─► DecodedStream ──┘                     │ utterance (partial, end-point or final)
 //! Call::transmit() → packets to the other leg, drained first
+//! Call::command(now, Actor, Command) → accepted or refused   (from the page or gRPC, through CallControl)
 //! Call::poll() → Sip | EndTap | Recognize | Transcript | Redraft | Draft | Record | Erase | Ended | Deadline
 //!   Recognize  → recognition workers, here or elsewhere → Input::Heard → Scribe → transcript
 //!                (final lines once more, in longer pieces, while no worker has anything else to do)
@@ -21,9 +22,9 @@
 //!
 //! Reading order: [`speech`] (utterances and the `Recognizer` seam) and its `segmenter`, [`rtp`], [`sip`], [`transcript`],
 //! [`ticket`] (its `model` is the one contract of a ticket's fields; the drafter; the `TicketDesk` seam), [`call`], which
-//! composes them; then the edge: [`recognition`], [`recording`], [`events`], [`store`] with the outbox, [`grpc`],
-//! [`ticketing`], [`listener`], [`console`], [`gateway`] with the sockets and the call table; and [`app`], which builds them all,
-//! runs them and takes them down.
+//! composes them; then the edge: [`control`], [`recognition`], [`recording`], [`events`], [`store`] with the outbox,
+//! [`grpc`], [`ticketing`], [`listener`], [`console`], [`gateway`] with the sockets and the call table; and [`app`], which
+//! builds them all, runs them and takes them down.
 //! `tests/integration/layering.rs` holds which room may import which.
 
 pub mod app;
@@ -32,6 +33,7 @@ pub mod call;
 pub mod cli;
 pub mod config;
 pub mod console;
+pub mod control;
 pub mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -1,5 +1,6 @@
 //! A finished call as a vCon, the IETF's container for conversations (draft-ietf-vcon-vcon-core-04, syntax "0.4.0"): who
-//! spoke, what was said and when, the recording, the transcript, the draft ticket with its evidence, the ticket's number.
+//! spoke, what was said and when, the recording, the transcript, the draft ticket with its evidence, the ticket's number,
+//! and what was noted.
 //!
 //! The caller is party 0, the operator party 1. Where there is a recording it is the first dialog; then each line is a
 //! dialog of its own. A call that nobody answered is one `incomplete` dialog.
@@ -16,7 +17,7 @@ use crate::audio::MediaTime;
 use crate::speech::Leg;
 use crate::store::{CallRecord, HeldDraft};
 use crate::ticket::{FieldName, handover};
-use crate::transcript::{EndReason, Line, Transcript};
+use crate::transcript::{EndReason, Line, Note, Transcript};
 
 /// The syntax that is written.
 const SYNTAX: &str = "0.4.0";
@@ -30,6 +31,8 @@ pub struct Call<'a> {
     pub record: &'a CallRecord,
     /// What was said.
     pub transcript: &'a Transcript,
+    /// What was noted beside it.
+    pub notes: &'a [Note],
     /// The ticket that came of it.
     pub draft: Option<&'a HeldDraft>,
     /// The recording, if it is to go along.
@@ -71,7 +74,7 @@ pub fn export(call: &Call<'_>, now: SystemTime) -> Value {
     let spoken: Vec<usize> = (0..dialogs.len()).collect();
     vcon["dialog"] = dialogs.into();
     let lines: Vec<&Line> = call.transcript.final_lines().collect();
-    let mut analysis = Vec::new();
+    let (mut analysis, mut attachments) = (Vec::new(), Vec::new());
     if !lines.is_empty() {
         analysis.push(analysed("transcript", &spoken, &transcript(&lines)));
     }
@@ -82,20 +85,26 @@ pub fn export(call: &Call<'_>, now: SystemTime) -> Value {
             report.remove("transcript");
         }
         analysis.push(analysed("report", &spoken, &report));
-        vcon["attachments"] = json!([{
-            "purpose": "ticket",
-            "start": time(record.info.started_at),
-            "party": 1,
-            "dialog": 0,
-            "mediatype": "application/json",
-            "encoding": "json",
-            "body": {
+        attachments.push(attached(
+            "ticket",
+            record.info.started_at,
+            &json!({
                 "ticket_id": held.ticket,
                 "revision": held.submission.key.revision,
                 "closed": held.closed,
-            },
-        }]);
+            }),
+        ));
     }
+    let zero = record.answered_at.unwrap_or(record.info.started_at);
+    attachments.extend(call.notes.iter().map(|note| {
+        let at = zero + std::time::Duration::from_micros(note.at.as_micros());
+        attached(
+            "note",
+            at,
+            &json!({"by": note.by, "text": note.text.reveal()}),
+        )
+    }));
+    vcon["attachments"] = attachments.into();
     vcon["analysis"] = analysis.into();
     vcon
 }
@@ -231,6 +240,19 @@ fn analysed(kind: &str, dialogs: &[usize], body: &Value) -> Value {
     })
 }
 
+/// Something that the operator's side has added.
+fn attached(purpose: &str, start: SystemTime, body: &Value) -> Value {
+    json!({
+        "purpose": purpose,
+        "start": time(start),
+        "party": 1,
+        "dialog": 0,
+        "mediatype": "application/json",
+        "encoding": "json",
+        "body": body,
+    })
+}
+
 fn transcript(lines: &[&Line]) -> Value {
     let lines: Vec<Value> = lines.iter().map(|line| handover::line(line)).collect();
     json!({"language": "zh-CN", "lines": lines})
@@ -317,9 +339,17 @@ mod tests {
             ticket: Some("T00000001".into()),
         };
         let record = record(true, EndReason::HungUp { party: Leg::Caller });
+        let note = Note {
+            at: MediaTime::from_millis(2_500),
+            by: crate::transcript::Actor::Service {
+                service: "crm".into(),
+            },
+            text: "回访".into(),
+        };
         let call = Call {
             record: &record,
             transcript: &dialogue.transcript,
+            notes: &[note],
             draft: Some(&held),
             recording: Some(Recording {
                 name: "call.wav",
@@ -402,6 +432,15 @@ mod tests {
         );
         assert_eq!(vcon["parties"][0]["tel"], "13800000001");
         assert_eq!(vcon["attachments"][0]["body"]["ticket_id"], "T00000001");
+        let note = &vcon["attachments"][1];
+        assert_eq!(
+            (&note["purpose"], &note["start"]),
+            (&"note".into(), &"2026-09-21T14:13:26.5Z".into())
+        );
+        assert_eq!(
+            note["body"],
+            json!({"by": {"kind": "service", "service": "crm"}, "text": "回访"})
+        );
         let report = &vcon["analysis"][1]["body"];
         assert_eq!(report["fields"]["subject"]["value"], "力健健身房");
         assert!(report["fields"]["subject"]["evidence"][0]["start_ms"].is_u64());
@@ -443,6 +482,7 @@ mod tests {
             let call = Call {
                 record: &record,
                 transcript: &Transcript::default(),
+                notes: &[],
                 draft: None,
                 recording: None,
             };

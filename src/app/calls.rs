@@ -8,9 +8,10 @@ use super::StartError;
 use crate::audio::Frame;
 use crate::call::{Rules, sound};
 use crate::config::{self, Config, Listening};
+use crate::control::CallControl;
 use crate::events::Bus;
 use crate::gateway::advice::Advisor;
-use crate::gateway::calls::{CallContext, CallTable, Controls, DraftingDesk, MediaThreads};
+use crate::gateway::calls::{CallContext, CallTable, DraftingDesk, MediaThreads};
 use crate::gateway::draft_writer::DraftWriter;
 use crate::gateway::media::ports::PortPool;
 use crate::gateway::wav::Wav;
@@ -49,7 +50,7 @@ pub(super) struct Needs {
     pub recognizers: Option<Recognizers>,
     pub threads: Threads,
     pub recorder: Option<Arc<Recorder>>,
-    pub controls: Controls,
+    pub control: CallControl,
     pub bus: Bus,
     pub draft_writer: Arc<DraftWriter>,
     pub pen: Pen,
@@ -75,7 +76,7 @@ pub(super) fn table(config: &Config, needs: Needs) -> CallTable {
         reviewed: config.recognition.review,
         recorder: needs.recorder,
         announcement: needs.announcement,
-        controls: needs.controls,
+        control: needs.control,
         pool: needs.recognizers.map(Arc::new),
         bus: needs.bus,
         draft_writer: needs.draft_writer,

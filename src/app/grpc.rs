@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 use super::StartError;
 use super::records::Records;
 use crate::config::delivery::{self, Grpc};
-use crate::gateway::calls::Controls;
+use crate::control::CallControl;
 use crate::gateway::{self, Services};
-use crate::grpc::Transcripts;
 use crate::grpc::access::{Access, Client, Role};
 use crate::grpc::tls::{Acceptor, Identity};
+use crate::grpc::{Controls, Transcripts};
 use crate::ticketing::Backend;
 
 /// What gRPC clients are shown, and asked for.
@@ -36,6 +36,7 @@ pub(super) fn access(settings: &Grpc) -> Result<Access, StartError> {
         let token = client.token_file.as_deref().map(token).transpose()?;
         let roles = client.roles.iter().map(|role| match role {
             delivery::Role::Transcripts => Role::Transcripts,
+            delivery::Role::ControlCalls => Role::ControlCalls,
             delivery::Role::ReadTickets => Role::ReadTickets,
             delivery::Role::WriteTickets => Role::WriteTickets,
         });
@@ -59,14 +60,14 @@ fn token(file: &Path) -> Result<String, StartError> {
 /// What is served by gRPC.
 pub(super) fn services(
     records: &Records,
-    controls: &Controls,
+    control: &CallControl,
     access: Access,
     connections: usize,
 ) -> Services {
-    let transcripts = Transcripts::new(records.bus.clone(), records.store.clone());
-    let controls = controls.clone();
+    let (bus, store) = (records.bus.clone(), records.store.clone());
     Services {
-        transcripts: Some(transcripts.with_pause(move |call, paused| controls.pause(call, paused))),
+        transcripts: Some(Transcripts::new(bus, store, control.clone())),
+        control: Some(Controls::new(control.clone())),
         ticketing: records.book.clone().map(Backend::new),
         access,
         connections: Some(connections),

@@ -44,8 +44,9 @@ use self::writers::Writers;
 use crate::audio::Frame;
 use crate::config::Config;
 use crate::console::{self, Console};
+use crate::control::CallControl;
 use crate::gateway::advice::Advisor;
-use crate::gateway::calls::{CallTable, Controls};
+use crate::gateway::calls::CallTable;
 use crate::gateway::draft_writer::DraftWriter;
 use crate::gateway::registrations::RegistrationStore;
 use crate::gateway::sip::{NewCall, SipConfig, SipEdge};
@@ -172,10 +173,11 @@ impl Parts {
     }
 
     /// The operator's page.
-    fn page(&self, config: &Config, readiness: &Arc<Readiness>) -> Console {
+    fn page(&self, config: &Config, control: &CallControl, readiness: &Arc<Readiness>) -> Console {
         Console::new(self.records.bus.clone(), self.records.store.clone())
             .within(self.connections.console)
             .named(&config.console.hosts)
+            .controlling(control.clone())
             .telling(readiness.clone())
             .choosing(self.threads.drafter().taxonomy())
             .playing(self.archive.as_ref().map(Archive::recordings))
@@ -211,9 +213,9 @@ impl Gateway {
     fn run(config: &Config, parts: Parts) -> Self {
         let (tasks, inlets) = (TaskGroups::default(), CancellationToken::new());
         let (readiness, reread) = (Arc::<Readiness>::default(), Arc::<Notify>::default());
-        let controls = Controls::default();
+        let control = CallControl::default();
         let draft_writer = parts.write(&tasks, &readiness);
-        let page = parts.page(config, &readiness);
+        let page = parts.page(config, &control, &readiness);
         let (console, grpc) = parts.listeners.addresses(config);
 
         let (records, archive, pen) = (parts.records, parts.archive, parts.pen);
@@ -221,7 +223,7 @@ impl Gateway {
         // A node that writes and delivers its last is alive to the others.
         let node = records.store.clone();
         tasks.deliveries.spawn(|stop| node.keep_alive(stop));
-        let services = grpc::services(&records, &controls, parts.access, parts.connections.grpc);
+        let services = grpc::services(&records, &control, parts.access, parts.connections.grpc);
         let (listeners, servers) = (parts.listeners, &tasks.servers);
         servers.spawn(|stop| console::serve(listeners.console, page, stop));
         servers.spawn(|stop| grpc::serve(listeners.grpc, services, parts.tls, stop));
@@ -233,7 +235,7 @@ impl Gateway {
             recognizers: parts.recognizers,
             threads: parts.threads,
             recorder: archive.as_ref().map(|archive| archive.recorder.clone()),
-            controls,
+            control,
             bus: records.bus.clone(),
             draft_writer,
             pen,

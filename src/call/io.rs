@@ -18,10 +18,9 @@ use crate::sip::{Body, IncomingCall, SipCommand, SipEvent};
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
-use crate::ticket::advice::{Advice, Advised};
+use crate::ticket::advice::{Advice, Advised, Drawn};
 use crate::ticket::dialing::Dialing;
 use crate::ticket::{CallFacts, Drafter, Talk, TicketDraft};
-use crate::transcript::revise::Revision;
 use crate::transcript::{EndReason, Line, Origin, Transcript, TranscriptEvent};
 
 /// A call as it comes in: what is known of every one, and what only its way of signalling has.
@@ -228,12 +227,8 @@ pub enum Input<'a> {
     Heard(UtteranceKey, Outcome),
     /// Something was found out beside the call.
     Advice(Advice),
-    /// The operator takes a change of a line back, or lets it stand again.
-    Revise(Revision),
     /// The draft that was asked for.
     Drafted(Drafted),
-    /// A card's or an identity number is read: recording and recognition get silence until this is taken back.
-    Pause(bool),
     /// The gateway ends the call, e.g. when it drains.
     End(EndReason),
 }
@@ -296,23 +291,16 @@ impl Redraft {
     /// Draws it up; some milliseconds for a long call. A fault of the drafter costs this draft, not the call.
     #[must_use]
     pub fn draw(mut self, drafter: &Drafter) -> Drafted {
-        let draw = || {
-            Arc::new(drafter.follow(
-                &mut self.talk,
-                &self.transcript,
-                &self.facts,
-                &mut self.advised,
-            ))
-        };
-        let draft = catch_unwind(AssertUnwindSafe(draw)).ok();
-        Drafted { draft, from: self }
+        let draw = || drafter.follow(&mut self.talk, &self.transcript, &self.facts, &self.advised);
+        let drawn = catch_unwind(AssertUnwindSafe(draw)).ok();
+        Drafted { drawn, from: self }
     }
 
-    /// The answer when it cannot be drawn up: the last draft stands.
+    /// The answer when it cannot be drawn up: the last one stands.
     #[must_use]
     pub const fn refuse(self) -> Drafted {
         Drafted {
-            draft: None,
+            drawn: None,
             from: self,
         }
     }
@@ -321,7 +309,7 @@ impl Redraft {
 /// A draft, and what it was drawn from.
 #[derive(Debug)]
 pub struct Drafted {
-    pub(super) draft: Option<Arc<TicketDraft>>,
+    pub(super) drawn: Option<Drawn>,
     pub(super) from: Redraft,
 }
 

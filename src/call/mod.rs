@@ -5,6 +5,7 @@
 //! gives the rest, until it names the next [`Deadline`](Output::Deadline). `now` is the only clock.
 
 mod announce;
+mod command;
 mod decoded;
 mod ear;
 mod hide;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use announce::Announcement;
 pub use announce::sound;
+pub use command::{Command, Refusal};
 pub use decoded::DecodedFrame;
 pub use ear::Ear;
 use hide::Hiding;
@@ -47,7 +49,7 @@ use crate::rtp::rtcp;
 use crate::sip::sdp::{Description, Direction, SdpError};
 use crate::sip::{Party, SipCommand, Target};
 use crate::speech::Leg;
-use crate::ticket::advice::Advised;
+use crate::ticket::advice::{Advised, Drawn};
 use crate::ticket::{CallFacts, Talk, TicketDraft};
 use crate::transcript::{AlarmKind, CallInfo, EndReason, RecordingMark, TranscriptEvent};
 
@@ -139,6 +141,8 @@ pub struct Call {
     /// After the end, what was said last has been asked to be heard once more.
     rest_asked: bool,
     facts: CallFacts,
+    /// The draft as it was drawn up last, and as it was handed out last: with what the operator has written.
+    drawn: Drawn,
     draft: Arc<TicketDraft>,
     advised: Advised,
     revision: u64,
@@ -232,6 +236,7 @@ impl Call {
             scribe: Scribe::new(setup.id.clone(), setup.finish.clone()).reviewing(setup.reviewed),
             rest_asked: false,
             facts,
+            drawn: Drawn::default(),
             draft: Arc::default(),
             advised: Advised::default(),
             revision: 0,
@@ -348,13 +353,6 @@ impl Call {
                     self.redraft();
                 }
             }
-            // Behind the end nothing is told.
-            Input::Revise(revision) => {
-                if matches!(self.state, State::Up | State::Flushing { .. }) {
-                    self.scribe.revise(revision);
-                }
-            }
-            Input::Pause(paused) => self.pause(now, paused),
             Input::End(reason) => match self.state {
                 State::Ringing { .. } => {
                     self.tell(SipCommand::HangUp {
@@ -595,7 +593,7 @@ impl Call {
         for side in &mut self.sides {
             changed |= side.mute(paused);
         }
-        if changed && !matches!(self.state, State::Over) {
+        if changed {
             let mark = if paused {
                 RecordingMark::Paused
             } else {
@@ -640,13 +638,15 @@ impl Call {
     }
 
     /// Takes a draft; it is handed out when it has changed or is the last, after which the call is over.
-    fn drafted(&mut self, Drafted { draft, mut from }: Drafted) {
+    fn drafted(&mut self, Drafted { drawn, mut from }: Drafted) {
         self.drafting.under_way = false;
         self.drafting.talk = std::mem::take(&mut from.talk);
-        self.advised.recall(&from.advised);
-        let draft = draft.unwrap_or_else(|| self.draft.clone());
-        if from.closes || *draft != *self.draft {
-            self.draft = draft;
+        if let Some(drawn) = drawn {
+            self.drawn = drawn;
+        }
+        let draft = self.advised.judge(&self.drawn);
+        if from.closes || draft != *self.draft {
+            self.draft = Arc::new(draft);
             self.revision += 1;
             self.outputs.push_back(Output::Draft(DraftOutput {
                 revision: self.revision,

@@ -14,8 +14,8 @@ const LEAVE: Duration = Duration::from_secs(4);
 pub struct Invitation {
     /// Who.
     pub party: Party,
-    /// Who asked for it.
-    pub by: Party,
+    /// The party that asked for it and is told how it goes; `None` when somebody outside the call did.
+    pub by: Option<Party>,
     /// How long it may ring.
     pub until: Instant,
 }
@@ -67,7 +67,7 @@ impl Parties {
     }
 
     /// Counts one more party that is invited; `None` when there have been too many.
-    pub fn invite(&mut self, by: Party, until: Instant) -> Option<Party> {
+    pub fn invite(&mut self, by: Option<Party>, until: Instant) -> Option<Party> {
         let party = self.newest.next()?;
         self.newest = party;
         self.invited = Some(Invitation { party, by, until });

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Refusal;
 use crate::audio::MediaTime;
 use crate::private::Private;
 use crate::speech::finish::{ChangeKind, Finish, Spoken};
@@ -416,23 +417,27 @@ impl Scribe {
     }
 
     /// Takes a change of a final line back, or makes it again; the line's new version is told like any other.
-    pub fn revise(&mut self, revision: Revision) {
-        let Some(old) = self.transcript.line(revision.line) else {
-            return;
-        };
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchChange`], or [`Refusal::HeardAnew`] where it was seen in another hearing of the line.
+    pub fn revise(&mut self, revision: Revision) -> Result<(), Refusal> {
+        let old = self
+            .transcript
+            .line(revision.line)
+            .ok_or(Refusal::NoSuchChange)?;
         let renewed = self.renewed.get(&revision.line);
         if renewed.is_some_and(|since| revision.seen.is_some_and(|seen| seen < *since)) {
-            return;
+            return Err(Refusal::HeardAnew);
         }
-        let Some(mut line) = revised(old, revision.change, revision.undone) else {
-            return;
-        };
+        let mut line =
+            revised(old, revision.change, revision.undone).ok_or(Refusal::NoSuchChange)?;
         if line.revision > old.revision {
             self.expect_names(&line);
             line.marks = self.finish.marks(&line.text);
             self.transcript.apply(line.clone());
             self.tell(TranscriptEvent::Line(line));
         }
+        Ok(())
     }
 
     /// Nothing more will be recognised: what still waits becomes a gap.

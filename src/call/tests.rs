@@ -1,6 +1,7 @@
 //! Whole calls in virtual time: phones that speak tones over a seeded network, a scripted recogniser, no sockets.
 
 mod announce;
+mod commands;
 mod drafts;
 mod flows;
 mod hide;
@@ -21,7 +22,7 @@ use crate::ticket::advice::Advice;
 use crate::ticket::dialing::Dialing;
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Drafter, Field, FieldName, FieldValue, Taxonomy};
-use crate::transcript::{Line, Origin};
+use crate::transcript::{Actor, Line, Origin};
 
 const MS: Duration = Duration::from_millis(1);
 const CALLER: &str = "198.51.100.7:6000";
@@ -186,6 +187,17 @@ impl World {
     fn sip(&mut self, event: SipEvent) {
         self.call.handle(self.now, Input::Sip(event));
         self.drain();
+    }
+
+    /// Somebody asks something of the call.
+    fn ask(&mut self, command: Command) -> Result<(), Refusal> {
+        let actor = Actor::User {
+            user: "console".to_owned(),
+            station: "192.0.2.30".to_owned(),
+        };
+        let answer = self.call.command(self.now, &actor, command);
+        self.drain();
+        answer
     }
 
     fn drain(&mut self) {
@@ -807,9 +819,9 @@ fn reports_go_out_and_with_rtcp_mux_they_share_the_port() {
 fn what_is_recorded_has_no_hole_and_a_pause_is_silence_for_recorder_and_recogniser() {
     let mut world = World::answered();
     world.pass(2_000, true, false);
-    world.call.handle(world.now, Input::Pause(true));
+    assert_eq!(world.ask(Command::Pause { paused: true }), Ok(()));
     world.pass(2_000, true, false);
-    world.call.handle(world.now, Input::Pause(false));
+    assert_eq!(world.ask(Command::Pause { paused: false }), Ok(()));
     world.pass(2_000, false, false).wait(200);
     for frames in &world.recorded {
         let mut until = MediaTime::ZERO;

@@ -3,40 +3,63 @@
 
 use std::time::Instant;
 
+use super::parties::Invitation;
 use super::signal::loss;
-use super::{Call, index};
+use super::{Call, Output, Refusal, index};
 use crate::sip::{DialogEnd, Party, SipCommand, Target};
 use crate::speech::Leg;
-use crate::transcript::EndReason;
+use crate::transcript::{AlarmKind, EndReason, TranscriptEvent};
 
 impl Call {
     /// The operator asks to be replaced. What a caller asks for would be dialled at the hotline's cost.
     pub(super) fn referred(&mut self, now: Instant, party: Party, target: Target) {
-        let refused = if self.parties.leg(party) != Some(Leg::Operator) {
-            Some(403)
-        } else if self.parties.invited.is_some() {
-            Some(491)
-        } else {
-            None
+        let is_operator = self.parties.leg(party) == Some(Leg::Operator);
+        let invited = is_operator.then(|| self.succeed(now, Some(party), target));
+        let status = match &invited {
+            Some(Ok(_)) => 202,
+            Some(Err(Refusal::TransferUnderWay)) => 491,
+            Some(Err(_)) => 503,
+            None => 403,
         };
+        self.tell(SipCommand::AnswerRefer { party, status });
+        if let Some(Ok(invitation)) = invited {
+            self.tell(invitation);
+        }
+    }
+
+    /// The invitation of somebody to take the operator's place, as the party `by` or somebody outside the call wants it.
+    pub(super) fn succeed(
+        &mut self,
+        now: Instant,
+        by: Option<Party>,
+        target: Target,
+    ) -> Result<SipCommand, Refusal> {
+        if self.parties.invited.is_some() {
+            return Err(Refusal::TransferUnderWay);
+        }
         let until = now + self.setup.ring;
-        let invited = match refused {
-            Some(status) => Err(status),
-            None => self.parties.invite(party, until).ok_or(503),
-        };
-        match invited {
-            Ok(successor) => {
-                self.tell(SipCommand::AnswerRefer { party, status: 202 });
-                // The successor is told to send where the operator sends; its answer decides from when.
-                let offer = self.sides[1].offer_to_another(&self.setup.codecs);
-                self.tell(SipCommand::Invite {
-                    party: successor,
-                    target,
-                    caller_number: self.setup.incoming.caller_number.clone(),
-                    offer,
-                });
-            }
-            Err(status) => self.tell(SipCommand::AnswerRefer { party, status }),
+        let successor = self.parties.invite(by, until);
+        let party = successor.ok_or(Refusal::TooManyTransfers)?;
+        // The successor is told to send where the operator sends; its answer decides from when.
+        let offer = self.sides[1].offer_to_another(&self.setup.codecs);
+        Ok(SipCommand::Invite {
+            party,
+            target,
+            caller_number: self.setup.incoming.caller_number.clone(),
+            offer,
+        })
+    }
+
+    /// Tells who asked for a transfer how it goes.
+    fn report_transfer(&mut self, invited: Invitation, status: u16) {
+        if let Some(party) = invited.by {
+            self.tell(SipCommand::ReportTransfer { party, status });
+        } else if status >= 300 && !self.parties.operator_gone {
+            let alarm = TranscriptEvent::Alarm {
+                leg: Leg::Operator,
+                alarm: AlarmKind::TransferFailed,
+            };
+            self.outputs.push_back(Output::Transcript(alarm));
         }
     }
 
@@ -46,10 +69,7 @@ impl Call {
             .invited
             .filter(|invited| invited.party == party)
         {
-            self.tell(SipCommand::ReportTransfer {
-                party: invited.by,
-                status,
-            });
+            self.report_transfer(invited, status);
         }
     }
 
@@ -69,14 +89,14 @@ impl Call {
             self.successor_refused(now, party, 488);
             return;
         };
-        self.tell(SipCommand::ReportTransfer {
-            party: invited.by,
-            status: 200,
-        });
+        self.report_transfer(invited, 200);
         let gone = self.parties.operator_gone;
         let before = self.parties.hand_over(Leg::Operator, party);
-        if !gone {
-            self.parties.let_go(now, before);
+        match invited.by {
+            _ if gone => {}
+            Some(_) => self.parties.let_go(now, before),
+            // Its phone knows of no transfer, and waits for nothing.
+            None => self.tell(SipCommand::HangUp { party: before }),
         }
         self.sides[1].begin_anew();
         self.sides[1].answered(agreed);
@@ -93,10 +113,7 @@ impl Call {
         else {
             return;
         };
-        self.tell(SipCommand::ReportTransfer {
-            party: invited.by,
-            status,
-        });
+        self.report_transfer(invited, status);
         if self.parties.operator_gone {
             self.hang_up_all(None);
             self.hang_up(now, EndReason::TransferFailed { status });

@@ -118,6 +118,7 @@ async fn export(
         return Ok(None);
     };
     let transcript = store.transcript(&call).await.map_err(Failure::failed)?;
+    let notes = store.notes(&call).await.map_err(Failure::failed)?;
     let draft = store.draft(&call).await.map_err(Failure::failed)?;
     let audio = match &arguments.audio {
         Some(file) => Some(read(file)?),
@@ -128,6 +129,7 @@ async fn export(
         &Call {
             record: &record,
             transcript: &transcript,
+            notes: &notes,
             draft: draft.as_ref(),
             recording: audio.as_ref().map(|(name, wav)| Recording {
                 name,

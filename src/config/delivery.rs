@@ -36,8 +36,10 @@ pub struct GrpcClient {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Read calls and transcripts, and pause recordings.
+    /// Read calls and transcripts, pause recordings, and correct drafts and lines.
     Transcripts,
+    /// Give commands to running calls: edit, note, hang up, transfer.
+    ControlCalls,
     /// Read the reference backend's tickets.
     ReadTickets,
     /// Hand drafts to the reference backend.

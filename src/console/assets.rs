@@ -15,7 +15,7 @@ use super::wire;
 const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const FILES: [(&str, &str, &str); 8] = [
+const FILES: [(&str, &str, &str); 9] = [
     (
         "/",
         "text/html; charset=utf-8",
@@ -25,6 +25,11 @@ const FILES: [(&str, &str, &str); 8] = [
         "/app.js",
         "text/javascript; charset=utf-8",
         include_str!("../../console/app.js"),
+    ),
+    (
+        "/controls.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../console/controls.js"),
     ),
     (
         "/dom.js",

@@ -22,17 +22,19 @@ use std::time::{Duration, SystemTime};
 
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::door::{Ends, Hosts, is_same_origin};
-use crate::events::{Bus, EditError, Filter};
+use crate::control::{self, Actor, CallControl, Command};
+use crate::events::{Bus, Filter};
 use crate::listener::{ConnectionGuard, Limits};
+use crate::private::Private;
 use crate::speech::CallId;
 use crate::store::{PageKey, Store, StoreError, recent_calls, unix_ms};
 use crate::telemetry::{self, Readiness};
@@ -60,6 +62,7 @@ const GRACE: Duration = Duration::from_secs(3);
 pub struct Console {
     bus: Bus,
     store: Store,
+    control: CallControl,
     connections: Arc<ConnectionGuard>,
     viewers: Arc<ConnectionGuard>,
     listeners: Arc<ConnectionGuard>,
@@ -77,6 +80,7 @@ impl Console {
         Self {
             bus,
             store,
+            control: CallControl::default(),
             connections: ConnectionGuard::new("console", door::CONNECTIONS),
             viewers: places("viewers", MOST_VIEWERS),
             listeners: places("players", MOST_LISTENERS),
@@ -119,6 +123,12 @@ impl Console {
         Self { readiness, ..self }
     }
 
+    /// Reaches the running calls by `control`.
+    #[must_use]
+    pub fn controlling(self, control: CallControl) -> Self {
+        Self { control, ..self }
+    }
+
     /// Plays the recordings of finished calls, where there are any.
     #[must_use]
     pub fn playing(self, recordings: Option<Recordings>) -> Self {
@@ -135,7 +145,7 @@ impl Console {
     }
 
     /// The routes: `/` and what the page needs, `/healthz`, `/readyz`, `/metrics`, `/api/calls`, a draft's fields, a line's
-    /// changes, a call's recording, what there is to choose from, `/ws`.
+    /// changes, notes, hanging up and transfers, a call's recording, what there is to choose from, `/ws`.
     pub fn router(&self) -> Router {
         assets::routes()
             .route("/healthz", get(|| async { "ok\n" }))
@@ -143,15 +153,30 @@ impl Console {
             .route("/metrics", get(metrics))
             .route("/api/calls", get(calls))
             .route("/api/calls/{call}/fields/{name}", put(edit))
+            .route("/api/calls/{call}/note", post(note))
+            .route("/api/calls/{call}/hangup", post(hang_up))
+            .route("/api/calls/{call}/transfer", post(transfer))
             .route("/api/calls/{call}/recording", get(playback::recording))
             .route("/api/choices", get(choices))
             .route(
                 "/api/calls/{call}/lines/{line}/changes/{change}",
-                delete(undo).post(make_again),
+                delete(revise).post(revise),
             )
             .route("/ws", get(watch))
             .layer(middleware::from_fn_with_state(self.clone(), door::check))
             .with_state(self.clone())
+    }
+
+    /// Has a running call do what its operator asks on the page.
+    async fn ask(&self, ends: Ends, call: &str, command: Command) -> Result<StatusCode, Refusal> {
+        // Nobody signs in yet: the machine is all that is known of who sits there.
+        let actor = Actor::User {
+            user: "console".to_owned(),
+            station: ends.peer.to_string(),
+        };
+        let asked = self.control.ask(&CallId::new(call), actor, command).await;
+        asked.map_err(Refusal::ByCall)?;
+        Ok(StatusCode::NO_CONTENT)
     }
 
     /// Whether memory or disk knows the call. Memory first: a call goes from there to the disk, not back.
@@ -263,16 +288,54 @@ struct Written {
 
 async fn edit(
     State(console): State<Console>,
+    ends: Ends,
     Path((call, name)): Path<(String, FieldName)>,
     Json(written): Json<Written>,
 ) -> Result<StatusCode, Refusal> {
-    let hands = console.bus.hands();
-    hands.write(&CallId::new(&call), name, written.value)?;
-    Ok(StatusCode::NO_CONTENT)
+    let value = written.value;
+    let edit = Command::Edit { name, value };
+    console.ask(ends, &call, edit).await
 }
 
-/// A call, a line of it, and which of the line's changes.
-type ChangePath = Path<(String, u32, usize)>;
+/// What an operator notes.
+#[derive(Deserialize)]
+struct Noted {
+    text: Private<String>,
+}
+
+async fn note(
+    State(console): State<Console>,
+    ends: Ends,
+    Path(call): Path<String>,
+    Json(Noted { text }): Json<Noted>,
+) -> Result<StatusCode, Refusal> {
+    let note = Command::Note { text };
+    console.ask(ends, &call, note).await
+}
+
+async fn hang_up(
+    State(console): State<Console>,
+    ends: Ends,
+    Path(call): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    console.ask(ends, &call, Command::HangUp).await
+}
+
+/// Where an operator transfers a call to.
+#[derive(Deserialize)]
+struct Destination {
+    to: Private<String>,
+}
+
+async fn transfer(
+    State(console): State<Console>,
+    ends: Ends,
+    Path(call): Path<String>,
+    Json(Destination { to }): Json<Destination>,
+) -> Result<StatusCode, Refusal> {
+    let transfer = Command::Transfer { to };
+    console.ask(ends, &call, transfer).await
+}
 
 /// The version of the line in which the change was seen.
 #[derive(Debug, Deserialize)]
@@ -280,36 +343,22 @@ struct SeenQuery {
     revision: Option<u32>,
 }
 
-async fn undo(
+/// `DELETE` takes a change back, `POST` makes it again.
+async fn revise(
     State(console): State<Console>,
-    path: ChangePath,
+    ends: Ends,
+    method: Method,
+    Path((call, line, change)): Path<(String, u32, usize)>,
     Query(query): Query<SeenQuery>,
-) -> Result<StatusCode, Refusal> {
-    revise(&console, path, &query, true)
-}
-
-async fn make_again(
-    State(console): State<Console>,
-    path: ChangePath,
-    Query(query): Query<SeenQuery>,
-) -> Result<StatusCode, Refusal> {
-    revise(&console, path, &query, false)
-}
-
-fn revise(
-    console: &Console,
-    Path((call, line, change)): ChangePath,
-    query: &SeenQuery,
-    undone: bool,
 ) -> Result<StatusCode, Refusal> {
     let revision = Revision {
         line,
         change,
         seen: query.revision,
-        undone,
+        undone: method == Method::DELETE,
     };
-    console.bus.revise(&CallId::new(&call), revision)?;
-    Ok(StatusCode::NO_CONTENT)
+    let command = Command::Revise(revision);
+    console.ask(ends, &call, command).await
 }
 
 /// What `/ws` is asked for: a call, an operator's calls, or the comings and goings of calls alone.
@@ -366,12 +415,10 @@ enum Refusal {
     BadToken,
     Full,
     Unreadable,
-    NotRunning,
-    Unfit,
+    ByCall(control::Refusal),
     NoRecording,
     StillRecorded,
     Damaged,
-    NoSuchChange,
 }
 
 impl Refusal {
@@ -380,30 +427,22 @@ impl Refusal {
         Self::Unreadable
     }
 
-    const fn told(self) -> (StatusCode, Fault) {
+    fn told(self) -> (StatusCode, Fault) {
         match self {
             Self::ForeignHost => (StatusCode::MISDIRECTED_REQUEST, Fault::FOREIGN_HOST),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, Fault::FOREIGN_ORIGIN),
             Self::UnclearWish => (StatusCode::BAD_REQUEST, Fault::UNCLEAR_WISH),
             Self::BadToken => (StatusCode::BAD_REQUEST, Fault::BAD_TOKEN),
-            Self::NotRunning => (StatusCode::CONFLICT, Fault::NOT_RUNNING),
-            Self::Unfit => (StatusCode::UNPROCESSABLE_ENTITY, Fault::UNFIT),
+            Self::ByCall(refusal) => {
+                let status = StatusCode::from_u16(refusal.verdict().http);
+                let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                (status, Fault::by_call(refusal))
+            }
             Self::NoRecording => (StatusCode::NOT_FOUND, Fault::NO_RECORDING),
             Self::StillRecorded => (StatusCode::CONFLICT, Fault::STILL_RECORDED),
             Self::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, Fault::DAMAGED),
-            Self::NoSuchChange => (StatusCode::NOT_FOUND, Fault::NO_SUCH_CHANGE),
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, Fault::FULL),
             Self::Unreadable => (StatusCode::SERVICE_UNAVAILABLE, Fault::UNREADABLE),
-        }
-    }
-}
-
-impl From<EditError> for Refusal {
-    fn from(error: EditError) -> Self {
-        match error {
-            EditError::NotRunning => Self::NotRunning,
-            EditError::Unfit(_) => Self::Unfit,
-            EditError::NoSuchChange => Self::NoSuchChange,
         }
     }
 }

@@ -17,16 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Console, LONGEST_MESSAGE, serve};
 use crate::audio::MediaTime;
-use crate::events::{Bus, Deed, Payload, WATCHER_LAG};
+use crate::control::tests::answering;
+use crate::control::{Actor, CallControl, Command, Refusal};
+use crate::events::{Bus, Payload, WATCHER_LAG};
 use crate::postgres_server::{Site, on_both_engines};
-use crate::speech::finish::{Change, ChangeKind};
 use crate::speech::{CallId, Leg};
 use crate::store::{EventWriter, Store, at};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
 use crate::transcript::revise::Revision;
-use crate::transcript::{CallInfo, EndReason, GapReason, Line, TranscriptEvent};
+use crate::transcript::{CallInfo, EndReason, GapReason, Line, Note, TranscriptEvent};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -36,6 +37,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 struct House {
     bus: Bus,
     store: Store,
+    control: CallControl,
     address: SocketAddr,
     stop: CancellationToken,
     writer: JoinHandle<usize>,
@@ -62,7 +64,9 @@ impl House {
         let stop = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let console = change(Console::new(bus.clone(), store.clone()));
+        let control = CallControl::default();
+        let console = Console::new(bus.clone(), store.clone()).controlling(control.clone());
+        let console = change(console);
         let serving = serve(listener, console, stop.clone());
         let server = tokio::spawn(serving);
         let writer = tokio::spawn({
@@ -73,6 +77,7 @@ impl House {
         Self {
             bus,
             store,
+            control,
             address,
             stop,
             writer,
@@ -134,6 +139,13 @@ impl House {
         connection.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.to_lowercase(), body.to_owned())
+    }
+
+    /// An answer's status, and the code of what went wrong.
+    async fn status(&self, method: &str, path: &str, header: &str) -> (String, Value) {
+        let (head, body) = self.act(method, path, header).await;
+        let code = serde_json::from_str::<Value>(&body).map(|body| body["error"]["code"].clone());
+        (head[9..12].to_owned(), code.unwrap_or_default())
     }
 
     async fn calls(&self, query: &str) -> Value {
@@ -249,6 +261,7 @@ on_both_engines![
     a_call_that_is_over_is_shown_from_disk_with_its_last_draft,
     the_list_of_calls_reaches_over_memory_and_disk_page_by_page,
     an_operator_sees_their_own_calls_alone,
+    a_note_is_shown_to_who_watches_and_to_who_comes_later,
 ];
 
 async fn a_viewer_sees_every_kind_of_event_while_it_happens(site: Site) {
@@ -425,59 +438,147 @@ async fn a_call_that_is_over_is_shown_from_disk_with_its_last_draft(site: Site) 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_is_undone_and_made_again_while_the_call_runs_and_only_from_the_page_itself() {
     let house = House::open().await;
-    house.say("a", started("a", "sip:op@h"));
-    let TranscriptEvent::Line(mut said) = line(3, 2, true) else {
-        unreachable!()
-    };
-    said.changes = vec![Change {
-        from: 0,
-        to: 1,
-        said: "地".into(),
-        kind: ChangeKind::Hotword,
-        list: "用语".into(),
-        undone: None,
-    }];
-    house.say("a", TranscriptEvent::Line(said));
-    let path = "/api/calls/a/lines/3/changes/0";
-    let status = async |method: &str, path: &str, header: &str| {
-        let (head, body) = house.act(method, path, header).await;
-        let code = serde_json::from_str::<Value>(&body).map(|body| body["error"]["code"].clone());
-        (head[9..12].to_owned(), code.unwrap_or_default())
-    };
+    let path = "/api/calls/a/lines/3/changes/0?revision=2";
     let refused = |status: &str, code: &str| (status.to_owned(), Value::from(code));
     assert_eq!(
-        status("DELETE", path, "").await,
+        house.status("DELETE", path, "").await,
         refused("409", "not_running")
     );
-    let (sender, deeds) = std::sync::mpsc::sync_channel(4);
-    house.bus.hands().lend(CallId::new("a"), move |deed| {
-        let _ = sender.try_send(deed);
+    let (sender, asked) = std::sync::mpsc::sync_channel(4);
+    answering(&house.control, "a", move |actor, command| {
+        let _ = sender.try_send((actor.clone(), command));
+        Ok(())
     });
     assert_eq!(
-        status("DELETE", path, "Origin: http://evil\r\n").await,
+        house
+            .status("DELETE", path, "Origin: http://evil\r\n")
+            .await,
         refused("403", "foreign_origin")
     );
-    for unknown in [
-        "/api/calls/a/lines/3/changes/1",
-        "/api/calls/a/lines/4/changes/0",
-    ] {
-        assert_eq!(
-            status("POST", unknown, "").await,
-            refused("404", "no_such_change")
-        );
-    }
+    let actor = Actor::User {
+        user: "console".to_owned(),
+        station: "127.0.0.1".to_owned(),
+    };
     for (method, undone) in [("DELETE", true), ("POST", false)] {
-        let path = format!("{path}?revision=2");
-        assert_eq!(status(method, &path, "").await.0, "204");
+        assert_eq!(house.status(method, path, "").await.0, "204");
         let revision = Revision {
             line: 3,
             change: 0,
             seen: Some(2),
             undone,
         };
-        assert_eq!(deeds.try_recv(), Ok(Deed::Revise(revision)));
+        let wanted = (actor.clone(), Command::Revise(revision));
+        assert_eq!(asked.try_recv(), Ok(wanted));
     }
-    assert!(deeds.try_recv().is_err());
+    assert!(asked.try_recv().is_err());
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_notes_transfers_and_hangs_up_and_other_sites_do_not() {
+    let house = House::open().await;
+    let (sender, asked) = std::sync::mpsc::sync_channel(4);
+    answering(&house.control, "a", move |_, command| {
+        let _ = sender.try_send(command);
+        Ok(())
+    });
+    for (what, body, command) in [
+        (
+            "note",
+            r#"{"text":"回访"}"#,
+            Command::Note {
+                text: "回访".into(),
+            },
+        ),
+        (
+            "transfer",
+            r#"{"to":"1002"}"#,
+            Command::Transfer { to: "1002".into() },
+        ),
+        ("hangup", "", Command::HangUp),
+    ] {
+        let path = format!("/api/calls/a/{what}");
+        let sent = |origin: &str| {
+            let length = body.len();
+            format!(
+                "{origin}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+        };
+        let (status, code) = house
+            .status("POST", &path, &sent("Origin: http://evil\r\n"))
+            .await;
+        assert_eq!((status.as_str(), code), ("403", "foreign_origin".into()));
+        assert!(asked.try_recv().is_err());
+        assert_eq!(house.status("POST", &path, &sent("")).await.0, "204");
+        assert_eq!(asked.try_recv(), Ok(command));
+        assert_eq!(house.status("GET", &path, "").await.0, "405");
+    }
+    for (path, body) in [("note", "{}"), ("transfer", r#"{"to":7}"#), ("note", "[")] {
+        let length = body.len();
+        let sent =
+            format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}");
+        let (status, _) = house
+            .status("POST", &format!("/api/calls/a/{path}"), &sent)
+            .await;
+        assert!(status.starts_with('4'), "{status}");
+    }
+    assert!(asked.try_recv().is_err());
+    house.shut().await;
+}
+
+async fn a_note_is_shown_to_who_watches_and_to_who_comes_later(site: Site) {
+    let house = House::at(site).await;
+    house.say("a", started("a", "sip:op@h"));
+    house.say(
+        "a",
+        TranscriptEvent::Note(Note {
+            at: MediaTime::from_millis(2_500),
+            by: Actor::User {
+                user: "console".into(),
+                station: "192.0.2.30".into(),
+            },
+            text: "回访".into(),
+        }),
+    );
+    house.say("a", over());
+    house.until_saved(0).await;
+    let seen = rest(&mut house.watch("call=a").await).await;
+    assert_eq!(kinds(&seen), ["started", "note", "call_final"]);
+    assert_eq!(
+        (&seen[1]["at_ms"], &seen[1]["text"], &seen[1]["by"]["user"]),
+        (&2_500.into(), &"回访".into(), &"console".into())
+    );
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_call_refuses_is_told_with_its_status_its_code_and_a_sentence() {
+    let house = House::open().await;
+    for (refusal, status, code) in [
+        (Refusal::NotRunning, "409", "not_running"),
+        (Refusal::Unfit("the field is a text"), "422", "unfit_value"),
+        (Refusal::NoSuchChange, "404", "no_such_change"),
+        (Refusal::HeardAnew, "409", "heard_anew"),
+        (Refusal::UnfitNote, "422", "unfit_note"),
+        (Refusal::NotAnswered, "409", "not_answered"),
+        (Refusal::TakesPlaceElsewhere, "409", "takes_place_elsewhere"),
+        (Refusal::NoDestination, "422", "no_destination"),
+        (Refusal::TransferUnderWay, "409", "transfer_under_way"),
+        (Refusal::TooManyTransfers, "409", "too_many_transfers"),
+        (Refusal::Busy, "503", "call_busy"),
+        (Refusal::NoAnswer, "504", "no_answer"),
+    ] {
+        let call = answering(&house.control, "a", move |_, _| Err(refusal));
+        let path = "/api/calls/a/lines/3/changes/0";
+        let (told, body) = house.act("POST", path, "").await;
+        assert_eq!(&told[9..12], status, "{refusal:?}");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["error"]["code"], code);
+        let sentence = body["error"]["message"].as_str().unwrap();
+        assert!(sentence.ends_with('。'), "{sentence}");
+        call.abort();
+        let _ = call.await;
+    }
     house.shut().await;
 }
 
@@ -776,6 +877,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_is_sent_again_only_when_it_is
         "/",
         "/app.js",
         "/contract.js",
+        "/controls.js",
         "/dom.js",
         "/fields.js",
         "/player.js",

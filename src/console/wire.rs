@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::control::Refusal;
 use crate::events::{Event, Payload};
 use crate::private::Private;
 use crate::speech::Leg;
@@ -15,7 +16,7 @@ use crate::ticket::model::{FIELDS, Limits};
 use crate::ticket::resemble::Resemblance;
 use crate::ticket::{Evidence, FieldName, FieldValue, Likely, Taxonomy, TicketDraft};
 use crate::transcript::{
-    AlarmKind, EndReason, GapReason, LegMedia, RecordingMark, TranscriptEvent,
+    Actor, AlarmKind, EndReason, GapReason, LegMedia, RecordingMark, TranscriptEvent,
 };
 
 /// A message on the WebSocket.
@@ -135,6 +136,15 @@ pub enum Body<'a> {
         likely: &'a [Likely],
         /// How long it may take.
         limits: Option<Limits>,
+    },
+    /// Somebody has noted something.
+    Note {
+        /// When.
+        at_ms: u64,
+        /// Who.
+        by: &'a Actor,
+        /// What.
+        text: &'a str,
     },
     /// How a leg's sound travelled.
     Media(LegMedia),
@@ -284,6 +294,11 @@ impl<'a> Body<'a> {
             TranscriptEvent::Recording { at, mark } => Self::Recording {
                 at_ms: at.as_millis(),
                 mark: *mark,
+            },
+            TranscriptEvent::Note(note) => Self::Note {
+                at_ms: note.at.as_millis(),
+                by: &note.by,
+                text: note.text.reveal(),
             },
             TranscriptEvent::Media(media) => Self::Media(*media),
             TranscriptEvent::CallFinal { duration, reason } => Self::CallFinal {
@@ -457,16 +472,6 @@ impl Fault {
         code: "too_many_viewers",
         message: "同时打开的页面过多，请关闭不用的页面，稍后会自动重试。",
     };
-    /// The draft of a call that is over has been handed on.
-    pub const NOT_RUNNING: Self = Self {
-        code: "not_running",
-        message: "通话已结束，草稿已交出，请在工单系统中修改。",
-    };
-    /// The value is of the wrong kind or no standard word.
-    pub const UNFIT: Self = Self {
-        code: "unfit_value",
-        message: "这个内容不符合该字段的要求，请检查后重新填写。",
-    };
     /// Nothing was recorded of the call, or not any more.
     pub const NO_RECORDING: Self = Self {
         code: "no_recording",
@@ -482,11 +487,6 @@ impl Fault {
         code: "damaged_recording",
         message: "录音文件无法打开，请联系管理员查看日志。",
     };
-    /// No final line has such a change.
-    pub const NO_SUCH_CHANGE: Self = Self {
-        code: "no_such_change",
-        message: "没有找到这处改正，请刷新页面后重试。",
-    };
     /// The store cannot be read now.
     pub const UNREADABLE: Self = Self {
         code: "unreadable",
@@ -497,4 +497,26 @@ impl Fault {
         code: "going_down",
         message: "系统正在重新启动，恢复后会自动续上。",
     };
+
+    /// A call has refused what it was asked.
+    #[must_use]
+    pub const fn by_call(refusal: Refusal) -> Self {
+        Self {
+            code: refusal.verdict().code,
+            message: match refusal {
+                Refusal::NotRunning => "通话已结束，草稿已交出，请在工单系统中修改。",
+                Refusal::Unfit(_) => "这个内容不符合该字段的要求，请检查后重新填写。",
+                Refusal::NoSuchChange => "没有找到这处改正，请刷新页面后重试。",
+                Refusal::HeardAnew => "这句话刚刚重新识别过，请按新的内容再操作。",
+                Refusal::UnfitNote => "备注不能为空，也不能超过1000字。",
+                Refusal::NotAnswered => "话务员尚未接听，请接通后再操作。",
+                Refusal::TakesPlaceElsewhere => "这通电话由其他系统承载，请在那里操作。",
+                Refusal::NoDestination => "无法识别转接目标，请填写号码或 sip: 地址。",
+                Refusal::TransferUnderWay => "正在转接，请等待结果。",
+                Refusal::TooManyTransfers => "这通电话的转接次数已达上限。",
+                Refusal::Busy => "对这通电话的操作过多，请稍后重试。",
+                Refusal::NoAnswer => "操作未能及时完成，没有生效，请重试。",
+            },
+        }
+    }
 }

@@ -11,8 +11,6 @@
 //! | broadcast to watchers | [`WATCHER_LAG`] events | the slow watcher gets [`Next::Lagged`] and re-opens |
 //! | a call's log | its durable events, its newest partial per utterance, its newest draft | ends with the call |
 
-mod hands;
-
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,10 +18,7 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::speech::CallId;
 use crate::ticket::TicketDraft;
-use crate::transcript::revise::Revision;
-use crate::transcript::{CallInfo, Line, TranscriptEvent};
-
-pub use hands::{Deed, EditError, Hands};
+use crate::transcript::{CallInfo, TranscriptEvent};
 
 /// How many events a watcher may fall behind before it must start again from its position.
 pub const WATCHER_LAG: usize = 4_096;
@@ -198,7 +193,6 @@ pub struct Bus {
     state: Arc<Mutex<State>>,
     live: broadcast::Sender<Arc<Event>>,
     unsaved: Arc<Notify>,
-    hands: Hands,
 }
 
 impl std::fmt::Debug for Bus {
@@ -218,41 +212,7 @@ impl Bus {
             })),
             live: broadcast::Sender::new(WATCHER_LAG),
             unsaved: Arc::new(Notify::new()),
-            hands: Hands::default(),
         }
-    }
-
-    /// The way back: how operators write into the drafts of running calls.
-    pub const fn hands(&self) -> &Hands {
-        &self.hands
-    }
-
-    /// Takes a change of a running call's line back, or lets it stand again; the line's new version comes as an event.
-    ///
-    /// # Errors
-    /// [`EditError`] when the call is not running or has no such change.
-    pub fn revise(&self, call: &CallId, revision: Revision) -> Result<(), EditError> {
-        let known = self
-            .line(call, revision.line)
-            .is_some_and(|line| line.is_final && revision.change < line.changes.len());
-        if known {
-            self.hands.give(call, Deed::Revise(revision))
-        } else if self.calls().iter().any(|info| info.call == *call) {
-            Err(EditError::NoSuchChange)
-        } else {
-            Err(EditError::NotRunning)
-        }
-    }
-
-    /// The newest version of a line of a call that memory holds.
-    fn line(&self, call: &CallId, id: u32) -> Option<Line> {
-        let state = self.lock();
-        let events = state.calls.get(call)?.events.values().rev();
-        let mut lines = events.filter_map(|event| match &event.payload {
-            Payload::Transcript(TranscriptEvent::Line(line)) => Some(line),
-            _ => None,
-        });
-        lines.find(|line| line.id == id).cloned()
     }
 
     /// Appends an event of `call`, tells the watchers, and returns its position.
@@ -374,7 +334,7 @@ mod tests {
     use super::*;
     use crate::audio::MediaTime;
     use crate::speech::Leg;
-    use crate::transcript::EndReason;
+    use crate::transcript::{EndReason, Line};
 
     fn call(name: &str) -> CallId {
         CallId::new(name)

@@ -10,6 +10,7 @@
 //! | SIP events and commands of a call | the adapter's channels | the adapter ends the call |
 //! | decoded sound of a tapped leg | [`BOUND`](super::media::frames::BOUND) | the newest is lost, and silence in its place |
 //! | hypotheses of a call | its passes under way, which the recognition queue bounds | cannot be |
+//! | orders to a call | [`CallControl`]'s | refused as busy |
 //! | drafts to draw up | one a call | the call asks again with its next line |
 //! | messages to a media thread | one a call | cannot be |
 //! | media | the sockets' receive buffers | the kernel drops, as any network does |
@@ -31,7 +32,6 @@ use tracing::warn;
 pub use self::desk::DraftingDesk;
 pub use self::new::{NewCall, TappedCall};
 use self::new::{Opening, Signals};
-pub use self::task::Controls;
 pub use self::threads::MediaThreads;
 use self::threads::PendingCall;
 use super::advice::Advisor;
@@ -43,6 +43,7 @@ use crate::audio::Frame;
 use crate::audio::codec::Codec;
 use crate::call::{Incoming, Latching, MediaPolicy, RtpEnd, Rules};
 use crate::config::{self, Sources, Srtp};
+use crate::control::CallControl;
 use crate::events::Bus;
 use crate::recognition::Recognizers;
 use crate::recording::Recorder;
@@ -73,8 +74,8 @@ pub struct CallContext {
     pub recorder: Option<Arc<Recorder>>,
     /// What callers hear after the answer and before the operator.
     pub announcement: Option<Arc<Frame>>,
-    /// Ways to the running calls.
-    pub controls: Controls,
+    /// How the running calls are reached from outside.
+    pub control: CallControl,
     /// The recognition workers; without them, calls are bridged and not transcribed.
     pub pool: Option<Arc<Recognizers>>,
     /// Whether what was said is heard once more while there is time.

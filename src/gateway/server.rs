@@ -19,14 +19,15 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
-use crate::grpc::Transcripts;
 use crate::grpc::access::{Access, Role, Shown};
 use crate::grpc::proto::DESCRIPTORS;
+use crate::grpc::proto::control::v1::call_control_server::CallControlServer;
 use crate::grpc::proto::recognition::v1::recognition_service_server::RecognitionServiceServer;
 use crate::grpc::proto::ticket::v1::ticket_book_server::TicketBookServer;
 use crate::grpc::proto::ticket::v1::ticket_intake_server::TicketIntakeServer;
 use crate::grpc::proto::transcript::v1::transcript_service_server::TranscriptServiceServer;
 use crate::grpc::tls::Acceptor;
+use crate::grpc::{Controls, Transcripts};
 use crate::listener::{ConnectionGuard, Guarded, Limits};
 use crate::recognition::RecognizerService;
 use crate::telemetry::Sparse;
@@ -110,6 +111,8 @@ impl std::error::Error for ServeError {
 pub struct Services {
     /// The gateway's transcripts.
     pub transcripts: Option<Transcripts>,
+    /// Commands to the running calls.
+    pub control: Option<Controls>,
     /// The reference ticketing backend: intake and book.
     pub ticketing: Option<Backend>,
     /// Recognition for gateways.
@@ -168,8 +171,12 @@ impl Connected for Secured {
     type ConnectInfo = Shown;
 
     fn connect_info(&self) -> Shown {
-        let chain = self.0.get_ref().1.peer_certificates();
-        Shown(chain.and_then(|chain| chain.first().cloned()))
+        let (stream, session) = self.0.get_ref();
+        let chain = session.peer_certificates();
+        Shown {
+            certificate: chain.and_then(|chain| chain.first().cloned()),
+            address: stream.connect_info().remote_addr(),
+        }
     }
 }
 
@@ -243,6 +250,9 @@ where
             .set_serving::<TranscriptServiceServer<Transcripts>>()
             .await;
     }
+    if services.control.is_some() {
+        health.set_serving::<CallControlServer<Controls>>().await;
+    }
     if services.ticketing.is_some() {
         health.set_serving::<TicketIntakeServer<Backend>>().await;
         health.set_serving::<TicketBookServer<Backend>>().await;
@@ -275,6 +285,9 @@ where
             let asked = access.demands(Role::Transcripts);
             TranscriptServiceServer::with_interceptor(service.until(shutdown.clone()), asked)
         }))
+        .add_optional_service(services.control.map(|service| {
+            CallControlServer::with_interceptor(service, access.demands(Role::ControlCalls))
+        }))
         .add_optional_service(services.recognizer.map(RecognitionServiceServer::new))
         .add_optional_service(services.ticketing.clone().map(|service| {
             TicketIntakeServer::with_interceptor(service, access.demands(Role::WriteTickets))
@@ -287,6 +300,9 @@ where
         going_down.cancelled().await;
         health
             .set_not_serving::<TranscriptServiceServer<Transcripts>>()
+            .await;
+        health
+            .set_not_serving::<CallControlServer<Controls>>()
             .await;
         health
             .set_not_serving::<TicketIntakeServer<Backend>>()

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,10 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Read calls and transcripts, and pause recordings.
+    /// Read calls and transcripts, pause recordings, and correct drafts and lines.
     Transcripts,
+    /// Give commands to running calls.
+    ControlCalls,
     /// Read the reference backend's tickets.
     ReadTickets,
     /// Hand drafts to the reference backend.
@@ -35,15 +38,25 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Transcripts => "transcripts",
+            Self::ControlCalls => "control_calls",
             Self::ReadTickets => "read_tickets",
             Self::WriteTickets => "write_tickets",
         })
     }
 }
 
-/// The certificate that the other end of a call's connection has shown, if it has.
+/// What is known of the other end of a call's secured connection.
 #[derive(Clone, Debug)]
-pub struct Shown(pub Option<CertificateDer<'static>>);
+pub struct Shown {
+    /// The certificate that it has shown, if it has.
+    pub certificate: Option<CertificateDer<'static>>,
+    /// Where it is.
+    pub address: Option<SocketAddr>,
+}
+
+/// Who sends a request, by the name that the configuration gives it.
+#[derive(Clone, Debug)]
+pub struct KnownClient(pub String);
 
 /// A client that may do something.
 #[derive(Debug)]
@@ -101,9 +114,10 @@ impl Access {
     /// Lets through who has the role.
     pub fn demands(&self, role: Role) -> impl Interceptor + Clone + Send + Sync + 'static + use<> {
         let known = self.0.clone();
-        move |request: Request<()>| {
+        move |mut request: Request<()>| {
             if let Some(known) = &known {
-                known.check(&request, role)?;
+                let client = known.check(&request, role)?;
+                request.extensions_mut().insert(client);
             }
             Ok(request)
         }
@@ -111,14 +125,14 @@ impl Access {
 }
 
 impl Known {
-    fn check(&self, request: &Request<()>, role: Role) -> Result<(), Status> {
+    fn check(&self, request: &Request<()>, role: Role) -> Result<KnownClient, Status> {
         let token = request.metadata().get("authorization");
         let token = token
             .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
             .map(|token| Sha256::digest(token.trim().as_bytes()).into());
         let shown = request.extensions().get::<Shown>();
         let certificate = shown
-            .and_then(|shown| shown.0.as_ref())
+            .and_then(|shown| shown.certificate.as_ref())
             .and_then(|certificate| ParsedCertificate::try_from(certificate).ok());
         let mut known = self
             .clients
@@ -133,8 +147,8 @@ impl Known {
                 ),
             ));
         };
-        if known.any(|client| client.roles.contains(&role)) {
-            return Ok(());
+        if let Some(client) = known.find(|client| client.roles.contains(&role)) {
+            return Ok(KnownClient(client.name.clone()));
         }
         let sentence = format!("{first} has not the role {role}; add it to its [[grpc.client]]");
         Err(self.refuse("role", Status::permission_denied(sentence)))
@@ -155,53 +169,60 @@ mod tests {
 
     use super::*;
 
-    fn asked(access: &Access, role: Role, authorization: Option<&str>) -> Result<(), Code> {
+    fn asked(
+        access: &Access,
+        role: Role,
+        authorization: Option<&str>,
+    ) -> Result<Option<String>, Code> {
         let mut request = Request::new(());
         if let Some(value) = authorization {
             let value = value.parse().expect("a header");
             request.metadata_mut().insert("authorization", value);
         }
         let answer = access.demands(role).call(request);
-        answer.map(drop).map_err(|status| status.code())
+        answer
+            .map(|request| {
+                let known = request.extensions().get::<KnownClient>();
+                known.map(|KnownClient(name)| name.clone())
+            })
+            .map_err(|status| status.code())
     }
 
     #[test]
-    fn a_token_opens_what_its_roles_say_and_nothing_else() {
+    fn a_token_opens_what_its_roles_say_and_nothing_else_and_names_the_client() {
         let access = Access::of(vec![
             Client::new("crm", Some("right"), [Role::ReadTickets]),
             Client::new("screen", Some("other"), [Role::Transcripts]),
             Client::new("gateway.example", None, [Role::WriteTickets]),
+            Client::new("dialler", Some("third"), [Role::ControlCalls]),
         ]);
-        let refused = Err(Code::Unauthenticated);
-        for (authorization, expected) in [
-            (
-                Some("Bearer right"),
-                [
-                    Err(Code::PermissionDenied),
-                    Ok(()),
-                    Err(Code::PermissionDenied),
-                ],
-            ),
-            (
-                Some("Bearer other"),
-                [
-                    Ok(()),
-                    Err(Code::PermissionDenied),
-                    Err(Code::PermissionDenied),
-                ],
-            ),
-            (Some("Bearer wrong"), [refused; 3]),
-            (Some("Basic right"), [refused; 3]),
-            (Some("right"), [refused; 3]),
-            (Some("Bearer "), [refused; 3]),
-            (None, [refused; 3]),
+        let roles = [
+            Role::Transcripts,
+            Role::ReadTickets,
+            Role::WriteTickets,
+            Role::ControlCalls,
+        ];
+        for (authorization, client) in [
+            (Some("Bearer right"), Some(("crm", Role::ReadTickets))),
+            (Some("Bearer other"), Some(("screen", Role::Transcripts))),
+            (Some("Bearer third"), Some(("dialler", Role::ControlCalls))),
+            (Some("Bearer wrong"), None),
+            (Some("Basic right"), None),
+            (Some("right"), None),
+            (Some("Bearer "), None),
+            (None, None),
         ] {
-            let roles = [Role::Transcripts, Role::ReadTickets, Role::WriteTickets];
-            for (role, expected) in roles.into_iter().zip(expected) {
+            for role in roles {
+                let expected = match client {
+                    Some((name, own)) if own == role => Ok(Some(name.to_owned())),
+                    Some(_) => Err(Code::PermissionDenied),
+                    None => Err(Code::Unauthenticated),
+                };
                 let answer = asked(&access, role, authorization);
                 assert_eq!(answer, expected, "{authorization:?}, {role}");
             }
         }
-        assert_eq!(asked(&Access::default(), Role::WriteTickets, None), Ok(()));
+        let anybody = asked(&Access::default(), Role::WriteTickets, None);
+        assert_eq!(anybody, Ok(None));
     }
 }

@@ -13,7 +13,8 @@ use crate::ticket::model::{Limits, Span};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Basis, Because, Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
 use crate::transcript::{
-    AlarmKind, EndReason, GapReason, LegMedia, Line, LossCause, RecordingMark, TranscriptEvent,
+    Actor, ActorKind, AlarmKind, EndReason, GapReason, LegMedia, Line, LossCause, RecordingMark,
+    TranscriptEvent,
 };
 
 /// An event as the stream carries it.
@@ -74,6 +75,7 @@ fn transcript_body(call_id: &str, event: &TranscriptEvent) -> transcript::event:
                 AlarmKind::RecordingGap => transcript::AlarmKind::RecordingGap,
                 AlarmKind::RecordingFailed => transcript::AlarmKind::RecordingFailed,
                 AlarmKind::UncertainLegs => transcript::AlarmKind::UncertainLegs,
+                AlarmKind::TransferFailed => transcript::AlarmKind::TransferFailed,
             };
             Body::Alarm(transcript::Alarm {
                 leg: leg(*on).into(),
@@ -93,12 +95,34 @@ fn transcript_body(call_id: &str, event: &TranscriptEvent) -> transcript::event:
                 kind: kind.into(),
             })
         }
+        TranscriptEvent::Note(note) => Body::Note(transcript::Note {
+            at_ms: note.at.as_millis(),
+            by: Some(actor(&note.by)),
+            text: note.text.reveal().clone(),
+        }),
         TranscriptEvent::Media(media) => Body::Media(leg_media(media)),
         TranscriptEvent::CallFinal { duration, reason } => Body::CallFinal(transcript::CallFinal {
             duration_ms: duration.as_millis(),
             reason: reason.to_string(),
             end: Some(end_reason(reason)),
         }),
+    }
+}
+
+fn actor(actor: &Actor) -> transcript::Actor {
+    transcript::Actor {
+        kind: actor_kind(actor.kind()).into(),
+        name: actor.name().to_owned(),
+        station: actor.station().unwrap_or_default().to_owned(),
+    }
+}
+
+const fn actor_kind(kind: ActorKind) -> transcript::ActorKind {
+    match kind {
+        ActorKind::User => transcript::ActorKind::User,
+        ActorKind::Trunk => transcript::ActorKind::Trunk,
+        ActorKind::Service => transcript::ActorKind::Service,
+        ActorKind::System => transcript::ActorKind::System,
     }
 }
 
@@ -182,6 +206,10 @@ fn end_reason(reason: &EndReason) -> transcript::EndReason {
         EndReason::NoMedia { party, seconds } => transcript::EndReason {
             seconds: *seconds,
             ..party.map_or_else(|| of(EndCode::NoMedia), |party| by(EndCode::NoMedia, party))
+        },
+        EndReason::EndedBy { actor } => transcript::EndReason {
+            actor: actor_kind(*actor).into(),
+            ..of(EndCode::EndedBy)
         },
         EndReason::SignallingLost => of(EndCode::SignallingLost),
         EndReason::ShuttingDown => of(EndCode::ShuttingDown),

@@ -1,14 +1,17 @@
 //! gRPC: the protocol's types, the transcript service, and the ticket client.
 
 pub mod access;
+mod control;
 pub mod convert;
 mod desk;
+mod peer;
 pub mod proto;
 #[cfg(test)]
 mod tests;
 pub mod tls;
 mod transcript;
 
+pub use control::Controls;
 pub use desk::{EndpointError, GrpcDesk, verdict};
 pub use transcript::Transcripts;
 

@@ -1,5 +1,14 @@
 //! The types generated from `proto/`. None of them has `Debug`: they carry personal data.
 
+/// Commands to running calls.
+pub mod control {
+    /// `xinqiao.control.v1`; documented in `proto/xinqiao/control/v1/control.proto`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("xinqiao.control.v1");
+    }
+}
+
 /// Draft tickets.
 pub mod ticket {
     /// `xinqiao.ticket.v1`; documented in `proto/xinqiao/ticket/v1/ticket.proto`.
@@ -27,5 +36,5 @@ pub mod recognition {
     }
 }
 
-/// The encoded `FileDescriptorSet` of both packages, for server reflection.
+/// The encoded `FileDescriptorSet` of all packages, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/xinqiao_descriptor.bin"));

@@ -8,22 +8,25 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
-use super::Transcripts;
 use super::proto::transcript::v1::transcript_service_client::TranscriptServiceClient;
 use super::proto::transcript::v1::{
-    CallState, Event as WireEvent, GetRequest, ListCallsRequest, UndoChangeRequest, WatchRequest,
-    WatchResponse, event::Body,
+    ActorKind, CallState, Event as WireEvent, GetRequest, ListCallsRequest, UndoChangeRequest,
+    WatchRequest, WatchResponse, event::Body,
 };
+use super::{Controls, Transcripts};
 use crate::audio::MediaTime;
-use crate::events::{Bus, Deed, Payload, WATCHER_LAG};
+use crate::control::tests::answering;
+use crate::control::{Actor, CallControl, Command, Refusal};
+use crate::events::{Bus, Payload, WATCHER_LAG};
 use crate::gateway::{Services, bind, serve};
 use crate::postgres_server::{Site, on_both_engines};
 use crate::speech::finish::{Change, ChangeKind, Mark};
 use crate::speech::words::Word;
 use crate::speech::{CallId, Leg};
 use crate::store::{EventWriter, Store, at};
-use crate::transcript::revise::revised;
-use crate::transcript::{CallInfo, EndReason, GapReason, Line, Origin, TranscriptEvent};
+use crate::ticket::{FieldName, FieldValue};
+use crate::transcript::revise::{Revision, revised};
+use crate::transcript::{CallInfo, EndReason, GapReason, Line, Note, Origin, TranscriptEvent};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct House {
     bus: Bus,
     store: Store,
+    control: CallControl,
     address: std::net::SocketAddr,
     stop: CancellationToken,
     writer: JoinHandle<usize>,
@@ -41,11 +45,17 @@ impl House {
     async fn open(site: &Site) -> Self {
         let store = Store::open(at(&site.store())).await.unwrap();
         let bus = Bus::new(store.begin_run().await.unwrap());
+        let control = CallControl::default();
         let stop = CancellationToken::new();
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let services = Services {
-            transcripts: Some(Transcripts::new(bus.clone(), store.clone())),
+            transcripts: Some(Transcripts::new(
+                bus.clone(),
+                store.clone(),
+                control.clone(),
+            )),
+            control: Some(Controls::new(control.clone())),
             ticketing: None,
             ..Services::default()
         };
@@ -59,6 +69,7 @@ impl House {
         Self {
             bus,
             store,
+            control,
             address,
             stop,
             writer,
@@ -174,6 +185,7 @@ on_both_engines![
     get_shows_each_line_once_and_watching_from_its_position_continues,
     words_changes_and_marks_are_told_and_a_change_is_undone_for_all_who_watch_now_or_later,
     the_list_of_calls_pages_through_memory_and_disk_without_repeating_any,
+    a_note_is_an_event_and_stands_beside_the_finished_transcript,
 ];
 
 async fn a_watcher_that_reconnects_again_and_again_misses_none_of_a_thousand_events(site: Site) {
@@ -426,15 +438,17 @@ async fn words_changes_and_marks_are_told_and_a_change_is_undone_for_all_who_wat
         "it does not run"
     );
     let bus = house.bus.clone();
-    house.bus.hands().lend(CallId::new("a"), move |deed| {
-        let Deed::Revise(revision) = deed else {
-            panic!("{deed:?}");
+    let running = answering(&house.control, "a", move |_, command| {
+        let Command::Revise(revision) = command else {
+            panic!("{command:?}");
         };
-        let line = revised(&put_right(), revision.change, revision.undone).unwrap();
+        let line = revised(&put_right(), revision.change, revision.undone);
+        let line = line.ok_or(Refusal::NoSuchChange)?;
         bus.publish(
             &CallId::new("a"),
             Payload::Transcript(TranscriptEvent::Line(line)),
         );
+        Ok(())
     });
     assert_eq!(undo("a", 1, false).await.err(), Some(Code::NotFound));
     assert_eq!(
@@ -468,7 +482,7 @@ async fn words_changes_and_marks_are_told_and_a_change_is_undone_for_all_who_wat
     );
     assert_eq!(after.changes[0].undone.as_deref(), Some("芝罘"));
     house.say("a", over());
-    house.bus.hands().withdraw(&CallId::new("a"));
+    running.abort();
     house.until_saved(0).await;
     house.shut().await;
 
@@ -529,6 +543,150 @@ async fn the_list_of_calls_pages_through_memory_and_disk_without_repeating_any(s
         refused.err().map(|status| status.code()),
         Some(Code::InvalidArgument)
     );
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_ask_calls_by_name_and_every_refusal_has_its_status() {
+    use super::proto::control::v1 as wire;
+    use super::proto::control::v1::call_control_client::CallControlClient;
+    use super::proto::ticket::v1::{Field, FieldName as Name, field::Value};
+
+    let site = Site::of_files();
+    let house = House::open(&site).await;
+    let address = format!("http://{}", house.address);
+    let mut client = CallControlClient::connect(address).await.unwrap();
+    let (sender, asked) = std::sync::mpsc::sync_channel(8);
+    let call = answering(&house.control, "a", move |actor, command| {
+        let _ = sender.try_send((actor.clone(), command));
+        Ok(())
+    });
+    let call_id = || "a".to_owned();
+    let field = Field {
+        name: Name::Address.into(),
+        value: Some(Value::Text("南大街1号".into())),
+        ..Field::default()
+    };
+    let edit = wire::EditRequest {
+        call_id: call_id(),
+        field: Some(field),
+    };
+    client.edit(edit).await.unwrap();
+    let revise = wire::ReviseRequest {
+        call_id: call_id(),
+        utterance_id: 3,
+        change: 1,
+        restore: false,
+        revision: 2,
+    };
+    client.revise(revise).await.unwrap();
+    let pause = wire::PauseRequest {
+        call_id: call_id(),
+        paused: true,
+    };
+    client.pause(pause).await.unwrap();
+    let note = wire::NoteRequest {
+        call_id: call_id(),
+        text: "回访".into(),
+    };
+    client.note(note).await.unwrap();
+    let transfer = wire::TransferRequest {
+        call_id: call_id(),
+        to: "1002".into(),
+    };
+    client.transfer(transfer).await.unwrap();
+    let hang_up = || wire::HangUpRequest { call_id: call_id() };
+    client.hang_up(hang_up()).await.unwrap();
+    let actor = Actor::Service {
+        service: "127.0.0.1".into(),
+    };
+    for command in [
+        Command::Edit {
+            name: FieldName::Address,
+            value: Some(FieldValue::Text("南大街1号".into())),
+        },
+        Command::Revise(Revision {
+            line: 3,
+            change: 1,
+            seen: Some(2),
+            undone: true,
+        }),
+        Command::Pause { paused: true },
+        Command::Note {
+            text: "回访".into(),
+        },
+        Command::Transfer { to: "1002".into() },
+        Command::HangUp,
+    ] {
+        assert_eq!(asked.try_recv(), Ok((actor.clone(), command)));
+    }
+    let nameless = wire::EditRequest {
+        call_id: call_id(),
+        field: None,
+    };
+    let refused = client.edit(nameless).await.map(drop).unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    call.abort();
+    let _ = call.await;
+    let refused = client.hang_up(hang_up()).await.map(drop).unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    for (refusal, code) in [
+        (Refusal::NotRunning, Code::FailedPrecondition),
+        (Refusal::Unfit("the field is a text"), Code::InvalidArgument),
+        (Refusal::NoSuchChange, Code::NotFound),
+        (Refusal::HeardAnew, Code::Aborted),
+        (Refusal::UnfitNote, Code::InvalidArgument),
+        (Refusal::NotAnswered, Code::FailedPrecondition),
+        (Refusal::TakesPlaceElsewhere, Code::FailedPrecondition),
+        (Refusal::NoDestination, Code::InvalidArgument),
+        (Refusal::TransferUnderWay, Code::FailedPrecondition),
+        (Refusal::TooManyTransfers, Code::FailedPrecondition),
+        (Refusal::Busy, Code::ResourceExhausted),
+        (Refusal::NoAnswer, Code::DeadlineExceeded),
+    ] {
+        let call = answering(&house.control, "a", move |_, _| Err(refusal));
+        let refused = client.hang_up(hang_up()).await.map(drop).unwrap_err();
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (code, refusal.to_string().as_str())
+        );
+        call.abort();
+        let _ = call.await;
+    }
+    house.shut().await;
+}
+
+async fn a_note_is_an_event_and_stands_beside_the_finished_transcript(site: Site) {
+    let house = House::open(&site).await;
+    house.say("a", started("a", "sip:op@h"));
+    let note = Note {
+        at: MediaTime::from_millis(2_500),
+        by: Actor::User {
+            user: "console".into(),
+            station: "192.0.2.30".into(),
+        },
+        text: "回访".into(),
+    };
+    house.say("a", TranscriptEvent::Note(note));
+    let mut viewer = house.watch(of_call("a", None)).await;
+    next(&mut viewer).await.unwrap();
+    let Some(Body::Note(live)) = next(&mut viewer).await.unwrap().body else {
+        panic!("no note");
+    };
+    assert_eq!((live.at_ms, live.text.as_str()), (2_500, "回访"));
+    let by = live.by.clone().unwrap();
+    assert_eq!(by.kind(), ActorKind::User);
+    assert_eq!(
+        (by.name.as_str(), by.station.as_str()),
+        ("console", "192.0.2.30")
+    );
+    house.say("a", over());
+    house.until_saved(0).await;
+    let request = GetRequest {
+        call_id: "a".into(),
+    };
+    let answer = house.client().await.get(request).await.unwrap();
+    assert!(answer.into_inner().notes == [live]);
     house.shut().await;
 }
 

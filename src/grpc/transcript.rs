@@ -3,24 +3,24 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use futures_util::stream::{self, Stream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::control::{self, refused};
 use super::convert;
+use super::peer::actor;
 use super::proto::transcript::v1::transcript_service_server::TranscriptService;
 use super::proto::transcript::v1::{
     EditFieldRequest, EditFieldResponse, GetRequest, GetResponse, ListCallsRequest,
     ListCallsResponse, PauseRecordingRequest, PauseRecordingResponse, UndoChangeRequest,
     UndoChangeResponse, WatchRequest, WatchResponse, event::Body,
 };
-use crate::events::{Bus, EditError, Filter, Payload};
+use crate::control::{CallControl, Command, Refusal};
+use crate::events::{Bus, Filter, Payload};
 use crate::speech::CallId;
 use crate::store::{CallRecord, PageKey, Replay, Store, StoreError, recent_calls};
-use crate::ticket::FieldName;
-use crate::transcript::revise::Revision;
 use crate::transcript::{Transcript, TranscriptEvent};
 
 /// Calls in an answer when the client names no number.
@@ -33,12 +33,9 @@ const MOST_CALLS: u32 = 500;
 pub struct Transcripts {
     bus: Bus,
     store: Store,
-    pause: Option<Pause>,
+    control: CallControl,
     shutdown: CancellationToken,
 }
-
-/// Lets a running call's recording pause, or go on; false when no such call runs.
-type Pause = Arc<dyn Fn(&CallId, bool) -> bool + Send + Sync>;
 
 impl fmt::Debug for Transcripts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,23 +44,14 @@ impl fmt::Debug for Transcripts {
 }
 
 impl Transcripts {
-    /// Over what `bus` holds in memory and `store` on disk.
+    /// Over what `bus` holds in memory and `store` on disk; `control` reaches the running calls.
     #[must_use]
-    pub fn new(bus: Bus, store: Store) -> Self {
+    pub fn new(bus: Bus, store: Store, control: CallControl) -> Self {
         Self {
             bus,
             store,
-            pause: None,
+            control,
             shutdown: CancellationToken::new(),
-        }
-    }
-
-    /// Lets clients pause recordings by `pause`, which says whether the call runs.
-    #[must_use]
-    pub fn with_pause(self, pause: impl Fn(&CallId, bool) -> bool + Send + Sync + 'static) -> Self {
-        Self {
-            pause: Some(Arc::new(pause)),
-            ..self
         }
     }
 
@@ -108,15 +96,6 @@ impl Watch {
             }),
             Err(status) => Some(Err(status)),
         }
-    }
-}
-
-fn refused(error: EditError) -> Status {
-    let sentence = error.to_string();
-    match error {
-        EditError::NotRunning => Status::failed_precondition(sentence),
-        EditError::Unfit(_) => Status::invalid_argument(sentence),
-        EditError::NoSuchChange => Status::not_found(sentence),
     }
 }
 
@@ -172,16 +151,18 @@ impl TranscriptService for Transcripts {
         &self,
         request: Request<PauseRecordingRequest>,
     ) -> Result<Response<PauseRecordingResponse>, Status> {
+        let actor = actor(&request);
         let PauseRecordingRequest { call_id, paused } = request.into_inner();
-        let pause = self
-            .pause
-            .as_ref()
-            .ok_or_else(|| Status::unimplemented("no calls are carried here"))?;
-        if pause(&CallId::new(&call_id), paused) {
-            Ok(Response::new(PauseRecordingResponse {}))
-        } else {
-            Err(unknown(&call_id))
-        }
+        let call = CallId::new(&call_id);
+        let asked = self
+            .control
+            .ask(&call, actor, Command::Pause { paused })
+            .await;
+        asked.map_err(|refusal| match refusal {
+            Refusal::NotRunning => unknown(&call_id),
+            other => refused(other),
+        })?;
+        Ok(Response::new(PauseRecordingResponse {}))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
@@ -213,6 +194,7 @@ impl TranscriptService for Transcripts {
                 }
                 Some(Body::Alarm(alarm)) => answer.alarms.push(alarm),
                 Some(Body::Media(media)) => answer.media.push(media),
+                Some(Body::Note(note)) => answer.notes.push(note),
                 _ => {}
             }
         }
@@ -234,14 +216,11 @@ impl TranscriptService for Transcripts {
         &self,
         request: Request<EditFieldRequest>,
     ) -> Result<Response<EditFieldResponse>, Status> {
+        let actor = actor(&request);
         let EditFieldRequest { call_id, field } = request.into_inner();
-        let field = field.unwrap_or_default();
-        let name = FieldName::of_number(field.name)
-            .ok_or_else(|| Status::invalid_argument("field.name is none that is known here"))?;
-        self.bus
-            .hands()
-            .write(&CallId::new(&call_id), name, convert::value_back(&field))
-            .map_err(refused)?;
+        let edit = control::edit(field)?;
+        let asked = self.control.ask(&CallId::new(&call_id), actor, edit).await;
+        asked.map_err(refused)?;
         Ok(Response::new(EditFieldResponse {}))
     }
 
@@ -249,16 +228,20 @@ impl TranscriptService for Transcripts {
         &self,
         request: Request<UndoChangeRequest>,
     ) -> Result<Response<UndoChangeResponse>, Status> {
-        let request = request.into_inner();
-        let revision = Revision {
-            line: request.utterance_id,
-            change: request.change as usize,
-            seen: (request.revision > 0).then_some(request.revision),
-            undone: !request.restore,
-        };
-        self.bus
-            .revise(&CallId::new(&request.call_id), revision)
-            .map_err(refused)?;
+        let actor = actor(&request);
+        let UndoChangeRequest {
+            call_id,
+            utterance_id,
+            change,
+            restore,
+            revision,
+        } = request.into_inner();
+        let command = control::revise(utterance_id, change, revision, restore);
+        let asked = self
+            .control
+            .ask(&CallId::new(&call_id), actor, command)
+            .await;
+        asked.map_err(refused)?;
         Ok(Response::new(UndoChangeResponse {}))
     }
 

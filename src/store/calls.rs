@@ -11,7 +11,7 @@ use crate::audio::MediaTime;
 use crate::events::{Event, Filter, Payload};
 use crate::private::Private;
 use crate::speech::CallId;
-use crate::transcript::{CallInfo, EndReason, Origin, Transcript, TranscriptEvent};
+use crate::transcript::{CallInfo, EndReason, Note, Origin, Transcript, TranscriptEvent};
 
 /// A call as the records show it.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,21 +143,51 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the file cannot be read.
     pub async fn transcript(&self, call: &CallId) -> Result<Transcript, StoreError> {
+        let mut transcript = Transcript::default();
+        self.each_event(call, |event| {
+            if let TranscriptEvent::Line(line) = event {
+                transcript.apply(line.clone());
+            }
+        })
+        .await?;
+        Ok(transcript)
+    }
+
+    /// What was noted beside a call, in order, as far as it is saved.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn notes(&self, call: &CallId) -> Result<Vec<Note>, StoreError> {
+        let mut notes = Vec::new();
+        self.each_event(call, |event| {
+            if let TranscriptEvent::Note(note) = event {
+                notes.push(note.clone());
+            }
+        })
+        .await?;
+        Ok(notes)
+    }
+
+    async fn each_event(
+        &self,
+        call: &CallId,
+        mut take: impl FnMut(&TranscriptEvent),
+    ) -> Result<(), StoreError> {
         const PAGE: u32 = 1_000;
         let filter = Filter {
             call: Some(call.clone()),
             operator: None,
         };
-        let (mut transcript, mut after) = (Transcript::default(), 0);
+        let mut after = 0;
         loop {
             let events = self.events(&filter, after, u64::MAX, PAGE).await?;
             let Some(last) = events.last() else {
-                return Ok(transcript);
+                return Ok(());
             };
             after = last.position;
             for event in &events {
-                if let Payload::Transcript(TranscriptEvent::Line(line)) = &event.payload {
-                    transcript.apply(line.clone());
+                if let Payload::Transcript(event) = &event.payload {
+                    take(event);
                 }
             }
         }

@@ -17,29 +17,20 @@ pub enum Advice {
     Resembles(Vec<Resemblance>),
     /// Fields that a language model read, checked against what was said; replaces what it read before.
     Read(BTreeMap<FieldName, Field>),
-    /// What the operator wrote into a field; `None` gives the field back to the rules.
-    Edited(FieldName, Option<FieldValue>),
 }
 
 /// What the operator wrote, and what the draft said at that time.
 #[derive(Clone, Debug, PartialEq)]
 struct Edit {
-    /// Counts the call's edits.
+    /// Counts the call's edits from 1.
     number: u64,
     value: FieldValue,
-    before: Before,
+    /// What was said of the field when it was written, or that nothing was; `None` until a draft that was begun
+    /// afterwards has told.
+    before: Option<Option<FieldValue>>,
 }
 
-/// What the draft said when the operator wrote.
-#[derive(Clone, Debug, PartialEq)]
-enum Before {
-    /// Not known until the draft is drawn up next.
-    Unread,
-    /// Known; nothing, or this.
-    Was(Option<FieldValue>),
-}
-
-/// What has been found out so far.
+/// What has been found out so far. The call owns it; a drafter reads a copy, and what it brings back is a [`Drawn`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Advised {
     resembles: Vec<Resemblance>,
@@ -49,50 +40,48 @@ pub struct Advised {
     written: u64,
 }
 
+/// A draft as it was drawn up: with what the operator had written by then, and what is said instead of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Drawn {
+    pub(super) draft: TicketDraft,
+    pub(super) instead: Instead,
+}
+
+/// What is said instead of what the operator wrote.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Instead {
+    said: BTreeMap<FieldName, Field>,
+    /// The newest edit that the drafter knew.
+    written: u64,
+}
+
 impl Advised {
     /// Takes what was found out.
     pub fn take(&mut self, advice: Advice) {
         match advice {
             Advice::Resembles(found) => self.resembles = found,
             Advice::Read(fields) => self.read = fields,
-            Advice::Edited(name, Some(value)) => {
-                self.written += 1;
-                let edit = Edit {
-                    number: self.written,
-                    value,
-                    before: Before::Unread,
-                };
-                self.edits.insert(name, edit);
-            }
-            Advice::Edited(name, None) => {
-                self.edits.remove(&name);
-            }
         }
     }
 
-    /// Takes over from a copy, to which a draft was amended, what that draft said when the operator wrote.
-    pub fn recall(&mut self, amended: &Self) {
-        for (name, edit) in &mut self.edits {
-            if edit.before == Before::Unread
-                && let Some(known) = amended
-                    .edits
-                    .get(name)
-                    .filter(|known| known.number == edit.number)
-            {
-                edit.before.clone_from(&known.before);
-            }
-        }
-    }
-
-    /// Whether there is nothing to add.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.resembles.is_empty() && self.read.is_empty() && self.edits.is_empty()
+    /// Takes what the operator wrote into a field; `None` gives the field back to what is said.
+    pub fn write(&mut self, name: FieldName, value: Option<FieldValue>) {
+        let Some(value) = value else {
+            self.edits.remove(&name);
+            return;
+        };
+        self.written += 1;
+        let edit = Edit {
+            number: self.written,
+            value,
+            before: None,
+        };
+        self.edits.insert(name, edit);
     }
 
     /// Adds it to a draft of the rules: fields that they lack or are not sure of, the resemblances, and the edits. What is
     /// missing afterwards is for the drafter to say.
-    pub fn amend(&mut self, draft: &mut TicketDraft) {
+    pub(super) fn amend(&self, draft: &mut TicketDraft) -> Instead {
         draft.resembles.clone_from(&self.resembles);
         for (name, field) in &self.read {
             let stands = draft
@@ -103,28 +92,64 @@ impl Advised {
                 draft.fields.insert(*name, field.clone());
             }
         }
-        for (name, edit) in &mut self.edits {
-            let said = draft.fields.remove(name);
-            if edit.before == Before::Unread {
-                edit.before = Before::Was(said.as_ref().map(|said| said.value.clone()));
+        let mut instead = Instead {
+            said: BTreeMap::new(),
+            written: self.written,
+        };
+        for (name, edit) in &self.edits {
+            if let Some(said) = draft.fields.insert(*name, written(&edit.value)) {
+                instead.said.insert(*name, said);
             }
-            // A title and a summary are put together anew with every line: that contradicts nothing.
-            let composed = matches!(name, FieldName::Title | FieldName::Summary);
-            let contradicts = said.filter(|said| {
-                !composed
-                    && said.value != edit.value
-                    && edit.before != Before::Was(Some(said.value.clone()))
-                    && said.confidence >= SURE
-                    && !said.evidence.is_empty()
-            });
-            draft.edited.insert(*name, contradicts);
-            let written = Field {
-                value: edit.value.clone(),
-                confidence: 1.0,
-                evidence: Vec::new(),
-            };
-            draft.fields.insert(*name, written);
+            draft.edited.insert(*name, None);
         }
+        instead
+    }
+
+    /// The draft with what the operator has written by now, each field marked where something said later contradicts it.
+    pub fn judge(&mut self, drawn: &Drawn) -> TicketDraft {
+        let Drawn { draft, instead } = drawn;
+        let mut judged = draft.clone();
+        for name in draft.edited.keys() {
+            // What has been given back since is as it is said.
+            judged.edited.remove(name);
+            match instead.said.get(name) {
+                Some(said) => judged.fields.insert(*name, said.clone()),
+                None => judged.fields.remove(name),
+            };
+        }
+        for (name, edit) in &mut self.edits {
+            let said = judged.fields.insert(*name, written(&edit.value));
+            if edit.before.is_none() && edit.number <= instead.written {
+                edit.before = Some(said.as_ref().map(|said| said.value.clone()));
+            }
+            let contradicts = said.filter(|said| edit.is_contradicted(*name, said));
+            judged.edited.insert(*name, contradicts);
+        }
+        judged
+    }
+}
+
+impl Edit {
+    fn is_contradicted(&self, name: FieldName, said: &Field) -> bool {
+        // A title and a summary are put together anew with every line: that contradicts nothing.
+        let composed = matches!(name, FieldName::Title | FieldName::Summary);
+        let had_before_their_eyes = self
+            .before
+            .as_ref()
+            .is_none_or(|before| before.as_ref() == Some(&said.value));
+        !composed
+            && said.value != self.value
+            && !had_before_their_eyes
+            && said.confidence >= SURE
+            && !said.evidence.is_empty()
+    }
+}
+
+fn written(value: &FieldValue) -> Field {
+    Field {
+        value: value.clone(),
+        confidence: 1.0,
+        evidence: Vec::new(),
     }
 }
 
@@ -139,6 +164,11 @@ mod tests {
             confidence,
             evidence: Vec::new(),
         }
+    }
+
+    fn drawn(advised: &Advised, mut draft: TicketDraft) -> Drawn {
+        let instead = advised.amend(&mut draft);
+        Drawn { draft, instead }
     }
 
     #[test]
@@ -159,39 +189,41 @@ mod tests {
             ..TicketDraft::default()
         };
         let mut advised = Advised::default();
-        let amended = |advised: &mut Advised, text: &str| {
-            let mut draft = said(text);
-            advised.amend(&mut draft);
+        let judged = |advised: &mut Advised, text: &str| {
+            let draft = drawn(advised, said(text));
+            let draft = advised.judge(&draft);
             let value = draft.fields[&FieldName::Address].value.clone();
             (value, draft.edited.get(&FieldName::Address).cloned())
         };
         let value = |text: &str| FieldValue::Text(text.into());
-        advised.take(Advice::Edited(FieldName::Address, Some(value("南大街1号"))));
+        advised.write(FieldName::Address, Some(value("南大街1号")));
         // What the operator had before their eyes is no contradiction, nor is what they wrote.
         assert_eq!(
-            amended(&mut advised, "南大街"),
+            judged(&mut advised, "南大街"),
             (value("南大街1号"), Some(None))
         );
         assert_eq!(
-            amended(&mut advised, "南大街1号"),
+            judged(&mut advised, "南大街1号"),
             (value("南大街1号"), Some(None))
         );
-        let (stands, marked) = amended(&mut advised, "北大街9号");
+        let (stands, marked) = judged(&mut advised, "北大街9号");
         assert_eq!(stands, value("南大街1号"));
         let contradicts = marked.flatten().expect("marked");
         assert_eq!(
             (contradicts.value, contradicts.evidence.len()),
             (value("北大街9号"), 1)
         );
-        advised.take(Advice::Edited(FieldName::Address, None));
+        advised.write(FieldName::Address, None);
         assert_eq!(
-            amended(&mut advised, "北大街9号"),
+            judged(&mut advised, "北大街9号"),
             (value("北大街9号"), None)
         );
     }
 
     #[test]
-    fn what_was_kept_while_a_draft_was_under_way_is_kept_against_all_that_it_shows() {
+    fn what_was_written_while_a_draft_was_under_way_stands_in_it_and_is_kept_against_all_that_it_shows()
+     {
+        let value = |text: &str| FieldValue::Text(text.into());
         let said = Field {
             evidence: vec![Evidence {
                 utterance: 1,
@@ -204,27 +236,27 @@ mod tests {
             fields: [(FieldName::Address, said.clone())].into(),
             ..TicketDraft::default()
         };
-        let write = || {
-            Advice::Edited(
-                FieldName::Address,
-                Some(FieldValue::Text("南大街1号".into())),
-            )
-        };
         let mut advised = Advised::default();
-        advised.take(write());
-        let mut copy = advised.clone();
-        copy.amend(&mut TicketDraft::default());
-        advised.recall(&copy);
-        let mut copy = advised.clone();
-        let mut shown = draft();
-        copy.amend(&mut shown);
-        assert_eq!(shown.edited[&FieldName::Address], Some(said.clone()));
-        // The operator keeps theirs before the copy comes back.
-        advised.take(write());
-        advised.recall(&copy);
-        let mut shown = draft();
-        advised.amend(&mut shown);
+        advised.write(FieldName::Address, Some(value("南大街1号")));
+        let first = drawn(&advised, TicketDraft::default());
+        advised.judge(&first);
+        let under_way = drawn(&advised, draft());
+        assert_eq!(
+            advised.judge(&under_way).edited[&FieldName::Address],
+            Some(said.clone())
+        );
+        // The operator writes before it is back.
+        advised.write(FieldName::Address, Some(value("南大街2号")));
+        let shown = advised.judge(&under_way);
+        assert_eq!(shown.fields[&FieldName::Address].value, value("南大街2号"));
         assert_eq!(shown.edited[&FieldName::Address], None);
+        let next = drawn(&advised, draft());
+        assert_eq!(advised.judge(&next).edited[&FieldName::Address], None);
+        // And what is given back meanwhile is as it is said.
+        advised.write(FieldName::Address, None);
+        let shown = advised.judge(&next);
+        assert_eq!(shown.fields[&FieldName::Address], said);
+        assert!(shown.edited.is_empty());
     }
 
     #[test]
@@ -238,7 +270,6 @@ mod tests {
             ..TicketDraft::default()
         };
         let mut advised = Advised::default();
-        assert!(advised.is_empty());
         let read = [
             (FieldName::Subject, field("别家", 0.6)),
             (FieldName::Address, field("南大街12号", 0.6)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::advice::Advised;
+use super::advice::{Advised, Drawn};
 use super::classifier::Classifier;
 use super::dialing::Dialing;
 use super::learned::{ForeignClassifier, Learned};
@@ -82,19 +82,20 @@ impl Drafter {
 
     /// The ticket as far as the final lines fill it.
     pub fn draft(&self, transcript: &Transcript, facts: &CallFacts) -> TicketDraft {
-        let (mut talk, mut advised) = (Talk::default(), Advised::default());
-        self.follow(&mut talk, transcript, facts, &mut advised)
+        let advised = Advised::default();
+        self.follow(&mut Talk::default(), transcript, facts, &advised)
+            .draft
     }
 
-    /// The same of a call that goes on: `talk` keeps what has been read of it, `advised` what was found out beside it and
-    /// what its operator wrote. Cheap enough to be done for every line.
+    /// The same of a call that goes on: `talk` keeps what has been read of it, `advised` is what was found out beside it and
+    /// what its operator wrote, for [`Advised::judge`] to compare with what is said. Cheap enough to be done for every line.
     pub fn follow(
         &self,
         talk: &mut Talk,
         transcript: &Transcript,
         facts: &CallFacts,
-        advised: &mut Advised,
-    ) -> TicketDraft {
+        advised: &Advised,
+    ) -> Drawn {
         let repair = (!self.written).then_some(&self.taxonomy.repair);
         let talk = talk.follow(transcript, repair);
         let (mut draft, weights) = self.filled(talk, transcript, facts);
@@ -108,9 +109,9 @@ impl Drafter {
         if let Some(weights) = weights {
             draft.likely = matter::likely(talk, &weights, &self.taxonomy, lead);
         }
-        advised.amend(&mut draft);
+        let instead = advised.amend(&mut draft);
         self.settle(&mut draft, talk);
-        draft
+        Drawn { draft, instead }
     }
 
     /// The fields that stand by themselves, and how much speaks for each category once the caller has said anything.

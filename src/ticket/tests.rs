@@ -359,7 +359,7 @@ fn a_likely_department_says_what_speaks_for_it_and_by_whose_judgement() {
 
 /// The draft after each line of a call, with what the operator wrote after the first.
 fn followed(lines: &[(&str, &str)], written: Option<&(FieldName, FieldValue)>) -> Vec<TicketDraft> {
-    use super::advice::{Advice, Advised};
+    use super::advice::Advised;
     let drafter = Drafter::new(Taxonomy::embedded());
     let utterances: Vec<_> = (lines.iter())
         .map(|(speaker, text)| serde_json::json!({"speaker": speaker, "text": text}))
@@ -374,10 +374,11 @@ fn followed(lines: &[(&str, &str)], written: Option<&(FieldName, FieldValue)>) -
     let mut drafts = Vec::new();
     for (index, line) in dialogue.transcript.lines().iter().enumerate() {
         if let Some((name, value)) = written.filter(|_| index == 1) {
-            advised.take(Advice::Edited(*name, Some(value.clone())));
+            advised.write(*name, Some(value.clone()));
         }
         transcript.apply(line.clone());
-        drafts.push(drafter.follow(&mut talk, &transcript, &dialogue.facts, &mut advised));
+        let drawn = drafter.follow(&mut talk, &transcript, &dialogue.facts, &advised);
+        drafts.push(advised.judge(&drawn));
     }
     drafts
 }
@@ -521,7 +522,8 @@ fn the_two_hundredth_line_of_a_call_is_drafted_in_milliseconds_and_as_if_it_were
             ..line
         });
         let from = Instant::now();
-        let draft = drafter.follow(&mut talk, &long, &facts, &mut advised);
+        let drawn = drafter.follow(&mut talk, &long, &facts, &advised);
+        let draft = advised.judge(&drawn);
         took.push(from.elapsed());
         if id % 40 == 39 {
             assert_eq!(draft, drafter.draft(&long, &facts), "after line {id}");

@@ -1,11 +1,13 @@
 //! What was said in a call, as lines that grow from partial to final, on one clock for both legs.
 
+mod actor;
 pub mod agree;
 mod reason;
 pub mod revise;
 
 use std::time::SystemTime;
 
+pub use actor::{Actor, ActorKind};
 pub use reason::{EndReason, GapReason, LossCause};
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +129,8 @@ pub enum AlarmKind {
     RecordingFailed,
     /// A forked call does not say who is the caller and who the operator: the two may be confused.
     UncertainLegs,
+    /// The phone that the call was to be transferred to does not take it; the operator still has the caller.
+    TransferFailed,
 }
 
 /// What happens to a call's recording.
@@ -174,6 +178,17 @@ pub struct LegMedia {
     pub forged: u64,
 }
 
+/// What somebody noted beside what is said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// When.
+    pub at: MediaTime,
+    /// Who.
+    pub by: Actor,
+    /// What.
+    pub text: Private<String>,
+}
+
 /// What happens to a call's transcript, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -215,6 +230,8 @@ pub enum TranscriptEvent {
         /// What.
         mark: RecordingMark,
     },
+    /// Somebody has noted something beside what is said.
+    Note(Note),
     /// How a leg's sound travelled; before the end of an answered call.
     Media(LegMedia),
     /// The call is over and the last words have been flushed; nothing follows.

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::ActorKind;
 use crate::speech::Leg;
 
 /// Why a call ended.
@@ -75,6 +76,11 @@ pub enum EndReason {
         party: Option<Leg>,
         /// For how long.
         seconds: u64,
+    },
+    /// Somebody who is not a party of the call had it ended.
+    EndedBy {
+        /// What kind of somebody.
+        actor: ActorKind,
     },
     /// The signalling's task ended without a word.
     SignallingLost,
@@ -167,6 +173,7 @@ impl fmt::Display for EndReason {
                 party: Some(party),
                 seconds,
             } => write!(f, "no media from the {party} for {seconds} s"),
+            Self::EndedBy { actor } => write!(f, "ended by a {}", actor.name()),
             Self::SignallingLost => f.write_str(SIGNALLING_LOST),
             Self::ShuttingDown => f.write_str(SHUTTING_DOWN),
             Self::Rejected { detail, .. }
@@ -504,6 +511,15 @@ mod tests {
             assert_eq!(read(&code), reason);
             assert_eq!(read(&sentence.into()), reason, "{sentence}");
         }
+        // No older version wrote this one.
+        let actor = ActorKind::Service;
+        let code = json!({"code": "ended_by", "actor": "service"});
+        let reason = EndReason::EndedBy { actor };
+        assert_eq!(serde_json::to_value(&reason).expect("JSON"), code);
+        assert_eq!(
+            (read(&code), reason.to_string().as_str()),
+            (reason, "ended by a service")
+        );
         // This one had a sentence of its own.
         let answered = read(&"the operator's phone answered unusably: no codec".into());
         assert!(matches!(answered, EndReason::UnusableAnswer { .. }));

@@ -1,11 +1,13 @@
 //! A change that an operator takes back, or lets stand again: the line gets a new version, its other changes stay.
 
+use serde::{Deserialize, Serialize};
+
 use super::Line;
 use crate::private::Private;
 use crate::speech::words::{Letter, words};
 
 /// Which change of which line, and how it shall stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
     /// The utterance.
     pub line: u32,

@@ -145,7 +145,10 @@ impl Page {
 }
 
 /// The events of a stream, until it ends.
-async fn listen(console: SocketAddr, query: &str) -> tokio::sync::mpsc::Receiver<(Instant, Value)> {
+pub async fn listen(
+    console: SocketAddr,
+    query: &str,
+) -> tokio::sync::mpsc::Receiver<(Instant, Value)> {
     let url = format!("ws://{console}/ws?{query}");
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("served");
     let (sender, heard) = tokio::sync::mpsc::channel(1_000);

@@ -4,6 +4,7 @@ mod audiosocket;
 mod bad_input;
 mod call;
 mod chaos;
+mod control;
 mod delivery;
 mod desk;
 mod drain;

@@ -329,8 +329,13 @@ pub async fn request_raw(
     let mut connection = tokio::net::TcpStream::connect(server)
         .await
         .expect("it serves");
+    // What changes something is asked for by the page's own script.
+    let origin = match method {
+        "GET" => String::new(),
+        _ => format!("origin: http://{server}\r\n"),
+    };
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\ncontent-length: {}\r\n{origin}{headers}\r\n{body}",
         body.len()
     );
     connection

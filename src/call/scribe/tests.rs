@@ -167,17 +167,19 @@ fn a_change_seen_before_its_line_was_heard_anew_is_not_undone_in_its_place() {
     let heard = spoken("支湖区的电梯，，，，没人来修。", 0);
     desk.outcome(&review, Outcome::Recognized(heard));
     assert_eq!(desk.lines()[0].1, "芝罘区的电梯。");
-    let mut undo = |seen| {
-        desk.scribe.revise(Revision {
+    let mut undo = |change, seen| {
+        let answer = desk.scribe.revise(Revision {
             line: 0,
-            change: 0,
+            change,
             seen,
             undone: true,
         });
-        desk.lines()
+        (answer, desk.lines())
     };
-    assert_eq!(undo(Some(1)), []);
-    assert_eq!(undo(Some(2)), [line(0, "支湖区的电梯。", true)]);
+    assert_eq!(undo(0, Some(1)), (Err(Refusal::HeardAnew), vec![]));
+    assert_eq!(undo(9, Some(2)), (Err(Refusal::NoSuchChange), vec![]));
+    let heard = line(0, "支湖区的电梯。", true);
+    assert_eq!(undo(0, Some(2)), (Ok(()), vec![heard]));
 }
 
 #[test]
@@ -415,35 +417,28 @@ fn a_change_that_an_operator_takes_back_is_a_new_version_of_the_line_and_nothing
     desk.heard(&key, "在支湖区二十三号");
     assert_eq!(desk.lines(), [line(0, "在芝罘区23号。", true)]);
     let revise = |desk: &mut Desk, change, undone| {
-        desk.scribe.revise(Revision {
+        let revision = Revision {
             line: 0,
             change,
             seen: None,
             undone,
-        });
-        desk.lines()
+        };
+        let answer = desk.scribe.revise(revision);
+        answer.map(|()| desk.lines())
     };
-    assert_eq!(
-        revise(&mut desk, 0, true),
-        [line(0, "在支湖区23号。", true)]
-    );
-    assert_eq!(
-        revise(&mut desk, 1, true),
-        [line(0, "在支湖区二十三号。", true)]
-    );
+    let becomes = |text| Ok(vec![line(0, text, true)]);
+    assert_eq!(revise(&mut desk, 0, true), becomes("在支湖区23号。"));
+    assert_eq!(revise(&mut desk, 1, true), becomes("在支湖区二十三号。"));
     let now = desk.scribe.transcript().line(0).expect("a line");
     assert_eq!(
         (now.revision, now.marks.len()),
         (3, 1),
         "marks are of the text that stands"
     );
-    // What stands so already, and what is not there, says nothing.
-    assert_eq!(revise(&mut desk, 1, true), []);
-    assert_eq!(revise(&mut desk, 2, true), []);
-    assert_eq!(
-        revise(&mut desk, 0, false),
-        [line(0, "在芝罘区二十三号。", true)]
-    );
+    // What stands so already says nothing, and what is not there is refused.
+    assert_eq!(revise(&mut desk, 1, true), Ok(vec![]));
+    assert_eq!(revise(&mut desk, 2, true), Err(Refusal::NoSuchChange));
+    assert_eq!(revise(&mut desk, 0, false), becomes("在芝罘区二十三号。"));
 }
 
 #[test]
@@ -478,11 +473,14 @@ fn the_decoder_is_told_how_the_side_speaks_and_what_was_misheard_before_until_so
         say(&mut desk, Leg::Caller, 1, "好的"),
         "芝罘区。莱山区。我要投诉。"
     );
-    desk.scribe.revise(Revision {
+    let revision = Revision {
         line: 0,
         change: 0,
         seen: None,
         undone: true,
-    });
+    };
+    desk.scribe
+        .revise(revision)
+        .expect("there is such a change");
     assert_eq!(say(&mut desk, Leg::Caller, 2, "对"), "莱山区。我要投诉。");
 }

@@ -86,6 +86,10 @@ impl World {
 #[test]
 fn a_tapped_call_is_up_at_once_and_heard_recorded_and_drafted_and_nobody_is_called() {
     let mut world = World::tapped();
+    assert_eq!(
+        world.ask(Command::HangUp),
+        Err(Refusal::TakesPlaceElsewhere)
+    );
     let TranscriptEvent::Started(info) = &world.told[0] else {
         panic!("{:?}", world.told);
     };

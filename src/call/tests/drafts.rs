@@ -23,11 +23,8 @@ impl Talk {
     }
 
     fn write(&mut self, name: FieldName, value: Option<FieldValue>) -> &TicketDraft {
-        let advice = Advice::Edited(name, value);
-        self.world
-            .call
-            .handle(self.world.now, Input::Advice(advice));
-        self.world.drain();
+        let edit = Command::Edit { name, value };
+        assert_eq!(self.world.ask(edit), Ok(()));
         self.draft()
     }
 
@@ -129,4 +126,69 @@ fn title_departments_missing_fields_and_time_limits_follow_what_the_operator_wro
     let draft = talk.say();
     assert_eq!(draft.fields[&FieldName::Title].value, text("健身房纠纷"));
     assert_eq!(draft.edited[&FieldName::Title], None);
+}
+
+#[test]
+fn what_the_operator_wrote_stands_even_when_the_draft_cannot_be_drawn_up() {
+    const ADDRESS: FieldName = FieldName::Address;
+    let mut talk = Talk::new(&["你好，我家停水了，我住在芝罘区南大街12号。"]);
+    talk.say();
+    let edit = Command::Edit {
+        name: ADDRESS,
+        value: Some(text("芝罘区南大街18号")),
+    };
+    let World { call, now, .. } = &mut talk.world;
+    assert_eq!(call.command(*now, &Actor::System, edit), Ok(()));
+    let Output::Redraft(redraft) = call.poll(*now) else {
+        panic!("no draft is asked for");
+    };
+    call.handle(*now, Input::Drafted(redraft.refuse()));
+    talk.world.drain();
+    let draft = talk.draft();
+    assert_eq!(draft.fields[&ADDRESS].value, text("芝罘区南大街18号"));
+    assert_eq!(draft.edited[&ADDRESS], None);
+}
+
+#[test]
+fn what_is_written_while_the_phone_rings_is_in_the_first_draft_and_after_the_close_it_is_refused() {
+    let edit = |name, value| Command::Edit {
+        name,
+        value: Some(value),
+    };
+    let mut world = World::ringing();
+    let urgent = edit(FieldName::Urgency, text(" 紧急 "));
+    assert_eq!(world.ask(urgent.clone()), Ok(()));
+    for (name, value) in [
+        (FieldName::Urgency, text("马上")),
+        (FieldName::AmountYuan, text("860")),
+        (FieldName::AmountYuan, FieldValue::Number(-1.0)),
+        (FieldName::Category, FieldValue::List(vec!["一".into()])),
+        (FieldName::Confidential, text("是")),
+        (FieldName::Address, FieldValue::Flag(true)),
+    ] {
+        let refused = world.ask(edit(name, value));
+        assert!(matches!(refused, Err(Refusal::Unfit(_))), "{name:?}");
+    }
+    world.sip(SipEvent::Answered {
+        party: Party::OPERATOR,
+        answer: described(OPERATOR, "8"),
+    });
+    let first = &world.drafts[0].draft;
+    assert_eq!(first.fields[&FieldName::Urgency].value, text("紧急"));
+    world.sip(SipEvent::HungUp {
+        party: Party::CALLER,
+        cause: DialogEnd::Bye,
+    });
+    assert_eq!(world.ask(urgent.clone()), Err(Refusal::NotRunning));
+    assert_eq!(
+        world.ask(Command::Pause { paused: true }),
+        Err(Refusal::NotRunning)
+    );
+    assert!(world.drafts.last().is_some_and(|draft| draft.closes));
+
+    let mut world = World::ringing();
+    world.sip(SipEvent::Cancelled {
+        party: Party::CALLER,
+    });
+    assert_eq!(world.ask(urgent), Err(Refusal::NotRunning));
 }

@@ -764,10 +764,9 @@ fn a_change_that_the_operator_takes_back_is_told_and_the_draft_follows() {
             seen: None,
             undone,
         };
-        world.call.handle(world.now, Input::Revise(revision));
-        world.drain();
+        world.ask(Command::Revise(revision))
     };
-    revise(&mut world, true);
+    assert_eq!(revise(&mut world, true), Ok(()));
     let lines = world.final_lines();
     let texts: Vec<&str> = lines
         .iter()
@@ -781,7 +780,7 @@ fn a_change_that_the_operator_takes_back_is_told_and_the_draft_follows() {
         ]
     );
     assert_ne!(about(&world), before);
-    revise(&mut world, false);
+    assert_eq!(revise(&mut world, false), Ok(()));
     assert_eq!(about(&world), before);
     // When the call is over, so is its transcript.
     world.sip(SipEvent::HungUp {
@@ -789,6 +788,6 @@ fn a_change_that_the_operator_takes_back_is_told_and_the_draft_follows() {
         cause: DialogEnd::Bye,
     });
     world.ended_properly();
-    revise(&mut world, true);
+    assert_eq!(revise(&mut world, true), Err(Refusal::NotRunning));
     world.ended_properly();
 }

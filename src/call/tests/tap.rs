@@ -443,3 +443,18 @@ fn a_changed_offer_that_cannot_be_taken_leaves_the_session_as_it_was() {
     assert!(world.commands.contains(&refused), "{:?}", world.commands);
     assert_eq!(world.speak_in_turn(), [Leg::Caller, Leg::Operator]);
 }
+
+#[test]
+fn a_call_that_is_only_listened_to_is_neither_ended_nor_transferred_from_here() {
+    let mut world = forked(["2", "1"], layout!("opensips"), &["1007"]);
+    world.commands.clear();
+    let transfer = Command::Transfer { to: "1002".into() };
+    for command in [Command::HangUp, transfer] {
+        assert_eq!(world.ask(command), Err(Refusal::TakesPlaceElsewhere));
+    }
+    assert!(world.commands.is_empty());
+    let note = Command::Note {
+        text: "听着".into(),
+    };
+    assert_eq!(world.ask(note), Ok(()));
+}

@@ -1,6 +1,6 @@
 //! One call at the edge: it owns the call's state machine, its transports and its channels, and does what the call wants.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
@@ -21,14 +21,14 @@ use super::CallContext;
 use super::new::{Opening, Signals};
 use super::threads::PendingCall;
 use crate::call::{Call, DraftOutput, Drafted, Input, Output, Refused, Setup, Summary, Transmit};
-use crate::events::{Deed, Payload};
+use crate::control::Orders;
+use crate::events::Payload;
 use crate::recognition::Job;
 use crate::recording::{Tape, Trouble};
 use crate::speech::{CallId, Leg, Outcome, UtteranceKey};
 use crate::ticket::TicketDraft;
 use crate::ticket::advice::Advice;
 use crate::ticket::desk::{DraftKey, Submission};
-use crate::transcript::revise::Revision;
 use crate::transcript::{AlarmKind, EndReason, TranscriptEvent};
 
 /// What comes back to a call from elsewhere.
@@ -36,12 +36,9 @@ enum Reply {
     Heard(UtteranceKey, Outcome),
     Drafted(Drafted),
     Advice(Advice),
-    Revise(Revision),
-    Pause(bool),
 }
 
-/// Replies on their way to a call: as many hypotheses as it has passes under way, a draft, what its two advisors found,
-/// and the last word on its pause.
+/// Replies on their way to a call: as many hypotheses as it has passes under way, a draft, and what its two advisors found.
 struct Inbox {
     replies: Mutex<VecDeque<Reply>>,
     waker: Waker,
@@ -60,31 +57,6 @@ impl Inbox {
 
     fn take(&self) -> Option<Reply> {
         self.lock().pop_front()
-    }
-}
-
-/// Ways to the running calls, for whoever steers them from outside; clones share them.
-#[derive(Clone, Default)]
-pub struct Controls(Arc<Mutex<HashMap<CallId, Arc<Inbox>>>>);
-
-impl Controls {
-    fn lock(&self) -> MutexGuard<'_, HashMap<CallId, Arc<Inbox>>> {
-        // Nothing panics under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets recording and recognition of a call hear silence, or the call again; false when no such call runs.
-    #[must_use]
-    pub fn pause(&self, call: &CallId, paused: bool) -> bool {
-        let Some(inbox) = self.lock().get(call).cloned() else {
-            return false;
-        };
-        // Only the last word counts.
-        inbox
-            .lock()
-            .retain(|reply| !matches!(reply, Reply::Pause(_)));
-        inbox.put(Reply::Pause(paused));
-        true
     }
 }
 
@@ -124,6 +96,8 @@ pub(super) struct Task {
     signals: Signals,
     media: [MediaTransport; 2],
     inbox: Arc<Inbox>,
+    /// What is asked of it from outside.
+    orders: Orders,
     /// Where the advisors look; they end with it.
     considered: watch::Sender<Considered>,
     /// Rings when the gateway ends its calls; gone once it has.
@@ -180,7 +154,7 @@ impl Task {
             replies: Mutex::default(),
             waker,
         });
-        context.controls.lock().insert(id.clone(), inbox.clone());
+        let orders = context.control.open(id.clone());
         let tape = context
             .recorder
             .as_ref()
@@ -197,19 +171,13 @@ impl Task {
         let considered = context.advisor.attend(id.clone(), first, move |advice| {
             advised.put(Reply::Advice(advice));
         });
-        let written = inbox.clone();
-        context.bus.hands().lend(id.clone(), move |deed| {
-            written.put(match deed {
-                Deed::Write(advice) => Reply::Advice(advice),
-                Deed::Revise(revision) => Reply::Revise(revision),
-            });
-        });
         Self {
             call: Call::new(Instant::now(), setup),
             id,
             signals,
             media,
             inbox,
+            orders,
             tape,
             considered,
             end: Some(Box::pin(end.cancelled_owned())),
@@ -267,7 +235,8 @@ impl Task {
             .send(transmit.rtcp, &transmit.datagram, transmit.to);
     }
 
-    /// Takes what signalling, transports without sockets, recognition and shutdown have for the call.
+    /// Takes what signalling, transports without sockets, recognition, whoever asks from outside, and shutdown have for the
+    /// call.
     pub fn signal(&mut self, now: Instant) {
         let inbox = self.inbox.clone();
         let mut context = Context::from_waker(&inbox.waker);
@@ -278,11 +247,13 @@ impl Task {
                 Reply::Heard(key, outcome) => Input::Heard(key, outcome),
                 Reply::Drafted(drafted) => Input::Drafted(drafted),
                 Reply::Advice(advice) => Input::Advice(advice),
-                Reply::Revise(revision) => Input::Revise(revision),
-                Reply::Pause(paused) => Input::Pause(paused),
             };
             self.call.handle(now, input);
         }
+        let call = &mut self.call;
+        self.orders.carry_out(&mut context, |actor, command| {
+            call.command(now, actor, command)
+        });
         if let Some(end) = &mut self.end
             && end.as_mut().poll(&mut context).is_ready()
         {
@@ -388,7 +359,6 @@ impl Task {
                 }
                 Output::Draft(draft) => self.hand_over(draft),
                 Output::Ended(summary) => {
-                    self.context.bus.hands().withdraw(&self.id);
                     self.log(&summary);
                     return true;
                 }
@@ -456,7 +426,6 @@ impl Task {
 
     /// What is left of a call that has ended: its legs' sockets, and how long they rest.
     pub fn into_sockets(self) -> ([Option<RtpSockets>; 2], std::time::Duration) {
-        self.context.controls.lock().remove(&self.id);
         let quiet = self.context.ports.quiet();
         (self.media.map(MediaTransport::into_sockets), quiet)
     }

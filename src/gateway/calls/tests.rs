@@ -59,7 +59,7 @@ fn context(ports: Range<u16>, media: config::Media) -> CallContext {
         advisor: Advisor::default(),
         recorder: None,
         announcement: None,
-        controls: Controls::default(),
+        control: CallControl::default(),
         drafts: DraftingDesk::start(Arc::new(Drafter::new(Taxonomy::embedded())), 1)
             .expect("a thread"),
         finish: Arc::new(AsHeard),
