@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use xinqiao::audio::codec::{Codec, Encoder};
 use xinqiao::audio::resample::Resampler;
+use xinqiao::config::Recognition;
 use xinqiao::control::CallControl;
 use xinqiao::events::Bus;
 use xinqiao::gateway::advice::Advisor;
@@ -26,8 +27,7 @@ use xinqiao::gateway::draft_writer::DraftWriter;
 use xinqiao::gateway::media::ports::PortPool;
 use xinqiao::gateway::sip::{NewCall, Outlook, Transport};
 use xinqiao::gateway::wav::Wav;
-use xinqiao::recognition::models::ModelStore;
-use xinqiao::recognition::{RecognitionPool, Recognizers, WhisperModel};
+use xinqiao::recognition;
 use xinqiao::rtp::{Packet, WireSequence};
 use xinqiao::sip::{IncomingCall, SipCommand, SipEvent};
 use xinqiao::speech::finish::AsHeard;
@@ -44,7 +44,11 @@ const WARM_UP: Duration = Duration::from_secs(3);
 type Sent = Arc<Mutex<HashMap<(usize, u16), Instant>>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let model = ModelStore::new("data/models").path_of("whisper-base")?;
+    let settings = Recognition {
+        queue: 64,
+        ..Recognition::default()
+    };
+    recognition::check(&settings)?;
     let sample = Path::new("data/models/samples/zh/pangrama.wav");
     let speech = Wav::read(sample)?;
     let mut samples = Vec::new();
@@ -58,10 +62,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
 
     let runtime = xinqiao::gateway::runtime()?;
-    let model = WhisperModel::load(&model)?;
-    let workers = std::thread::available_parallelism()?.get();
-    let workers_pool = RecognitionPool::start(workers, 64, move || model.recognizer())?;
-    let pool = Arc::new(Recognizers::from(workers_pool));
+    let pool = recognition::load(&settings)?.map(Arc::new);
+    let pool = pool.ok_or("recognition is switched off")?;
     let context = CallContext {
         own_numbers: Arc::default(),
         ports: PortPool::new(IpAddr::from([127, 0, 0, 1]), 30_000, 31_999, Duration::ZERO),
@@ -113,7 +115,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut busy = Vec::new();
     while began.elapsed() < LASTS {
         std::thread::sleep(Duration::from_millis(100));
-        busy.push(pool.load().running as f64 / workers as f64);
+        busy.push(pool.load().running as f64 / settings.workers() as f64);
     }
     stop.store(true, Ordering::Relaxed);
     for thread in threads {

@@ -41,20 +41,6 @@ struct Shared {
     remotes: Vec<Arc<Remote>>,
 }
 
-impl From<RecognitionPool> for Recognizers {
-    /// Only the workers of this process.
-    fn from(local: RecognitionPool) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                local,
-                remotes: Vec::new(),
-            }),
-            partials: Mutex::default(),
-            runtime: None,
-        }
-    }
-}
-
 impl Recognizers {
     /// The recognisers elsewhere, and the workers of this process for when they are away. Within a tokio runtime.
     #[must_use]
