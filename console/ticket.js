@@ -108,7 +108,7 @@ export class Ticket {
     }
     tools.hidden = this.editors.has(name);
     if (!field) { sure.replaceChildren(); below.replaceChildren(); return; }
-    const { confidence, evidence, edited, against } = field;
+    const { confidence, evidence, mended, edited, against } = field;
     card.classList.toggle("sourced", evidence.length > 0);
     card.classList.toggle("edited", edited);
     card.classList.toggle("contradicted", Boolean(against));
@@ -121,8 +121,8 @@ export class Ticket {
       const bar = make("i");
       bar.style.setProperty("--part", percent(confidence));
       sure.className = `sure ${level}`;
-      sure.title = `把握 ${percent(confidence)}${evidence.length ? "" : "，并非来自通话内容"}`;
-      sure.replaceChildren(bar, make("span", "", level === "poor" ? "请核对" : percent(confidence)));
+      sure.title = `把握 ${percent(confidence)}${evidence.length ? "" : "，并非来自通话内容"}${mended ? "，其中有按读音改过的字，请核对" : ""}`;
+      sure.replaceChildren(bar, make("span", "", level === "poor" || mended ? "请核对" : percent(confidence)));
     }
     below.replaceChildren(...this.notes(name, field));
   }

@@ -166,6 +166,9 @@ pub struct Field<'a> {
     pub confidence: f32,
     /// `utterance`, and `start` to `end` in characters (Unicode scalar values) of that line's text.
     pub evidence: &'a [Evidence],
+    /// Whether it rests on words that were put in place of others which were probably misheard.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub mended: bool,
     /// Whether the operator wrote it.
     pub edited: bool,
     /// What was said later and contradicts what the operator wrote.
@@ -184,6 +187,7 @@ impl<'a> Field<'a> {
             },
             confidence: field.confidence,
             evidence: &field.evidence,
+            mended: false,
             edited: false,
             against: None,
         }
@@ -234,6 +238,7 @@ impl<'a> Body<'a> {
             let edited = draft.edited.get(name);
             let against = edited.and_then(Option::as_ref);
             let field = Field {
+                mended: draft.mended.contains(name),
                 edited: edited.is_some(),
                 against: against.map(|said| Box::new(Field::new(said))),
                 ..Field::new(field)

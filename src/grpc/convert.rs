@@ -366,6 +366,7 @@ pub fn draft(draft: &TicketDraft, lines: &[Line]) -> ticket::Draft {
                 let against = edited.and_then(Option::as_ref);
                 ticket::Field {
                     edited: edited.is_some(),
+                    mended: draft.mended.contains(name),
                     contradicted_by: against.map(|said| Box::new(field(*name, said, lines))),
                     ..field(*name, value, lines)
                 }
@@ -456,6 +457,7 @@ fn field(name: FieldName, field: &Field, lines: &[Line]) -> ticket::Field {
             .collect(),
         edited: false,
         contradicted_by: None,
+        mended: false,
     }
 }
 
@@ -511,8 +513,12 @@ pub fn draft_back(draft: &ticket::Draft) -> TicketDraft {
         let against = field.contradicted_by.as_deref().and_then(field_back);
         Some((FieldName::of_number(field.name)?, against))
     });
+    let mended = draft.fields.iter().filter(|field| field.mended);
     TicketDraft {
         fields: fields.collect(),
+        mended: mended
+            .filter_map(|field| FieldName::of_number(field.name))
+            .collect(),
         missing: draft
             .missing
             .iter()

@@ -8,9 +8,10 @@ use super::dialing::Dialing;
 use super::learned::{ForeignClassifier, Learned};
 use super::said::{MENDED, Said, Talk};
 use super::taxonomy::Taxonomy;
-use super::{CallFacts, Field, FieldName, FieldValue, RequestType, TicketDraft, Urgency};
+use super::{CallFacts, Evidence, Field, FieldName, FieldValue, RequestType, TicketDraft, Urgency};
 use super::{backing, matter, money, person, phone, place, subject, urgency, when, wording};
 use crate::private::Private;
+use crate::text::pinyin::readings;
 use crate::transcript::Transcript;
 
 /// Below this a value is shown, but still asked for.
@@ -110,6 +111,8 @@ impl Drafter {
             draft.likely = matter::likely(talk, &weights, &self.taxonomy, lead);
         }
         let instead = advised.amend(&mut draft);
+        let TicketDraft { mended, edited, .. } = &mut draft;
+        mended.retain(|name| !edited.contains_key(name));
         self.settle(&mut draft, talk);
         Drawn { draft, instead }
     }
@@ -315,7 +318,7 @@ impl Drafter {
     }
 }
 
-/// Lowers the confidence of what is quoted from words that were put in place of misheard ones.
+/// Says of what is quoted that it rests on words which were put in place of misheard ones, and lowers its confidence.
 fn doubt_mended(draft: &mut TicketDraft, talk: &[Said]) {
     for name in [
         FieldName::CallerName,
@@ -326,12 +329,17 @@ fn doubt_mended(draft: &mut TicketDraft, talk: &[Said]) {
         let Some(field) = draft.fields.get_mut(&name) else {
             continue;
         };
-        let mended = field.evidence.iter().any(|evidence| {
-            let said = talk.iter().find(|said| said.id == evidence.utterance);
-            said.is_some_and(|said| said.is_mended(evidence))
-        });
-        if mended {
+        let said = |evidence: &Evidence| talk.iter().find(|said| said.id == evidence.utterance);
+        let mended = (field.evidence.iter())
+            .any(|evidence| said(evidence).is_some_and(|said| said.is_mended(evidence)));
+        // A name that the subject's own rules put right.
+        let respelled = name == FieldName::Subject
+            && field.confidence <= MENDED
+            && matches!(&field.value, FieldValue::Text(text) if (text.reveal().chars())
+                .any(|letter| !readings(letter).is_empty() && !talk.iter().any(|said| said.chars.contains(&letter))));
+        if mended || respelled {
             field.confidence = field.confidence.min(MENDED);
+            draft.mended.insert(name);
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::transcript::Line;
 
 /// How sure we are of a value that a model read and could quote: more than of a guess, less than of a rule that fits.
 const CONFIDENCE: f32 = 0.6;
-/// The share of a name's characters that its quotes must hold.
-const HELD: f64 = 0.8;
+/// What a model may add to the words that its quotes hold: how somebody is addressed, what a district is.
+const ADDED: &str = "先生女士区市县";
 /// A longer value is no field.
 const LONGEST: usize = 600;
 
@@ -194,11 +194,15 @@ impl Reader {
                     .chars()
                     .filter(|letter| letter.is_alphanumeric())
                     .collect();
-                let held = letters
+                let counted = quoted
                     .iter()
-                    .filter(|letter| quoted.contains(letter))
-                    .count();
-                if letters.is_empty() || (held as f64) < HELD * letters.len() as f64 {
+                    .any(|letter| numbers::digit(*letter).is_some());
+                let held = |letter: &char| {
+                    quoted.contains(letter)
+                        || ADDED.contains(*letter)
+                        || letter.is_ascii_digit() && counted
+                };
+                if letters.is_empty() || !letters.iter().all(held) {
                     return None;
                 }
                 FieldValue::Text(Private::from(text?))
@@ -343,6 +347,8 @@ mod tests {
             ("subject", json!("力健健身房"), quote(0, "美丽人生美容院")),
             ("subject", json!("力健健身房"), quote(9, "力健健身房")),
             ("subject", json!("美丽人生美容院"), quote(0, "力健健身房")),
+            // A letter that sounds the same is another one.
+            ("subject", json!("利健健身房"), quote(0, "力健健身房")),
             ("caller_name", json!(""), quote(0, "我姓王")),
             (
                 "contact_phone",

@@ -229,6 +229,34 @@ fn words(dialogue: &jsonl::Dialogue, field: &Field) -> Vec<String> {
 }
 
 #[test]
+fn a_value_that_rests_on_a_mended_word_says_so_and_what_was_typed_stands() {
+    let dialogue = jsonl::read(
+        1,
+        r#"{"id":"m","caller_number":"13900000001","started_at":"2026-11-24T09:00:00+08:00","utterances":[
+            {"speaker":"operator","text":"具体地址在哪里？"},{"speaker":"caller","text":"在支浮区南大街六十号，路灯不亮。"}]}"#
+            .replace('\n', "")
+            .as_str(),
+    )
+    .expect("a dialogue");
+    let heard = Drafter::new(Taxonomy::embedded()).draft(&dialogue.transcript, &dialogue.facts);
+    let address = &heard.fields[&FieldName::Address];
+    assert_eq!(
+        text(Some(address.clone())).as_deref(),
+        Some("芝罘区南大街60号")
+    );
+    assert!(heard.mended.contains(&FieldName::Address) && address.confidence < 0.61);
+    let typed = Drafter::new(Taxonomy::embedded())
+        .of_written()
+        .draft(&dialogue.transcript, &dialogue.facts);
+    assert!(typed.mended.is_empty(), "{:?}", typed.mended);
+    let address = text(typed.fields.get(&FieldName::Address).cloned()).unwrap_or_default();
+    assert!(
+        address.ends_with("南大街60号") && !address.contains("芝罘"),
+        "{address}"
+    );
+}
+
+#[test]
 fn what_was_extracted_is_what_its_evidence_says() {
     for (dialogue, draft) in drafts(DIALOGUES) {
         let id = &dialogue.facts.call;

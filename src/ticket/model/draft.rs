@@ -1,6 +1,6 @@
 //! The draft's own types: what a field is, where it came from, what is still missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,9 @@ pub struct TicketDraft {
     /// How long it may take, by its category and urgency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// The fields that rest on words which were put in place of others that were probably misheard.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub mended: BTreeSet<FieldName>,
     /// The fields that the operator has written: nothing that is said changes them. With each, what was said later and
     /// contradicts it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -24,7 +24,7 @@ pub(super) fn all(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<(Range<u
     let plain = |(range, word): (Range<usize>, PlaceWord)| (range, word.district);
     let mut found: Vec<(Range<usize>, usize)> = named.into_iter().map(plain).collect();
     let names: Vec<Range<usize>> = (found.iter())
-        .filter_map(|(range, _)| bears_its_name(said, range))
+        .filter_map(|(range, _)| Some(bears_its_name(said, range)?.0))
         .collect();
     // 黄县长 is a person.
     let head = |range: &Range<usize>| {
@@ -66,7 +66,7 @@ pub(super) fn all(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<(Range<u
 }
 
 /// The road or building that bears a district's name, where `range` is only its beginning: 莱山路, 牟平大厦, 福山北路.
-pub(super) fn bears_its_name(said: &Said, range: &Range<usize>) -> Option<Range<usize>> {
+pub(super) fn bears_its_name(said: &Said, range: &Range<usize>) -> Option<(Range<usize>, Kind)> {
     if "区市县".contains(said.chars[range.end - 1]) {
         return None;
     }
@@ -77,7 +77,7 @@ pub(super) fn bears_its_name(said: &Said, range: &Range<usize>) -> Option<Range<
     );
     name_end_at(said, range.end + side)
         .or_else(|| name_end_at(said, range.end))
-        .map(|end| range.start..end)
+        .map(|(end, kind)| (range.start..end, kind))
 }
 
 /// The district that sounds most like what begins at `at`.

@@ -267,8 +267,9 @@ pub(super) fn find(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Where
             }
             for (bytes, word) in taxonomy.place_words.longest(&said.text) {
                 let range = said.char_at(bytes.start)..said.char_at(bytes.end);
-                // 莱山路 may lie anywhere.
-                if word.is_district && bears_its_name(said, &range).is_some() {
+                // 莱山路 may lie anywhere, 莱山医院 hardly.
+                let named = bears_its_name(said, &range).filter(|_| word.is_district);
+                if named.is_some_and(|(_, kind)| kind == Kind::Road) {
                     continue;
                 }
                 let named = if word.is_district { 4 } else { 2 };

@@ -114,14 +114,13 @@ static NO_PLACE: Words = LazyLock::new(|| {
     )
 });
 
-/// Where the ending stops that begins at `at` and makes a name of any word before it: 路, 大街, 大厦, but not 里 or 中学.
-pub(super) fn name_end_at(said: &Said, at: usize) -> Option<usize> {
-    let clear = |(ending, kind): &&(&str, Kind)| {
-        (*kind == Kind::Road || ending.chars().count() > 1) && !WEAK.contains(ending)
-    };
+/// Where the ending stops that begins at `at` and makes a name of any word before it (路, 大街, 大厦, but not 里), and
+/// what it is.
+pub(super) fn name_end_at(said: &Said, at: usize) -> Option<(usize, Kind)> {
+    let clear = |(ending, kind): &&(&str, Kind)| *kind == Kind::Road || ending.chars().count() > 1;
     (ENDINGS.iter().filter(clear))
         .filter(|(ending, _)| said.starts_at(at, ending))
-        .map(|(ending, _)| at + ending.chars().count())
+        .map(|(ending, kind)| (at + ending.chars().count(), *kind))
         .max()
 }
 
