@@ -30,7 +30,7 @@ use crate::telemetry::Sparse;
 
 /// Connections that are open, by listener.
 const OPEN: &str = "xinqiao_connections";
-/// Connections that were closed by us, by listener and why: `full`, `address` or `time`.
+/// Connections that were closed by us, by listener and why: `full`, `address`, `silent` (to make room) or `time`.
 const CLOSED: &str = "xinqiao_connections_closed_total";
 /// How often the log tells of one kind of trouble.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -195,9 +195,13 @@ impl ConnectionGuard {
             per_address,
             ..
         } = self.limits;
-        let why = if of_peer >= per_address && !held.evict(|other| other == peer) {
+        let counted = |gave_way: bool| {
+            counter!(CLOSED, "listener" => self.name, "why" => "silent").increment(gave_way.into());
+            gave_way
+        };
+        let why = if of_peer >= per_address && !counted(held.evict(|other| other == peer)) {
             "address"
-        } else if held.total >= most && !held.evict(|_| true) {
+        } else if held.total >= most && !counted(held.evict(|_| true)) {
             "full"
         } else {
             held.take(peer);

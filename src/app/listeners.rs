@@ -62,12 +62,41 @@ impl Connections {
     /// What can be had beside so many calls, where SIP is to have `sip`.
     pub fn beside(calls: usize, sip: usize) -> Self {
         let wanted = console::CONNECTIONS.total + server::CONNECTIONS.total + sip;
-        let spare = spare_descriptors(calls, wanted);
-        let eighths = |parts: usize| (spare * parts / 8).max(1);
+        Self::within(spare_descriptors(calls, wanted), sip)
+    }
+
+    /// All that each wants where there is room for it; else each has its part of what there is.
+    fn within(spare: usize, sip: usize) -> Self {
+        let (console, grpc) = (console::CONNECTIONS.total, server::CONNECTIONS.total);
+        let is_ample = spare >= console + grpc + sip;
+        let part = |wanted: usize, eighths: usize| {
+            if is_ample {
+                wanted
+            } else {
+                wanted.min((spare * eighths / 8).max(1))
+            }
+        };
         Self {
-            sip: sip.min(eighths(3)),
-            console: eighths(3),
-            grpc: eighths(2),
+            sip: part(sip, 3),
+            console: part(console, 3),
+            grpc: part(grpc, 2),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_have_what_they_want_or_share_what_there_is() {
+        let of = |spare, sip| {
+            let Connections { sip, console, grpc } = Connections::within(spare, sip);
+            (sip, console, grpc)
+        };
+        let (console, grpc) = (console::CONNECTIONS.total, server::CONNECTIONS.total);
+        assert_eq!(of(console + grpc + 3_000, 3_000), (3_000, console, grpc));
+        assert_eq!(of(800, 1_000), (300, 300, 200));
+        assert_eq!(of(800, 100), (100, 300, 200));
     }
 }
