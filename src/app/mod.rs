@@ -47,7 +47,6 @@ use crate::console::{self, Console};
 use crate::control::CallControl;
 use crate::gateway::advice::Advisor;
 use crate::gateway::calls::CallTable;
-use crate::gateway::draft_writer::DraftWriter;
 use crate::gateway::registrations::RegistrationStore;
 use crate::gateway::sip::{NewCall, SipConfig, SipEdge};
 use crate::gateway::{audiosocket, registrations};
@@ -159,8 +158,8 @@ impl Parts {
         })
     }
 
-    /// Starts what brings to disk what calls and phones leave behind; returns where drafts go.
-    fn write(&self, tasks: &TaskGroups, readiness: &Readiness) -> Arc<DraftWriter> {
+    /// Starts what brings to disk what calls and phones leave behind.
+    fn write(&self, tasks: &TaskGroups, readiness: &Readiness) -> Writers {
         let Records { store, bus, .. } = &self.records;
         let writers = Writers::new(self.registrations.clone(), bus.clone());
         writers.tell(readiness);
@@ -169,7 +168,7 @@ impl Parts {
             archive.tell(readiness);
             archive.run(store, &tasks.writers, &tasks.servers);
         }
-        writers.drafts
+        writers
     }
 
     /// The operator's page.
@@ -213,8 +212,8 @@ impl Gateway {
     fn run(config: &Config, parts: Parts) -> Self {
         let (tasks, inlets) = (TaskGroups::default(), CancellationToken::new());
         let (readiness, reread) = (Arc::<Readiness>::default(), Arc::<Notify>::default());
-        let control = CallControl::default();
-        let draft_writer = parts.write(&tasks, &readiness);
+        let Writers { drafts, audit, .. } = parts.write(&tasks, &readiness);
+        let control = CallControl::audited(move |accepted| audit.note(accepted));
         let page = parts.page(config, &control, &readiness);
         let (console, grpc) = parts.listeners.addresses(config);
 
@@ -237,7 +236,7 @@ impl Gateway {
             recorder: archive.as_ref().map(|archive| archive.recorder.clone()),
             control,
             bus: records.bus.clone(),
-            draft_writer,
+            draft_writer: drafts,
             pen,
             advisor: Advisor::new(records.store.clone(), parts.model),
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::tasks::Tasks;
 use crate::events::Bus;
+use crate::gateway::audit_writer::AuditWriter;
 use crate::gateway::draft_writer::DraftWriter;
 use crate::gateway::registrations::RegistrationStore;
 use crate::store::{EventWriter, Store};
@@ -14,6 +15,7 @@ pub(super) struct Writers {
     pub drafts: Arc<DraftWriter>,
     pub registrations: Arc<RegistrationStore>,
     pub events: Arc<EventWriter>,
+    pub audit: Arc<AuditWriter>,
 }
 
 impl Writers {
@@ -22,6 +24,7 @@ impl Writers {
             drafts: Arc::default(),
             registrations,
             events: Arc::new(EventWriter::new(bus)),
+            audit: Arc::default(),
         }
     }
 
@@ -31,7 +34,9 @@ impl Writers {
         let registrations = self.registrations.clone();
         readiness.watch(move || drafts.health().fault());
         readiness.watch(move || events.health().fault());
+        let audit = self.audit.clone();
         readiness.watch(move || registrations.health().fault());
+        readiness.watch(move || audit.health().fault());
     }
 
     /// Writes until the tasks are told to stop, then the rest.
@@ -42,5 +47,7 @@ impl Writers {
         tasks.spawn(|stop| async move { registrations.run(&own, &stop).await });
         let (events, own) = (self.events.clone(), store.clone());
         tasks.spawn(|stop| async move { events.run(&own, &stop).await });
+        let (audit, own) = (self.audit.clone(), store.clone());
+        tasks.spawn(|stop| async move { audit.run(&own, &stop).await });
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand; exit code 0 when done, 1 when it failed, 2 when something must be mended first.
 
+mod audit;
 mod demo;
 mod draft;
 mod eval_speech;
@@ -71,6 +72,8 @@ enum Command {
 
     /// Drafts that the ticketing backend or the webhook does not have yet
     Outbox(outbox::Arguments),
+    /// What calls were asked from outside and accepted
+    Audit(audit::Arguments),
     /// Write a finished call as a vCon: parties, lines, transcript, draft ticket
     ExportCall(export_call::Arguments),
     /// The recordings of calls
@@ -138,6 +141,7 @@ pub fn run() -> ExitCode {
         Command::Answer(arguments) => phone::answer(arguments),
 
         Command::Outbox(arguments) => outbox::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::ExportCall(arguments) => export_call::run(&arguments),
         Command::Recording(arguments) => recordings::run(arguments),
         Command::Store(command) => store::run(command),

@@ -5,6 +5,8 @@
 //!      ▲                                                              │
 //!      └───────────────── accepted, or a Refusal ◄────────────────────┘
 //! ```
+//! What is accepted is handed to the audit at once, on the way back.
+//!
 //! The call decides, on the thread that carries it; who asks waits for its answer, at most [`PATIENCE`]. A call that
 //! ends meanwhile has not been running. To answer, to hold and to listen in
 //! will be further [`Command`]s.
@@ -19,7 +21,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -41,9 +43,35 @@ struct Order {
     answer: oneshot::Sender<Result<(), Refusal>>,
 }
 
+/// A command that a call has accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// When.
+    pub at: SystemTime,
+    /// Which call.
+    pub call: CallId,
+    /// Whose it was.
+    pub actor: Actor,
+    /// What.
+    pub command: Command,
+}
+
+/// Takes what is accepted; it never waits.
+type Audit = Arc<dyn Fn(Accepted) + Send + Sync>;
+
 /// The ways to all running calls, one each; clones share them.
-#[derive(Clone, Default)]
-pub struct CallControl(Arc<Mutex<HashMap<CallId, mpsc::Sender<Order>>>>);
+#[derive(Clone)]
+pub struct CallControl {
+    calls: Arc<Mutex<HashMap<CallId, mpsc::Sender<Order>>>>,
+    audit: Audit,
+}
+
+impl Default for CallControl {
+    /// Nobody keeps what is accepted.
+    fn default() -> Self {
+        Self::audited(|_| {})
+    }
+}
 
 impl fmt::Debug for CallControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,6 +80,14 @@ impl fmt::Debug for CallControl {
 }
 
 impl CallControl {
+    /// `audit` takes what calls accept, on the threads that carry them, so it must not wait.
+    pub fn audited(audit: impl Fn(Accepted) + Send + Sync + 'static) -> Self {
+        Self {
+            calls: Arc::default(),
+            audit: Arc::new(audit),
+        }
+    }
+
     /// Has `call` do what `actor` wants.
     ///
     /// # Errors
@@ -100,7 +136,7 @@ impl CallControl {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CallId, mpsc::Sender<Order>>> {
         // Nothing panics under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -125,9 +161,19 @@ impl Orders {
                 answer,
             } = order;
             // Who has been told that nothing was done must not be surprised.
-            if !answer.is_closed() {
-                let _ = answer.send(call(&actor, command));
+            if answer.is_closed() {
+                continue;
             }
+            let done = call(&actor, command.clone());
+            if done.is_ok() {
+                (self.control.audit)(Accepted {
+                    at: SystemTime::now(),
+                    call: self.call.clone(),
+                    actor,
+                    command,
+                });
+            }
+            let _ = answer.send(done);
         }
     }
 }
@@ -165,7 +211,11 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_command_reaches_its_call_with_its_actor_and_the_calls_answer_comes_back() {
-        let (control, call) = (CallControl::default(), CallId::new("a"));
+        let (sender, audited) = std::sync::mpsc::sync_channel(4);
+        let control = CallControl::audited(move |accepted| {
+            let _ = sender.try_send(accepted);
+        });
+        let call = CallId::new("a");
         let actor = Actor::Service {
             service: "crm".to_owned(),
         };
@@ -189,6 +239,10 @@ pub(crate) mod tests {
             control.ask(&call, actor.clone(), Command::HangUp).await,
             Err(Refusal::NoSuchChange)
         );
+        let accepted = audited.try_recv().expect("what is accepted is kept");
+        assert_eq!((&accepted.call, &accepted.actor), (&call, &actor));
+        assert_eq!(accepted.command, edit());
+        assert!(audited.try_recv().is_err(), "and nothing else");
         let other = control.ask(&CallId::new("b"), actor.clone(), edit()).await;
         assert_eq!(other, Err(Refusal::NotRunning));
         running.abort();

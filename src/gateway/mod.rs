@@ -2,6 +2,7 @@
 
 pub mod advice;
 pub mod audiosocket;
+pub mod audit_writer;
 pub mod calls;
 pub mod draft_writer;
 pub mod media;

@@ -132,6 +132,20 @@ const TABLES: &[Table] = &[
         ],
         numbered: Some("rowid"),
     },
+    Table {
+        name: "audit",
+        key: 1,
+        columns: &[
+            ("id", Text),
+            ("at_ms", Int),
+            ("call_id", Text),
+            ("actor_name", Text),
+            ("actor", Text),
+            ("command", Text),
+            ("detail", Text),
+        ],
+        numbered: None,
+    },
 ];
 
 /// What both sides hold of a table.

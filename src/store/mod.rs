@@ -4,6 +4,7 @@
 //! [`Store::open`] → [`EventWriter`] keeps the bus's durable events; [`Store::outbox`] keeps drafts until the
 //! ticketing backend has them. Text is personal data: it is in the records, and nowhere in messages or logs.
 
+mod audit;
 mod calls;
 pub(crate) mod copy;
 pub(crate) mod database;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+pub use audit::{AuditFilter, AuditRecord};
 pub use calls::{CallRecord, PageKey};
 pub use copy::{Copied, CopyError};
 pub use database::{Failing, OpenError};

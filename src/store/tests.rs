@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::database::values;
-use super::{EntryKind, Place, Put, Store, at};
+use super::{AuditRecord, EntryKind, Place, Put, Store, at};
 use crate::audio::MediaTime;
 use crate::events::{Event, Filter, Payload};
 use crate::postgres_server::{self, GUARDED, Site, on_both_engines};
@@ -14,7 +14,7 @@ use crate::speech::{CallId, Leg};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::resemble::Gist;
 use crate::ticket::{Field, FieldName, FieldValue, TicketDraft};
-use crate::transcript::{CallInfo, Line, Origin, TranscriptEvent};
+use crate::transcript::{Actor, CallInfo, Line, Origin, TranscriptEvent};
 
 fn submission(call: &str, revision: u64) -> Submission {
     Submission {
@@ -519,6 +519,12 @@ async fn fill(store: &Store, calls: u64) {
     };
     let places = vec![place("b"), place("a")];
     store.keep_places(&[("1001", places)]).await.unwrap();
+    let call = CallId::new("call-0");
+    let asked = ["{}".into(), "{\"text\":\"回访\"}".into()].map(|detail| {
+        let now = SystemTime::now();
+        AuditRecord::new(now, call.clone(), Actor::System, "note", detail)
+    });
+    store.save_audit(&asked).await.unwrap();
 }
 
 fn rows(copied: &[super::Copied]) -> Vec<(&'static str, u64)> {
@@ -546,6 +552,7 @@ async fn a_copy_is_whole_goes_both_ways_and_can_be_repeated_and_taken_up() {
         ("gists", 1_203),
         ("places", 2),
         ("recordings", 0),
+        ("audit", 2),
     ];
     assert_eq!(rows(&copied), expected);
     assert_eq!(

@@ -10,7 +10,7 @@ use xinqiao::grpc::proto::control::v1::{HangUpRequest, TransferRequest};
 
 use super::call::closed_ticket;
 use super::desk::listen;
-use super::product::{Hotline, Process, request, said, stereo, tone};
+use super::product::{Hotline, Process, request, said, stereo, tone, xinqiao};
 
 /// Both sides speak a tone for this long; nobody waits for its end.
 const SECONDS: usize = 60;
@@ -139,6 +139,32 @@ async fn a_running_call_is_edited_noted_on_transferred_and_hung_up() {
     assert!(output.status.success(), "{}", said(&output));
     expert.signal(rustix::process::Signal::TERM);
     assert_eq!(expert.line(), "1 calls, 1 answered");
+    let database = format!(
+        "store.database={}",
+        hotline.data.path().join("xinqiao.db").display()
+    );
+    let audit = |more: &[&str]| {
+        let arguments = ["audit", "list", "--call", &call, "--set", &database];
+        let output = xinqiao(&[&arguments[..], more].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let told = audit(&[]);
+    let commands: Vec<&str> = told
+        .lines()
+        .map(|line| line.split('\t').nth(3).expect("a command"))
+        .collect();
+    assert_eq!(
+        commands,
+        [
+            "hang_up", "transfer", "transfer", "transfer", "note", "edit"
+        ],
+        "{told}"
+    );
+    assert!(told.contains("user console at 127.0.0.1"), "{told}");
+    assert!(told.contains("service 127.0.0.1"), "{told}");
+    assert!(!told.contains("南大街") && !told.contains("回访"), "{told}");
+    assert!(audit(&["--reveal"]).contains("address = 芝罘区南大街18号"));
     let record = closed_ticket(&hotline, &call).await;
     let fields = record.draft.expect("a draft").fields;
     assert!(fields.iter().any(|field| field.edited));

@@ -4,7 +4,8 @@
 //! database's language is.
 
 /// How they came about; append only.
-pub(in crate::store) const GATEWAY: &[&str] = &["
+pub(in crate::store) const GATEWAY: &[&str] = &[
+    "
     -- A run of a gateway: positions from here on are its own; it is alive while it beats.
     CREATE TABLE nodes (first_position BIGINT PRIMARY KEY, beat_ms BIGINT NOT NULL);
     CREATE TABLE calls (
@@ -85,4 +86,18 @@ pub(in crate::store) const GATEWAY: &[&str] = &["
     );
     CREATE TABLE site (id TEXT NOT NULL, copied_from TEXT);
     INSERT INTO site (id) VALUES (replace(gen_random_uuid()::text, '-', ''));
-"];
+",
+    "
+    CREATE TABLE audit (
+        id         TEXT COLLATE \"C\" PRIMARY KEY,
+        at_ms      BIGINT NOT NULL,
+        call_id    TEXT COLLATE \"C\" NOT NULL,
+        actor_name TEXT NOT NULL,
+        actor      TEXT NOT NULL,
+        command    TEXT NOT NULL,
+        detail     TEXT NOT NULL
+    );
+    CREATE INDEX audit_by_time ON audit (at_ms, id);
+    CREATE INDEX audit_of_call ON audit (call_id, at_ms, id);
+",
+];

@@ -103,4 +103,16 @@ pub(in crate::store) const GATEWAY: &[&str] = &[
         CREATE INDEX drafts_open ON drafts (node) WHERE NOT closed;
         CREATE TABLE site (id TEXT NOT NULL, copied_from TEXT);
         INSERT INTO site (id) VALUES (lower(hex(randomblob(16))));
+    ", "
+        CREATE TABLE audit (
+            id         TEXT PRIMARY KEY,
+            at_ms      INTEGER NOT NULL,
+            call_id    TEXT NOT NULL,
+            actor_name TEXT NOT NULL,
+            actor      TEXT NOT NULL,
+            command    TEXT NOT NULL,
+            detail     TEXT NOT NULL
+        );
+        CREATE INDEX audit_by_time ON audit (at_ms, id);
+        CREATE INDEX audit_of_call ON audit (call_id, at_ms, id);
     "];
