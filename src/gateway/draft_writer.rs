@@ -60,16 +60,15 @@ impl DraftWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::postgres_server::{Site, on_both_engines};
+    use crate::store::{Store, at};
     use crate::ticket::TicketDraft;
     use crate::ticket::desk::DraftKey;
 
-    #[tokio::test]
-    async fn the_newest_draft_of_a_call_is_kept_and_a_closing_is_not_forgotten() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(&folder.path().join("gateway.db"))
-            .await
-            .expect("opened");
+    on_both_engines![the_newest_draft_of_a_call_is_kept_and_a_closing_is_not_forgotten];
+
+    async fn the_newest_draft_of_a_call_is_kept_and_a_closing_is_not_forgotten(site: Site) {
+        let store = Store::open(at(&site.store())).await.expect("opened");
         let (drafts, stop) = (DraftWriter::default(), CancellationToken::new());
         let submission = |call: &str, revision| Submission {
             key: DraftKey {

@@ -118,6 +118,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::postgres_server::{Site, on_both_engines};
+    use crate::store::at;
 
     fn binding(contact: &str, seconds: u64) -> Binding {
         let now = Instant::now();
@@ -136,11 +138,10 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn places_come_back_after_a_restart_with_the_time_that_they_have_left() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("gateway.db");
-        let store = Store::open(&file).await.expect("opened");
+    on_both_engines![places_come_back_after_a_restart_with_the_time_that_they_have_left];
+
+    async fn places_come_back_after_a_restart_with_the_time_that_they_have_left(site: Site) {
+        let store = Store::open(at(&site.store())).await.expect("opened");
         let (places, stop) = (RegistrationStore::default(), CancellationToken::new());
         places.note("1001", &[binding("sip:old", 600)]);
         places.note("1001", &[binding("sip:a", 600), binding("sip:b", 0)]);
@@ -150,7 +151,7 @@ mod tests {
         places.note("1002", &[]);
         assert_eq!(places.run(&store, &stop).await, 0);
         store.close().await;
-        let store = Store::open(&file).await.expect("opened again");
+        let store = Store::open(at(&site.store())).await.expect("opened again");
         let back = restored(&store).await.expect("read");
         assert_eq!(back.len(), 1, "{back:?}");
         let (extension, came) = &back[0];
