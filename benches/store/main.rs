@@ -9,6 +9,8 @@
 mod gateway;
 #[path = "../media/load.rs"]
 mod load;
+// Its calls go on until the end.
+#[allow(dead_code)]
 #[path = "../media/phones.rs"]
 mod phones;
 #[path = "../../tests/support/postgres.rs"]

@@ -103,9 +103,9 @@ impl Postgres {
             "while :; do \
                {}/postgres -D data -k {folder} -c listen_addresses= -c max_connections=300 -c fsync={fsync} \
                  -c full_page_writes={fsync} -c timezone=UTC >>log 2>&1 & server=$!; \
-               sleep 0.3; kill -0 $server && break; \
+               sleep 0.3; jobs >jobs; grep -q Running jobs && break; \
              done; \
-             read line; [ \"$line\" = keep ] && exit; kill -QUIT $server; wait $server; cd /; rm -rf {folder}",
+             read line; [ \"$line\" = keep ] && {{ wait $server; exit; }}; kill -QUIT $server; wait $server; cd /; rm -rf {folder}",
             self.programs.display(),
         );
         let mut keeper = self
