@@ -303,18 +303,16 @@ impl Recording {
     pub fn number(&self, leg: Leg, clues: Clues<'_>) -> Option<Private<String>> {
         let present = self.present();
         let legs = legs(&present, clues);
-        let on_leg = present
-            .iter()
-            .zip(&legs)
-            .filter(|(_, (its, _))| *its == leg);
         let sends = |participant: &Participant| {
             let mut streams = self.streams.iter();
             streams.any(|stream| participant.sends.contains(&stream.id))
         };
-        on_leg
-            .map(|(participant, _)| participant)
-            .filter(|participant| participant.aor.is_some())
-            .max_by_key(|participant| sends(participant))?
+        present
+            .iter()
+            .zip(&legs)
+            .filter(|(participant, (its, _))| *its == leg && participant.aor.is_some())
+            .min_by_key(|(participant, _)| !sends(participant))?
+            .0
             .user()
             .map(Private::new)
     }

@@ -318,6 +318,20 @@ fn numbers_are_known_of_participants_whose_streams_are_not() {
         "{legs:?}"
     );
     assert_eq!(called(&Recording::default(), clues), "");
+    // Of two on a leg, who is heard goes before who is not, and then the first.
+    let supervisor = br#"<recording><datamode>partial</datamode><participant participant_id="s"><nameID aor="sip:12399@pbx"/></participant>
+        <stream stream_id="third"><label>3</label></stream>
+        <participantstreamassoc participant_id="s"><send>third</send></participantstreamassoc></recording>"#;
+    let three = own(&["123*"]);
+    let clues = Clues {
+        own: &three,
+        calling: None,
+    };
+    for (xml, operator) in [(layout!("cisco"), "12345"), (&unassigned, "12399")] {
+        let mut joined = read(xml);
+        joined.update(supervisor).expect("readable");
+        assert_eq!(number(&joined, Leg::Operator, clues), operator);
+    }
 }
 
 #[test]
