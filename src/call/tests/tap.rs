@@ -119,7 +119,7 @@ fn every_vendors_layout_leads_to_the_right_legs() {
             layout!("cisco"),
             ["2", "1"],
             &["12345"],
-            "+8613812345678",
+            "13812345678",
         ),
         (
             "oracle",
@@ -140,7 +140,7 @@ fn every_vendors_layout_leads_to_the_right_legs() {
             layout!("genesys"),
             ["a", "b"],
             &["71*"],
-            "+86-13812345678",
+            "13812345678",
         ),
     ];
     for (name, metadata, labels, own, number) in cases {
@@ -356,7 +356,7 @@ fn a_stream_that_metadata_leave_open_is_recorded_and_marked_as_uncertain() {
             .caller_number
             .as_ref()
             .map(|number| number.reveal().as_str());
-        assert_eq!(caller, Some("+8613812345678"), "{what}");
+        assert_eq!(caller, Some("13812345678"), "{what}");
         assert_eq!(
             (info.operator.as_str(), info.called.as_str()),
             ("12345", "12345"),
