@@ -11,11 +11,10 @@ use serde_json::Value;
 
 use super::sipp::free_port;
 use super::tone::{self, CALLER, Heard, OPERATOR, Tones};
-use super::{Gateway, Program, installed, until};
+use super::{Gateway, PASSWORD, Program, extensions, installed, until};
 
 const BARESIP: &str = "/usr/bin/baresip";
 pub(super) const NEEDED: (&str, &str) = (BARESIP, "baresip-core");
-const PASSWORD: &str = "correct";
 /// How long a phone can play, which is longer than any of these calls.
 const LONGEST: u32 = 30;
 /// How loud a tone of 6000 is at least behind the poorest codec; another's must stay below a tenth of it.
@@ -211,17 +210,6 @@ pub(super) fn converse(caller: &mut Baresip, operator: &mut Baresip, called: &st
     caller.says("hangup", "");
     operator.tells("CALL_CLOSED");
     caller.tells("CALL_CLOSED");
-}
-
-/// So many extensions, 1000 and on, each with its number.
-fn extensions(count: usize) -> String {
-    let blocks = (1_000..).take(count).map(|name| {
-        format!(
-            "[[extension]]\nname = \"{name}\"\npassword = \"{PASSWORD}\"\n\
-             [[route]]\ncalled = \"{name}\"\nto = [\"{name}\"]\n"
-        )
-    });
-    blocks.collect()
 }
 
 /// Lets phones talk at once, each pair in its way, and looks at what was recorded.
