@@ -113,7 +113,7 @@ needs:
 	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $(FEATURE_PACKAGES); })
 
 test-needs:
-	@for program in sipp kamailio baresip rtpengine linphonec; do command -v $$program >/dev/null || exit 1; done && \
+	@(for program in sipp kamailio baresip rtpengine linphonec; do command -v $$program || exit 1; done) >/dev/null && \
 	  ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || \
 	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends $(TEST_PACKAGES); }
 

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use xinqiao::store::{Delivery, EntryKind, Lane, Location, Put, Store, StoreError
 use xinqiao::ticket::desk::{DraftKey, Submission};
 use xinqiao::ticket::{Field, FieldName, FieldValue, TicketDraft};
 
+use crate::peers::sipp::free_port;
 use crate::postgres::{Durability, Postgres};
 use crate::product::{Process, models};
 
@@ -43,11 +43,6 @@ const NODE: &str = "CHAOS_NODE";
 const KILLING: Duration = Duration::from_secs(20);
 const SETTLING: Duration = Duration::from_secs(60);
 const SIPP: &str = "/usr/bin/sipp";
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
-}
 
 /// The seed of this run; it is printed, so that a failure can be had again.
 fn random() -> StdRng {

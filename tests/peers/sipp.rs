@@ -5,6 +5,7 @@ mod parts;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The program, from Debian's package sip-tester.
@@ -134,12 +135,19 @@ impl From<&str> for Scenario {
     }
 }
 
-/// A port that was free a moment ago over UDP and TCP.
-pub(super) fn free_port() -> u16 {
+/// A port that is free over UDP and TCP, and that no other test of this process is given. It is below the range that the
+/// system gives out by itself, so that it stays free until its program has started, however busy the machine is.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u16 = 22_000;
+    const COUNT: u32 = 10_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Test binaries that run at the same time begin at different places.
+    let begin = std::process::id().wrapping_mul(97);
     loop {
-        let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = datagrams.local_addr().expect("bound").port();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let number = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST + (number % COUNT) as u16;
+        let address = (Ipv4Addr::LOCALHOST, port);
+        if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
             return port;
         }
     }

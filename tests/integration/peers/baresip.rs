@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -172,9 +172,8 @@ fn describe(heard: &Heard) -> String {
 
 /// A free port whose successor, which baresip takes for TLS, is free too.
 fn free_pair() -> u16 {
-    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    std::iter::repeat_with(free_port)
-        .find(|port| port.checked_add(1).is_some_and(is_free))
+    std::iter::repeat_with(|| (free_port(), free_port()))
+        .find_map(|(port, next)| (next == port + 1).then_some(port))
         .expect("endless")
 }
 

@@ -7,7 +7,7 @@ mod kamailio;
 mod linphone;
 mod rtpengine;
 #[path = "../../peers/sipp.rs"]
-mod sipp;
+pub(crate) mod sipp;
 mod tone;
 
 use std::fs::File;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crate::product::{Process, Serving, serve};
 
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The password of every [`extensions`].
 const PASSWORD: &str = "correct";
