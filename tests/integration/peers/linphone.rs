@@ -39,7 +39,7 @@ impl Linphone {
         let (sip, rtp) = (free_port(), free_port());
         // It looks for a network by the way to a public address; a loopback that leads nowhere else is one too.
         let config = format!(
-            "[sip]\nsip_port={sip}\nsip_tcp_port=0\nsip_tls_port=0\nauto_net_state_mon=0\nguess_hostname=0\n\
+            "[sip]\nsip_port={sip}\nsip_tcp_port=0\nsip_tls_port=0\nauto_net_state_mon=0\nregister_only_when_network_is_up=0\nguess_hostname=0\n\
              contact=<sip:{name}@127.0.0.1>\n{sip_keys}\n\
              [rtp]\naudio_rtp_port={rtp}\n\
              [sound]\nechocancellation=0\n\
@@ -76,7 +76,13 @@ impl Linphone {
         );
         let sip_keys = format!("default_proxy=0\n{sip_keys}");
         let phone = Self::start(folder, name, OPERATOR, &sip_keys, &account);
-        phone.tells("successful");
+        // It says so in its log alone.
+        let log = folder.join(name).join("messages");
+        until("registered with the gateway", || {
+            fs::read_to_string(&log)
+                .is_ok_and(|log| log.contains("LinphoneRegistrationOk"))
+                .then_some(())
+        });
         phone
     }
 
