@@ -126,7 +126,7 @@ fn every_vendors_layout_leads_to_the_right_legs() {
             layout!("oracle"),
             ["553654188", "553654187"],
             &[],
-            "5357771234",
+            "05357771234",
         ),
         (
             "audiocodes",

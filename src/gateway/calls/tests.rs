@@ -227,7 +227,11 @@ async fn forged_packets_of_a_secured_leg_are_not_relayed_over_real_sockets() {
     let sent = call.phones[1].send_to(&voice(1, 0x22), call.ports[1]);
     sent.expect("sent");
     let secret = call.heard(0, SOON).expect("forwarded");
-    assert_ne!(said(&secret), 0x22, "in the clear");
+    // One byte of a cipher may well be the plain one; all of them are not.
+    assert!(
+        !secret.windows(8).any(|bytes| bytes == [0x22; 8]),
+        "in the clear"
+    );
     let mut clear = Vec::new();
     assert!(Unprotector::new(ours, Vec::new()).unprotect(&secret, &mut clear));
     assert_eq!(said(&clear), 0x22);

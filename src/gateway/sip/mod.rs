@@ -133,7 +133,26 @@ pub struct SipCounts {
 /// The running edge; dropping it cuts everything, [`SipEdge::close`] says goodbye first.
 pub struct SipEdge {
     shared: Arc<Shared>,
-    runtime: Option<tokio::runtime::Runtime>,
+    runtime: StackThreads,
+}
+
+/// The threads of the stack. They end whenever this is dropped, also by a start that is given up, and nobody waits for
+/// them: a runtime must not be waited for where tasks run.
+struct StackThreads(Option<tokio::runtime::Runtime>);
+
+impl Drop for StackThreads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl StackThreads {
+    fn handle(&self) -> &tokio::runtime::Handle {
+        let runtime = self.0.as_ref();
+        runtime.expect("taken only when dropped").handle()
+    }
 }
 
 /// What identifies an INVITE however it reached us (RFC 3261 §8.2.2.2): Call-ID, tag of From, number.
@@ -232,7 +251,7 @@ impl SipEdge {
         }
         let (taken, addresses) = listen::bind(&config.listeners)?;
         let log = tracing::dispatcher::get_default(Clone::clone);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("sip")
             .enable_all()
@@ -242,20 +261,17 @@ impl SipEdge {
             })
             .build()
             .map_err(BindError::Threads)?;
+        let runtime = StackThreads(Some(threads));
         let (calls, new_calls) = mpsc::channel(NEW_CALLS);
-        let started = runtime.spawn(Shared::start(config, tls, taken, addresses, log, calls));
+        let started = runtime
+            .handle()
+            .spawn(Shared::start(config, tls, taken, addresses, log, calls));
         let shared = started
             .await
             .map_err(io::Error::other)
             .and_then(|shared| shared)
             .map_err(BindError::Threads)?;
-        Ok((
-            Self {
-                shared,
-                runtime: Some(runtime),
-            },
-            new_calls,
-        ))
+        Ok((Self { shared, runtime }, new_calls))
     }
 
     /// The first listener's address, with the real port; the IP is unspecified when all interfaces are listened on.
@@ -331,18 +347,12 @@ impl SipEdge {
     }
 
     fn handle(&self) -> &tokio::runtime::Handle {
-        self.runtime
-            .as_ref()
-            .expect("taken only when the edge is consumed")
-            .handle()
+        self.runtime.handle()
     }
 
     fn stop(&mut self) {
         self.shared.cut.cancel();
         self.shared.datagrams.close();
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 

@@ -207,6 +207,18 @@ async fn run_with(
     gateway
 }
 
+#[tokio::test]
+async fn a_start_that_is_given_up_halfway_ends_without_a_panic() {
+    let mut bind = Box::pin(SipEdge::bind(config()));
+    // It has threads after its first step, and waits for what runs on them.
+    tokio::select! {
+        biased;
+        bound = &mut bind => drop(bound.expect("bound")),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(bind);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_caller_hangs_up_and_the_operator_hears_it() {
     needs_sipp!();
