@@ -33,13 +33,12 @@ impl Records {
             0 => {}
             calls => warn!("the drafts of {calls} calls that were broken off are closed"),
         }
-        let book = match &ticketing.endpoint {
-            Some(_) => None,
-            None => {
-                let at = ticketing.location().map_err(StartError::Records)?;
-                let book = Book::open(at).await;
-                Some(book.map_err(StartError::Book)?)
-            }
+        let book = if ticketing.endpoint.is_some() {
+            None
+        } else {
+            let at = ticketing.location().map_err(StartError::Records)?;
+            let book = Book::open(at).await;
+            Some(book.map_err(StartError::Book)?)
         };
         Ok(Self { store, book, bus })
     }

@@ -298,7 +298,7 @@ mod tests {
                 let samples = sound(6.0 + gap, |at| {
                     let spoken = (voice_from..voice_from + 2.0).contains(&at);
                     let sounds = (tone_from..tone_from + 4.0).contains(&at)
-                        && ((at - tone_from) / half) as u32 % 2 == 0;
+                        && (((at - tone_from) / half) as u32).is_multiple_of(2);
                     let tone = if sounds {
                         sine(low, at) + sine(high, at)
                     } else {
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn tones_alone_leave_nothing() {
         let busy = sound(4.0, |at| {
-            if (at / 0.35) as u32 % 2 == 0 {
+            if ((at / 0.35) as u32).is_multiple_of(2) {
                 sine(450.0, at)
             } else {
                 0.0

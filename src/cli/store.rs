@@ -14,7 +14,7 @@ pub enum Command {
 
 #[derive(clap::Args)]
 pub struct CopyArguments {
-    /// Where they are: sqlite:FILE, or postgres://USER@HOST/DATABASE
+    /// Where they are: sqlite:FILE, or `postgres://USER@HOST/DATABASE`
     #[arg(long, value_name = "URL")]
     from: String,
     /// Where they shall be: an empty database or a new file

@@ -17,7 +17,7 @@ pub struct Arguments {
     /// Where drafts are taken
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50052")]
     listen: SocketAddr,
-    /// Where they are kept: sqlite:FILE, or postgres://USER@HOST/DATABASE with the password in PGPASSWORD
+    /// Where they are kept: sqlite:FILE, or `postgres://USER@HOST/DATABASE` with the password in PGPASSWORD
     #[arg(
         long,
         value_name = "URL",

@@ -222,18 +222,15 @@ impl<'a> Address<'a> {
     #[must_use]
     pub fn parse(value: &'a str) -> Option<Self> {
         let value = value.trim();
-        let (name, uri, rest) = match first_unquoted(value, |letter| letter == '<')? {
-            Some(open) => {
-                let (uri, rest) = value[open + 1..].split_once('>')?;
-                if uri.contains('<') {
-                    return None;
-                }
-                (value[..open].trim(), uri, rest)
+        let (name, uri, rest) = if let Some(open) = first_unquoted(value, |letter| letter == '<')? {
+            let (uri, rest) = value[open + 1..].split_once('>')?;
+            if uri.contains('<') {
+                return None;
             }
-            None => {
-                let end = end_of_bare_uri(value);
-                ("", &value[..end], &value[end..])
-            }
+            (value[..open].trim(), uri, rest)
+        } else {
+            let end = end_of_bare_uri(value);
+            ("", &value[..end], &value[end..])
         };
         let rest = rest.trim_start();
         let parameters = match rest.strip_prefix(';') {
@@ -468,9 +465,8 @@ fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
         Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
             Some(digits.parse().ok()?)
         }
-        Some(_) => return None,
         None if port.is_empty() => None,
-        None => return None,
+        Some(_) | None => return None,
     };
     Some((host, port))
 }

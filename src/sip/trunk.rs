@@ -108,6 +108,8 @@ pub enum Outcome {
 /// §19.1.4, then the only one that leads to the same place, then the only one. Where none of several is known for ours,
 /// the first to end is taken, for it is better to renew too early.
 #[must_use]
+// The closures are more general than the paths of the methods would be.
+#[allow(clippy::redundant_closure_for_method_calls)]
 pub fn granted(contacts: &[String], for_all: Option<u32>, own: &str) -> Option<u32> {
     let bindings: Vec<Address<'_>> = contacts
         .iter()

@@ -420,7 +420,9 @@ async fn digest(db: &Database, table: &'static Table) -> Result<Copied, StoreErr
     Ok(Copied {
         table: table.name,
         rows,
-        digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        digest: digest
+            .iter()
+            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")),
     })
 }
 

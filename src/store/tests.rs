@@ -329,7 +329,7 @@ async fn entries_are_taken_by_one_node_at_a_time_and_by_another_when_the_lease_i
             .await
             .unwrap();
     }
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     let taken = |store: Store| {
         tokio::spawn(async move {
             let mut taken = Vec::new();
@@ -515,7 +515,7 @@ async fn fill(store: &Store, calls: u64) {
     let place = |body: &str| Place {
         extension: "1001".into(),
         body: body.into(),
-        until: SystemTime::now() + Duration::from_secs(60),
+        until: SystemTime::now() + Duration::from_mins(1),
     };
     let places = vec![place("b"), place("a")];
     store.keep_places(&[("1001", places)]).await.unwrap();
@@ -592,7 +592,7 @@ async fn a_copy_is_whole_goes_both_ways_and_can_be_repeated_and_taken_up() {
     let more = Place {
         extension: "1002".into(),
         body: "c".into(),
-        until: SystemTime::now() + Duration::from_secs(60),
+        until: SystemTime::now() + Duration::from_mins(1),
     };
     target.keep_places(&[("1002", vec![more])]).await.unwrap();
     let places = target.places(SystemTime::now()).await.unwrap();

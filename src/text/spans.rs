@@ -173,7 +173,7 @@ pub(super) fn standing(letters: &[char], word: Range<usize>, is_day: bool) -> St
     match whole {
         Reading::Digits(_) => {
             let known_head = is_known(&of(head));
-            if whole_known && !known_head || identifier(letters, run.end).is_some() && !known_head {
+            if !known_head && (whole_known || identifier(letters, run.end).is_some()) {
                 Standing::Number
             } else {
                 Standing::Word

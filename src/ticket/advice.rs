@@ -25,9 +25,15 @@ struct Edit {
     /// Counts the call's edits from 1.
     number: u64,
     value: FieldValue,
-    /// What was said of the field when it was written, or that nothing was; `None` until a draft that was begun
-    /// afterwards has told.
-    before: Option<Option<FieldValue>>,
+    before: Before,
+}
+
+/// What was said of a field when the operator wrote it.
+#[derive(Clone, Debug, PartialEq)]
+enum Before {
+    /// No draft that was begun afterwards has told yet.
+    Unknown,
+    Said(Option<FieldValue>),
 }
 
 /// What has been found out so far. The call owns it; a drafter reads a copy, and what it brings back is a [`Drawn`].
@@ -74,7 +80,7 @@ impl Advised {
         let edit = Edit {
             number: self.written,
             value,
-            before: None,
+            before: Before::Unknown,
         };
         self.edits.insert(name, edit);
     }
@@ -119,8 +125,8 @@ impl Advised {
         }
         for (name, edit) in &mut self.edits {
             let said = judged.fields.insert(*name, written(&edit.value));
-            if edit.before.is_none() && edit.number <= instead.written {
-                edit.before = Some(said.as_ref().map(|said| said.value.clone()));
+            if edit.before == Before::Unknown && edit.number <= instead.written {
+                edit.before = Before::Said(said.as_ref().map(|said| said.value.clone()));
             }
             let contradicts = said.filter(|said| edit.is_contradicted(*name, said));
             judged.edited.insert(*name, contradicts);
@@ -133,10 +139,10 @@ impl Edit {
     fn is_contradicted(&self, name: FieldName, said: &Field) -> bool {
         // A title and a summary are put together anew with every line: that contradicts nothing.
         let composed = matches!(name, FieldName::Title | FieldName::Summary);
-        let had_before_their_eyes = self
-            .before
-            .as_ref()
-            .is_none_or(|before| before.as_ref() == Some(&said.value));
+        let had_before_their_eyes = match &self.before {
+            Before::Unknown => true,
+            Before::Said(before) => before.as_ref() == Some(&said.value),
+        };
         !composed
             && said.value != self.value
             && !had_before_their_eyes

@@ -130,7 +130,7 @@ fn runs(said: &Said, tolerant: bool) -> Vec<Run> {
         // 加八六，一三五…: with the country's code.
         let bare = run.digits.trim_start_matches('0').strip_prefix("86");
         if let Some(mobile) = bare.filter(|rest| is_mobile(rest)) {
-            run.digits = mobile.to_owned();
+            run.digits.drain(..run.digits.len() - mobile.len());
         }
         index = run.range.end;
         // 二十, 八百, 三号楼: a count, not digits that were read out.

@@ -41,7 +41,7 @@ const NODE: &str = "CHAOS_NODE";
 /// How long nodes and their database server are killed, and how long what they left may take to arrive: a dead node's
 /// drafts are closed by another one after ten seconds.
 const KILLING: Duration = Duration::from_secs(20);
-const SETTLING: Duration = Duration::from_secs(60);
+const SETTLING: Duration = Duration::from_mins(1);
 const SIPP: &str = "/usr/bin/sipp";
 
 /// The seed of this run; it is printed, so that a failure can be had again.

@@ -43,7 +43,7 @@ impl Page {
 
     /// The next event that is as wanted.
     async fn hears(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        let patience = Duration::from_secs(60);
+        let patience = Duration::from_mins(1);
         let event = async {
             loop {
                 let (_, event) = self.events.recv().await.expect("the call goes on");

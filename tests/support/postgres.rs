@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection, PgConnection};
 
 /// How long a server may take to start, on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// Where Debian puts the server's programs, one folder a version.
 const DEBIAN: &str = "/usr/lib/postgresql";
 

@@ -32,6 +32,8 @@ use crate::ticket::desk::{DraftKey, Submission};
 use crate::transcript::{AlarmKind, EndReason, TranscriptEvent};
 
 /// What comes back to a call from elsewhere.
+// A call holds a few at most.
+#[allow(clippy::large_enum_variant)]
 enum Reply {
     Heard(UtteranceKey, Outcome),
     Drafted(Drafted),

@@ -69,12 +69,17 @@ impl Sent {
             number: request.cseq_header().ok()?.seq().ok()?,
             branch: via.typed().ok()?.branch()?.to_string(),
             via: via.value().to_owned(),
-            proofs: request.headers.iter().filter(is_proof).cloned().collect(),
+            proofs: request
+                .headers
+                .iter()
+                .filter(|header| is_proof(header))
+                .cloned()
+                .collect(),
         })
     }
 }
 
-fn is_proof(header: &&Header) -> bool {
+fn is_proof(header: &Header) -> bool {
     match header {
         Header::Authorization(_) | Header::ProxyAuthorization(_) => true,
         Header::Other(name, _) => ["Authorization", "Proxy-Authorization"].contains(&name.as_str()),

@@ -29,7 +29,7 @@ const MIGRATION: Duration = Duration::from_mins(10);
 /// A commit must have reached the disk before it is reported; what is stronger than that stays.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
     WHERE current_setting('synchronous_commit') = 'off'";
-/// Held while tables are made or changed; the number is "XqSc".
+/// Held while tables are made or changed; the number spells `XqSc`.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(1483821923)";
 
 pub(super) const BEGIN: &str = "BEGIN";
@@ -147,7 +147,7 @@ impl From<sqlx::Error> for Fault {
     fn from(source: sqlx::Error) -> Self {
         let code = source
             .as_database_error()
-            .and_then(|error| error.code().map(|code| code.into_owned()));
+            .and_then(|error| error.code().map(std::borrow::Cow::into_owned));
         match (&source, code.as_deref()) {
             (_, Some("28P01" | "28000")) => Self::Refused(source),
             (_, Some("3D000")) => Self::NoDatabase,

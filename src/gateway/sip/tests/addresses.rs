@@ -212,10 +212,10 @@ async fn a_caller_of_any_spelling_is_known_by_his_number_and_called_back_at_his_
         let mut invite = String::new();
         for line in request("INVITE", "spelt", "", SDP).split_inclusive("\r\n") {
             match line.split_once(':').map(|(name, _)| name) {
-                Some("From") => invite.push_str(&format!("From: {from}\r\n")),
+                Some("From") => invite.extend(["From: ", from, "\r\n"]),
                 Some("Contact") => {
                     let contact = contact.replace("{at}", &at).replace("{i}", INSTANCE);
-                    invite.push_str(&format!("Contact: {contact}\r\n"));
+                    invite.extend(["Contact: ", &contact, "\r\n"]);
                 }
                 _ => invite.push_str(line),
             }
@@ -287,7 +287,7 @@ async fn an_invite_is_proved_for_its_very_target_and_its_ack_is_that_of_its_own_
         value(&first, "To")
     );
     for value in guard.challenge(now, US, false) {
-        refusal.push_str(&format!("WWW-Authenticate: {value}\r\n"));
+        refusal.extend(["WWW-Authenticate: ", &value, "\r\n"]);
     }
     // The peer writes into the Via what it has seen, and more.
     let via = value(&first, "Via").to_owned();

@@ -776,15 +776,15 @@ async fn strangers_call_from_this_machine_only_unless_it_is_said_otherwise() {
     ] {
         let said = format!("{} trunks, {strangers:?}", trunks.len());
         let config = SipConfig {
-            trunks,
             strangers,
+            trunks,
             ..config()
         };
         let admission = Admission::new(&config, Instant::now(), Dispatch::none());
         for (source, may) in [("127.0.0.1:9", from_here), ("203.0.113.5:5060", from_there)] {
             let flow = Flow {
-                source: source.parse().expect("an address"),
                 transport: Transport::Udp,
+                source: source.parse().expect("an address"),
             };
             let invite = with_length(&request("INVITE", "x", "", SDP));
             let message = wire::Message::from_datagram(invite.as_bytes(), flow.source);
