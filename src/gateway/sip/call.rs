@@ -32,6 +32,8 @@ use crate::sip::{Body, DialogEnd, Party, SipCommand, SipEvent};
 
 /// The hops that a request of ours may take (RFC 3261 §8.1.1.6).
 const MAX_FORWARDS: u8 = 70;
+/// The branches that a request of ours may take at the same time (RFC 5393 §5.3.3).
+const MAX_BREADTH: u32 = 60;
 /// One party's end of the call.
 enum End {
     Inviting(Box<Inviting>),
@@ -62,6 +64,9 @@ struct Call {
     /// The trunk that it came over.
     trunk: Option<String>,
     hops: u8,
+    breadth: u32,
+    /// The URIs that it was sent to before it came back to us.
+    visited: Vec<String>,
     tell: mpsc::Sender<Happening>,
     happenings: mpsc::Receiver<Happening>,
     /// Events on their way to the call.
@@ -104,7 +109,6 @@ impl Call {
         shared: &Arc<Shared>,
         events: mpsc::Sender<SipEvent>,
         commands: mpsc::Receiver<SipCommand>,
-        hops: u8,
     ) -> Self {
         let (tell, happenings) = mpsc::channel(CALL_QUEUE);
         Self {
@@ -113,7 +117,9 @@ impl Call {
             newcomers: 0,
             route: Vec::new(),
             trunk: None,
-            hops,
+            hops: MAX_FORWARDS,
+            breadth: MAX_BREADTH,
+            visited: Vec::new(),
             tell,
             happenings,
             outbox: VecDeque::new(),

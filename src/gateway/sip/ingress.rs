@@ -207,6 +207,10 @@ impl Shared {
         if message.header("Max-Forwards") == Some("0") {
             return Some(Some((483, vec![])));
         }
+        // It would take one of no branches (RFC 5393 §5.3.3.1).
+        if message.header("Max-Breadth") == Some("0") {
+            return Some(Some((440, vec![])));
+        }
         // Strangers first: they are told nothing, not even how busy we are.
         let who = match self.admit(Instant::now(), message, flow) {
             Admitted::As(who) => who,
@@ -233,6 +237,7 @@ impl Shared {
                 flow,
                 who,
                 acknowledged: false,
+                visited: self.ringing.visited_by(message),
             },
         );
         drop(invites);

@@ -31,6 +31,10 @@ pub(super) struct Invitation {
     pub offer: String,
     /// Max-Forwards.
     pub hops: u8,
+    /// Max-Breadth: callees are tried one at a time, so each may have all of it.
+    pub breadth: u32,
+    /// The URIs that the call was sent to before it came to us.
+    pub visited: Vec<String>,
     /// What else the INVITE says.
     pub headers: Vec<Header>,
     /// Who takes what a phone asks while it rings.
@@ -88,7 +92,8 @@ pub(super) async fn invite(
             heard.store(false, Ordering::Relaxed);
             let is_last = index + 1 == callees && way_index + 1 == count;
             let patience = (!is_last).then_some(shared.config.hop_reply);
-            let invited = invite_over(&shared, &invitation, way, patience, &heard, &states).await;
+            let invited =
+                invite_over(&shared, &invitation, callee, way, patience, &heard, &states).await;
             let status = status_of(&invited);
             last = invited;
             if !is_worth_another_address(status) {
@@ -125,6 +130,7 @@ const fn is_worth_another_callee(status: u16) -> bool {
 async fn invite_over(
     shared: &Arc<Shared>,
     invitation: &Invitation,
+    callee: &Uri,
     way: Way,
     patience: Option<Duration>,
     heard: &AtomicBool,
@@ -143,9 +149,11 @@ async fn invite_over(
     let mut option = invitation.option(shared, way);
     let contact = option.contact.clone();
     let call_id = format!("{:032x}@{}", rand::random::<u128>(), shared.config.realm);
+    let mut visited = invitation.visited.clone();
+    visited.push(uris::written(callee));
     let _rings = shared
         .ringing
-        .begin(&call_id, invitation.ringer.clone(), is_late);
+        .begin(&call_id, invitation.ringer.clone(), is_late, visited);
     option.call_id = Some(call_id);
     tokio::select! {
         invited = shared.layer.do_invite(option, states.clone()) => match invited {
@@ -204,6 +212,7 @@ impl Invitation {
             headers: Some(
                 [
                     Header::MaxForwards(u32::from(self.hops).into()),
+                    Header::Other("Max-Breadth".into(), self.breadth.to_string()),
                     Header::Allow(wire::ALLOW.into()),
                 ]
                 .into_iter()

@@ -1,7 +1,7 @@
 //! The SIP edge: `rsipstack` behind our own sockets, turned into the typed events and commands of [`crate::sip`].
 //!
 //! ```text
-//! UDP datagram ──┐                    ┌─ stateless answer: 400 401 405 413 415 420 481 482 483 503 505 513, OPTIONS
+//! UDP datagram ──┐                    ┌─ stateless answer: 400 401 405 413 415 420 440 481 482 483 503 505 513, OPTIONS
 //! TCP/TLS stream ┴► wire ─► ingress ──┼─► REGISTER of an extension ─► bindings
 //!                                     └─► stack: transactions, dialogs ─► one task a call ◄─► the call
 //! ```
@@ -168,6 +168,8 @@ struct Arrival {
     who: Who,
     /// The caller has taken our answer, and so is where its INVITE came from.
     acknowledged: bool,
+    /// The URIs that we had sent its call to before it came back to us.
+    visited: Vec<String>,
 }
 
 /// That an INVITE's dialog lives, so that its retransmissions are known and it counts.

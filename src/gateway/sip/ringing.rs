@@ -1,10 +1,10 @@
-//! The INVITEs of ours that have no final answer yet: who takes what comes for them, and the late offer of those that
-//! were sent without one (RFC 3261 §13.2.1).
+//! The INVITEs of ours that have no final answer yet: who takes what comes for them, which of them come back to us, and
+//! the late offer of those that were sent without one (RFC 3261 §13.2.1).
 //!
 //! The stack acknowledges a 2xx as soon as it sees it. One whose offer is still to be answered is held back here until
 //! the answer is there, and the ACK takes it along.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, SipMessage, StatusCodeKind};
@@ -12,6 +12,7 @@ use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc;
 
 use super::side::{Happening, description};
+use super::wire::Message;
 use super::{Shared, locked, wire};
 use crate::sip::Party;
 
@@ -40,6 +41,9 @@ enum Late {
 struct Ring {
     ringer: Ringer,
     late: Option<Late>,
+    /// The branches of its Via, one for each time that it was sent with other credentials.
+    branches: Vec<String>,
+    visited: Vec<String>,
 }
 
 /// All of them, by Call-ID.
@@ -59,11 +63,20 @@ impl Drop for Rings {
 }
 
 impl Ringing {
-    /// An INVITE is sent; `is_late` if without an offer.
-    pub fn begin(&self, call_id: &str, ringer: Ringer, is_late: bool) -> Rings {
+    /// An INVITE is sent; `is_late` if without an offer. `visited` are the URIs that its call has been sent to, this one
+    /// included.
+    pub fn begin(
+        &self,
+        call_id: &str,
+        ringer: Ringer,
+        is_late: bool,
+        visited: Vec<String>,
+    ) -> Rings {
         let ring = Ring {
             ringer,
             late: is_late.then_some(Late::Offer),
+            branches: Vec::new(),
+            visited,
         };
         locked(&self.0).insert(call_id.to_owned(), ring);
         Rings {
@@ -81,6 +94,22 @@ impl Ringing {
     /// Whether an INVITE waits for its final answer.
     pub fn has(&self, call_id: &str) -> bool {
         locked(&self.0).contains_key(call_id)
+    }
+
+    /// Where a call has been sent to already whose new INVITE is one of ours that has come back: it bears a Via or the
+    /// Call-ID of ours. A B2BUA on the way that replaces both hides that.
+    pub fn visited_by(&self, invite: &Message) -> Vec<String> {
+        let vias: HashSet<&str> = invite.items("Via").filter_map(wire::branch).collect();
+        let is_it = |call_id: &str, ring: &Ring| {
+            let mut branches = ring.branches.iter();
+            invite.header("Call-ID") == Some(call_id)
+                || branches.any(|branch| vias.contains(branch.as_str()))
+        };
+        let ringing = locked(&self.0);
+        let ours = ringing
+            .iter()
+            .filter(|(call_id, ring)| is_it(call_id, ring));
+        ours.flat_map(|(_, ring)| ring.visited.clone()).collect()
     }
 
     /// Whose it is.
@@ -149,8 +178,12 @@ impl Ringing {
         }
     }
 
-    /// Gives an ACK the answer that it takes along, and an INVITE without an offer no kind of body.
+    /// Gives an ACK the answer that it takes along, and an INVITE without an offer no kind of body; notes the branch that
+    /// an INVITE is known by when it comes back.
     pub fn complete(&self, request: &mut Request) {
+        if request.method == Method::Invite {
+            self.note_branch(request);
+        }
         if request.method == Method::Invite && request.body.is_empty() {
             let is_kind = |header: &Header| matches!(header, Header::ContentType(_));
             request.headers.retain(|header| !is_kind(header));
@@ -174,6 +207,18 @@ impl Ringing {
             request
                 .headers
                 .unique_push(Header::ContentLength(length.into()));
+        }
+    }
+
+    fn note_branch(&self, invite: &Request) {
+        let via = invite.header_value("Via").unwrap_or_default();
+        let (Some(call_id), Some(branch)) = (call_id_of(invite), wire::branch(&via)) else {
+            return;
+        };
+        if let Some(ring) = locked(&self.0).get_mut(&call_id)
+            && !ring.branches.iter().any(|known| known == branch)
+        {
+            ring.branches.push(branch.to_owned());
         }
     }
 }

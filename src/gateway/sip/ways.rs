@@ -182,6 +182,41 @@ impl Shared {
         }
     }
 
+    /// Whom a call may go to that has come back to us: not where it has been, for it would come back for ever. `None` if
+    /// that is where it would go first, which makes it a loop; to another target it is a spiral (RFC 3261 §16.3, RFC
+    /// 5393 §4.2).
+    pub(super) fn unvisited(
+        &self,
+        mut route: Vec<String>,
+        trunk: Option<&str>,
+        visited: &[String],
+    ) -> Option<Vec<String>> {
+        if visited.is_empty() {
+            return Some(route);
+        }
+        if route.is_empty() {
+            route.extend(self.config.operator.clone());
+        }
+        let visited: Vec<_> = visited
+            .iter()
+            .filter_map(|uri| address::Uri::parse(uri))
+            .collect();
+        let is_visited = |callee: &Uri| {
+            let callee = uris::written(callee);
+            address::Uri::parse(&callee)
+                .is_some_and(|callee| visited.iter().any(|other| other.is_same_place(&callee)))
+        };
+        let leads_back = |uri: &str| {
+            let meant = sip_uri(uri).map(|uri| self.meant(uri, trunk));
+            meant.is_some_and(|meant| meant.iter().any(is_visited))
+        };
+        if route.first().is_some_and(|first| leads_back(first)) {
+            return None;
+        }
+        route.retain(|uri| !leads_back(uri));
+        Some(route)
+    }
+
     /// Whether a URI leads to this gateway and to none of its extensions; a trunk may have our domain.
     fn is_number_of_ours(&self, callee: &Uri) -> bool {
         self.extension_of(callee).is_none()

@@ -8,8 +8,10 @@ mod fields;
 
 use std::net::{IpAddr, SocketAddr};
 
-use self::fields::{branch, first_via, with_received};
-pub(super) use self::fields::{display_name, is_private, names_the_same, tag, user, with_sent_by};
+pub(super) use self::fields::{
+    branch, display_name, is_private, names_the_same, tag, user, with_sent_by,
+};
+use self::fields::{first_via, with_received};
 use crate::sip::Body;
 use crate::sip::address::{Address, Scheme, Uri, items};
 
@@ -570,6 +572,7 @@ fn phrase(status: u16) -> &'static str {
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
         423 => "Interval Too Brief",
+        440 => "Max-Breadth Exceeded",
         481 => "Call/Transaction Does Not Exist",
         482 => "Loop Detected",
         483 => "Too Many Hops",

@@ -9,7 +9,7 @@ use rsipstack::transaction::key::TransactionRole;
 use rsipstack::transaction::transaction::Transaction;
 use tokio::sync::mpsc;
 
-use super::{Call, End, MAX_FORWARDS, body_of};
+use super::{Call, End, MAX_BREADTH, MAX_FORWARDS, body_of};
 use crate::gateway::sip::side::{Beginning, Happening, Newcomer, Side, said};
 use crate::gateway::sip::sockets::Carried;
 use crate::gateway::sip::{
@@ -49,6 +49,13 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
             return;
         }
     };
+    let incoming = describe(shared, &request.original, &key, &arrival);
+    let route = route(shared, &incoming, &arrival.who);
+    let trunk = incoming.trunk.clone();
+    let Some(route) = shared.unvisited(route, trunk.as_deref(), &arrival.visited) else {
+        ingress::refuse(shared, request, StatusCode::LoopDetected, vec![]);
+        return;
+    };
     let (state_sender, states) = shared.layer.new_dialog_state_channel();
     let contact = shared.contact("gateway", arrival.flow);
     let dialog = shared.layer.get_or_create_server_invite(
@@ -70,16 +77,9 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
         login: shared.login(&arrival.who),
         stays: !matches!(arrival.who, Who::Trunk(_)),
     };
-    let incoming = describe(shared, &request.original, &key, &arrival);
-    let route = route(shared, &incoming, &arrival.who);
-    let trunk = incoming.trunk.clone();
-    let hops = request
-        .original
-        .max_forwards_header()
-        .ok()
-        .and_then(|hops| hops.to_string().rsplit(' ').next()?.parse().ok())
-        .unwrap_or(MAX_FORWARDS)
-        .saturating_sub(1);
+    let limit = |name| request.original.header_value(name)?.trim().parse().ok();
+    let hops = limit("Max-Forwards").map_or(MAX_FORWARDS, |hops: u32| hops.min(255) as u8);
+    let breadth = limit("Max-Breadth").unwrap_or(MAX_BREADTH);
     let new = Newcomer {
         dialog: dialog.clone(),
         states,
@@ -113,7 +113,10 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
         events: event_receiver,
         commands: command_sender,
     });
-    let mut call = Call::new(shared, events, commands, hops);
+    let mut call = Call::new(shared, events, commands);
+    call.hops = hops.saturating_sub(1);
+    call.breadth = breadth;
+    call.visited = arrival.visited;
     call.route = route;
     call.trunk = trunk;
     let mut side = Side::called(shared, Party::CALLER, new, &call.tell);
@@ -156,7 +159,7 @@ pub fn place(
 ) -> (mpsc::Receiver<SipEvent>, mpsc::Sender<SipCommand>) {
     let (events, event_receiver) = mpsc::channel(CALL_QUEUE);
     let (command_sender, commands) = mpsc::channel(CALL_QUEUE);
-    let call = Call::new(shared, events, commands, MAX_FORWARDS);
+    let call = Call::new(shared, events, commands);
     shared.calls.fetch_add(1, Ordering::Relaxed);
     let _inside = runtime.enter();
     shared.until_cut(call.run());

@@ -105,6 +105,8 @@ impl Call {
                 number: asked.number.clone(),
                 offer: asked.offer.clone(),
                 hops: self.hops,
+                breadth: self.breadth,
+                visited: self.visited.clone(),
                 headers,
                 ringer: Ringer {
                     party,

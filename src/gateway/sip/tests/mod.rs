@@ -14,6 +14,7 @@ mod addresses;
 mod admission;
 mod dialogs;
 mod flows;
+mod loops;
 mod malformed;
 mod names;
 mod races;

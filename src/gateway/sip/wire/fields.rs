@@ -12,7 +12,7 @@ pub(in super::super) fn tag(value: &str) -> Option<&str> {
 }
 
 /// The branch of a hop in Via.
-pub(super) fn branch(hop: &str) -> Option<&str> {
+pub(in super::super) fn branch(hop: &str) -> Option<&str> {
     let mut given = parameters(hop.split_once(';')?.1);
     given
         .find(|(name, _)| name.eq_ignore_ascii_case("branch"))?
