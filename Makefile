@@ -1,6 +1,6 @@
 # What a fresh Debian machine needs besides Rust; installed only when something is missing.
 PACKAGES := g++ cmake make python3-pip
-TEST_PACKAGES := sip-tester kamailio baresip-core rtpengine-daemon postgresql
+TEST_PACKAGES := sip-tester kamailio baresip-core rtpengine-daemon linphone-cli postgresql
 # Recognition on a GPU: `make run FEATURES=vulkan`, or cuda (wants NVIDIA's toolkit), or metal.
 FEATURES ?=
 FEATURE_PACKAGES := $(if $(findstring vulkan,$(FEATURES)),libvulkan-dev glslc)
@@ -113,7 +113,7 @@ needs:
 	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $(FEATURE_PACKAGES); })
 
 test-needs:
-	@(for program in sipp kamailio baresip rtpengine; do command -v $$program || exit 1; done) >/dev/null && \
+	@(for program in sipp kamailio baresip rtpengine linphonec; do command -v $$program || exit 1; done) >/dev/null && \
 	  ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || \
 	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends $(TEST_PACKAGES); }
 

@@ -1,9 +1,10 @@
-//! The gateway among what others wrote: Kamailio before it, baresip as both phones, rtpengine in the audio's path.
+//! The gateway among what others wrote: Kamailio before it, baresip and Linphone as both phones, rtpengine in the audio's path.
 //!
 //! Each test starts the real programs on loopback with settings of its own, and skips, saying so, where one is missing.
 
 mod baresip;
 mod kamailio;
+mod linphone;
 mod rtpengine;
 #[path = "../../peers/sipp.rs"]
 pub(crate) mod sipp;
@@ -68,11 +69,16 @@ struct Program {
 impl Program {
     /// Starts it, with all that it says in a file of `folder`.
     fn start(command: &mut Command, folder: &Path, name: &str) -> Self {
+        Self::start_with_input(command, folder, name, Stdio::null())
+    }
+
+    /// The same for one that reads commands.
+    fn start_with_input(command: &mut Command, folder: &Path, name: &str, input: Stdio) -> Self {
         let log = folder.join(name).with_extension("log");
         let output = File::create(&log).expect("a file");
         let child = command
             .current_dir(folder)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(output.try_clone().expect("a file"))
             .stderr(output)
             .process_group(0)
