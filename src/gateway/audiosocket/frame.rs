@@ -19,6 +19,13 @@ const ERROR: u8 = 0xff;
 /// What ends a connection properly.
 pub(super) const GOODBYE: [u8; HEADER] = [HANG_UP, 0, 0];
 
+/// 20 ms of nothing at 8 kHz.
+pub(super) const SILENCE: [u8; HEADER + 320] = {
+    let mut frame = [0; HEADER + 320];
+    [frame[0], frame[1], frame[2]] = [AUDIO, 1, 64];
+    frame
+};
+
 /// Samples a second of the kinds from [`AUDIO`] on.
 const RATES: [u32; 9] = [
     8_000, 12_000, 16_000, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000,

@@ -6,7 +6,8 @@
 //! port of the operators ─► Frames ┘                   └─► Voice ─► the operator's
 //! ```
 //! The call is one that takes place elsewhere, like those of SIPREC; only who speaks where needs no metadata, and the
-//! sound no codec. Nothing is ever sent to the exchange but that a connection ends.
+//! sound no codec. Nothing is ever sent to the exchange but that a connection ends, and a frame of silence each second in
+//! which nothing comes, while a party is quiet or held: Asterisk gives up a connection that carries nothing for 2 s.
 //!
 //! | what | bound | past it |
 //! |---|---|---|
@@ -37,7 +38,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::frame::{Frame, Frames, GOODBYE};
+use self::frame::{Frame, FrameError, Frames, GOODBYE, SILENCE};
 use self::id::Id;
 use super::calls::{CallTable, TappedCall};
 use crate::config::AudioSocket;
@@ -51,6 +52,8 @@ const HELLO: Duration = Duration::from_secs(5);
 
 /// Longer than any call lasts: while one runs, its silence means nothing.
 const FOREVER: Duration = Duration::from_hours(24 * 365);
+/// How long nothing may come before we show that the connection stands.
+const QUIET: Duration = Duration::from_secs(1);
 /// How long the exchange may take nothing that is written.
 const WRITE: Duration = Duration::from_secs(10);
 /// A UUID's frame: kind, length, and 16 bytes.
@@ -120,6 +123,17 @@ struct Connection {
 }
 
 impl Connection {
+    /// The next frame; a frame of silence goes out each second until it comes.
+    async fn next(&mut self) -> Result<Frame, FrameError> {
+        loop {
+            if let Ok(next) = timeout(QUIET, self.frames.next()).await {
+                return next;
+            }
+            let written = self.writer.write_all(&SILENCE).await;
+            written.map_err(FrameError::Broken)?;
+        }
+    }
+
     /// Says that it is over.
     async fn end(mut self) {
         // Who is gone needs no goodbye.
@@ -263,7 +277,7 @@ impl Shared {
         // What is said meanwhile is nobody's yet, but must be read: Asterisk drops a call whose socket is full.
         let reads_on = async {
             loop {
-                match connection.frames.next().await {
+                match connection.next().await {
                     Ok(Frame::HangUp) | Err(_) => return,
                     Ok(_) => {}
                 }

@@ -1,13 +1,12 @@
 //! One tapped call: what its two connections say, brought to the call table and to the call's channels.
 
-use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::super::calls::TappedCall;
 use super::super::media::frames::{self, FrameSender};
-use super::frame::{Frame, FrameError, Frames};
+use super::frame::{Frame, FrameError};
 use super::voice::Voice;
 use super::{Connection, Shared};
 use crate::rtp::dtmf::Key;
@@ -54,8 +53,8 @@ async fn run(
     }
     let [caller, operator] = connections;
     let (who, ended, leg) = tokio::select! {
-        ended = pump(&mut caller.frames, &mut from_caller) => ("caller", ended, from_caller),
-        ended = pump(&mut operator.frames, &mut from_operator) => ("operator", ended, from_operator),
+        ended = pump(caller, &mut from_caller) => ("caller", ended, from_caller),
+        ended = pump(operator, &mut from_operator) => ("operator", ended, from_operator),
         refused = gateway => return match refused {
             Ok(reason) => Err(reason),
             Err(_) => Ok("the gateway ended it".to_owned()),
@@ -70,13 +69,10 @@ async fn run(
 }
 
 /// Brings a connection's sound to its leg, until it ends.
-async fn pump<R: AsyncRead + Unpin>(
-    frames: &mut Frames<R>,
-    leg: &mut FrameSender,
-) -> Result<(), FrameError> {
+async fn pump(connection: &mut Connection, leg: &mut FrameSender) -> Result<(), FrameError> {
     let mut voice = Voice::new(Instant::now());
     loop {
-        match frames.next().await? {
+        match connection.next().await? {
             Frame::HangUp => return Ok(()),
             Frame::Audio(rate, samples) => {
                 // What finds no room, the call counts as lost.
