@@ -2,7 +2,8 @@
 //! spoke, what was said and when, the recording, the transcript, the draft ticket with its evidence, the ticket's number,
 //! and what was noted.
 //!
-//! The caller is party 0, the operator party 1. Where there is a recording it is the first dialog; then each line is a
+//! The caller is party 0, the operator party 1, each with a `tel:` or `sip:` URI where one is known, and the name of whom
+//! neither is. Where there is a recording it is the first dialog; then each line is a
 //! dialog of its own. A call that nobody answered is one `incomplete` dialog.
 
 use std::time::SystemTime;
@@ -14,8 +15,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
 use crate::audio::MediaTime;
+use crate::sip::address::{Scheme, Uri};
 use crate::speech::Leg;
 use crate::store::{CallRecord, HeldDraft};
+use crate::ticket::dialing::Dialing;
 use crate::ticket::{FieldName, handover};
 use crate::transcript::{EndReason, Line, Note, Transcript};
 
@@ -37,6 +40,8 @@ pub struct Call<'a> {
     pub draft: Option<&'a HeldDraft>,
     /// The recording, if it is to go along.
     pub recording: Option<Recording<'a>>,
+    /// Where its numbers are dialled.
+    pub dialing: &'a Dialing,
 }
 
 /// A recording of both sides.
@@ -65,7 +70,7 @@ pub fn export(call: &Call<'_>, now: SystemTime) -> Value {
         "uuid": uuid(record.info.call.as_str()),
         "created_at": time(now),
         "subject": subject(call),
-        "parties": parties(record),
+        "parties": parties(record, call.dialing),
         "dialog": [],
         "analysis": [],
         "attachments": [],
@@ -125,15 +130,26 @@ fn subject(call: &Call<'_>) -> Value {
         })
 }
 
-fn parties(record: &CallRecord) -> Value {
-    let mut caller = json!({"role": "caller"});
-    if let Some(number) = &record.info.caller_number {
-        caller["tel"] = number.reveal().as_str().into();
-    } else {
-        caller["name"] = "anonymous".into();
+fn parties(record: &CallRecord, dialing: &Dialing) -> Value {
+    let caller = record.info.caller_number.as_ref();
+    let caller = caller.map(|number| number.reveal().as_str());
+    json!([
+        party("caller", caller.unwrap_or("anonymous"), dialing),
+        party("agent", &record.info.operator, dialing),
+    ])
+}
+
+/// Somebody with the address that is known of him: a SIP URI, a number, or else the name of an account.
+fn party(role: &str, address: &str, dialing: &Dialing) -> Value {
+    let scheme = Uri::parse(address).map(|uri| uri.scheme);
+    let mut party = json!({"role": role});
+    match (scheme, dialing.tel_uri(address)) {
+        (Some(Scheme::Sip | Scheme::Sips), _) => party["sip"] = address.into(),
+        (_, Some(tel)) => party["tel"] = tel.into(),
+        _ if address.is_empty() => {}
+        _ => party["name"] = address.into(),
     }
-    let operator = json!({"role": "agent", "sip": record.info.operator});
-    json!([caller, operator])
+    party
 }
 
 /// Which party speaks on a leg; both where the two are not told apart.
@@ -310,6 +326,10 @@ mod tests {
         }
     }
 
+    fn yantai() -> Dialing {
+        Dialing::new("0535".to_owned())
+    }
+
     /// A whole call: transcript, draft, recording.
     fn whole() -> Value {
         with_recording_at(None)
@@ -356,6 +376,7 @@ mod tests {
                 wav: b"RIFF....WAVE",
                 url,
             }),
+            dialing: &yantai(),
         };
         export(
             &call,
@@ -430,7 +451,13 @@ mod tests {
             (&dialogs[2]["parties"], &dialogs[2]["start"]),
             (&json!([0]), &"2026-09-21T14:13:25Z".into())
         );
-        assert_eq!(vcon["parties"][0]["tel"], "13800000001");
+        assert_eq!(
+            vcon["parties"],
+            json!([
+                {"role": "caller", "tel": "tel:+8613800000001"},
+                {"role": "agent", "sip": "sip:op@127.0.0.1:5080"},
+            ])
+        );
         assert_eq!(vcon["attachments"][0]["body"]["ticket_id"], "T00000001");
         let note = &vcon["attachments"][1];
         assert_eq!(
@@ -445,6 +472,40 @@ mod tests {
         assert_eq!(report["fields"]["subject"]["value"], "力健健身房");
         assert!(report["fields"]["subject"]["evidence"][0]["start_ms"].is_u64());
         assert_eq!(vcon, whole(), "the same call is the same vCon");
+    }
+
+    #[test]
+    fn a_party_has_the_uri_that_is_known_of_it() {
+        for (address, wanted) in [
+            (
+                "6612345",
+                json!({"role": "agent", "tel": "tel:+865356612345"}),
+            ),
+            (
+                "+8613800000001",
+                json!({"role": "agent", "tel": "tel:+8613800000001"}),
+            ),
+            (
+                "tel:+8613800000001",
+                json!({"role": "agent", "tel": "tel:+8613800000001"}),
+            ),
+            (
+                "1007",
+                json!({"role": "agent", "tel": "tel:1007;phone-context=+86535"}),
+            ),
+            (
+                "sip:1007@pbx.example",
+                json!({"role": "agent", "sip": "sip:1007@pbx.example"}),
+            ),
+            (
+                "sips:op@pbx.example",
+                json!({"role": "agent", "sip": "sips:op@pbx.example"}),
+            ),
+            ("anonymous", json!({"role": "agent", "name": "anonymous"})),
+            ("", json!({"role": "agent"})),
+        ] {
+            assert_eq!(party("agent", address, &yantai()), wanted, "{address}");
+        }
     }
 
     #[test]
@@ -485,6 +546,7 @@ mod tests {
                 notes: &[],
                 draft: None,
                 recording: None,
+                dialing: &yantai(),
             };
             let vcon = export(&call, SystemTime::UNIX_EPOCH);
             check(&vcon);

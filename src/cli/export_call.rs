@@ -6,10 +6,12 @@ use std::time::SystemTime;
 
 use super::Failure;
 use super::serve::Settings;
+use crate::app::taxonomy;
 use crate::config::Config;
 use crate::recording::{Key, Sound, State};
 use crate::speech::CallId;
 use crate::store::Store;
+use crate::ticket::Drafter;
 use crate::vcon::{self, Call, Recording};
 
 #[derive(clap::Args)]
@@ -125,6 +127,9 @@ async fn export(
         None if arguments.no_audio => None,
         None => recorded(store, config, &call).await?,
     };
+    let drafter = Drafter::new(
+        taxonomy(config.ticketing.taxonomy.as_deref()).map_err(Failure::must_be_mended)?,
+    );
     let exported = vcon::export(
         &Call {
             record: &record,
@@ -136,6 +141,7 @@ async fn export(
                 wav,
                 url: arguments.audio_url.as_deref(),
             }),
+            dialing: drafter.dialing(),
         },
         SystemTime::now(),
     );

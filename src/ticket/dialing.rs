@@ -67,6 +67,30 @@ impl Dialing {
             .or_else(|| (!withheld()).then(|| given.to_owned()))
     }
 
+    /// The number as a TEL URI (RFC 3966): with its country and area code, or, where it can only be dialled from here such as
+    /// 12345 and 400 numbers, with the place that it is dialled from. `None` for what is no number.
+    #[must_use]
+    pub fn tel_uri(&self, given: &str) -> Option<String> {
+        let number = self.of_network(given)?;
+        if let Some(abroad) = number.strip_prefix("00") {
+            return Some(format!("tel:+{abroad}"));
+        }
+        if is_mobile(&number) {
+            return Some(format!("tel:+86{number}"));
+        }
+        // An area code and a land line.
+        if let Some(land_line) = number
+            .strip_prefix('0')
+            .filter(|rest| (9..=11).contains(&rest.len()))
+        {
+            return Some(format!("tel:+86{land_line}"));
+        }
+        let area = self.area_code.trim_start_matches('0');
+        let is_national = number.len() == 10 && ["400", "800"].contains(&&number[..3]);
+        let place = if is_national { "" } else { area };
+        Some(format!("tel:{number};phone-context=+86{place}"))
+    }
+
     /// Whether these digits are a land line of this city, with or without the area code.
     pub(super) fn is_local(&self, digits: &str) -> bool {
         let local = digits.strip_prefix(&self.area_code).unwrap_or(digits);
@@ -170,6 +194,31 @@ mod tests {
 
     fn yantai(given: &str) -> Option<String> {
         Dialing::new("0535".to_owned()).of_network(given)
+    }
+
+    #[test]
+    fn a_number_is_a_tel_uri_with_its_country_or_with_where_it_can_be_dialled() {
+        let yantai = Dialing::new("0535".to_owned());
+        let beijing = Dialing::new("010".to_owned());
+        for (dialing, given, uri) in [
+            (&yantai, "13900001234", "tel:+8613900001234"),
+            (&yantai, "+86 139-0000-1234", "tel:+8613900001234"),
+            (&yantai, "6612345", "tel:+865356612345"),
+            (&yantai, "0535-6612345", "tel:+865356612345"),
+            (&yantai, "5356612345", "tel:+865356612345"),
+            (&yantai, "01066123456", "tel:+861066123456"),
+            (&beijing, "66123456", "tel:+861066123456"),
+            (&yantai, "+15550100", "tel:+15550100"),
+            (&yantai, "0015550100", "tel:+15550100"),
+            (&yantai, "12345", "tel:12345;phone-context=+86535"),
+            (&yantai, "1007", "tel:1007;phone-context=+86535"),
+            (&yantai, "4008123123", "tel:4008123123;phone-context=+86"),
+        ] {
+            assert_eq!(dialing.tel_uri(given).as_deref(), Some(uri), "{given}");
+        }
+        for given in ["anonymous", "reception", ""] {
+            assert_eq!(yantai.tel_uri(given), None, "{given}");
+        }
     }
 
     #[test]

@@ -329,7 +329,7 @@ async fn a_real_call_reaches_the_webhook_with_what_a_model_read_and_the_next_one
         serde_json::from_str(&std::fs::read_to_string(out).expect("written")).expect("JSON");
     assert_eq!(vcon["dialog"][0]["type"], "recording");
     assert_eq!(vcon["dialog"][1]["type"], "text");
-    assert_eq!(vcon["parties"][0]["tel"], "13912345678");
+    assert_eq!(vcon["parties"][0]["tel"], "tel:+8613912345678");
     assert!(vcon["attachments"][0]["body"]["ticket_id"].is_string());
     let output = xinqiao(&["export-call", "absent", "--set", &store]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
