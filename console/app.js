@@ -18,6 +18,11 @@ const ALARMS = {
   transfer_failed: () => "转接未成功，市民仍由话务员接待。",
   no_media: (who) => `收不到${who}一侧的声音，请确认对方是否听得到。`,
 };
+// What the whole gateway cannot do for now.
+const FAULTS = {
+  records_unwritten: "记录暂时无法写入（磁盘已满或数据库不可用），通话照常进行，内容暂存在内存中，恢复后自动写入。请联系管理员。",
+  recording_stopped: "磁盘空间不足，录音已暂停，通话与转写照常进行。请联系管理员。",
+};
 const MARKS = { announced: "已向市民播放录音告知", paused: "录音与转写已暂停", resumed: "录音与转写已恢复", number_begins: "正在报证件号或卡号，录音已静音", number_over: "录音已恢复" };
 // Why a call ended, and why a stretch of it has no text: the server sends codes with their parameters.
 const REFUSALS = { 480: "话务员暂不可用", 486: "话务员忙", 600: "话务员忙", 603: "话务员拒接" };
@@ -60,11 +65,12 @@ class Wire {
     const socket = new WebSocket(`${scheme}://${location.host}/ws?${new URLSearchParams(this.query())}`);
     this.socket = socket;
     const mine = (act) => (event) => { if (this.socket === socket && !this.done) act(event); };
-    socket.onopen = mine(() => { this.wait = 500; this.tell("open"); this.listen(); });
+    socket.onopen = mine(() => { this.wait = 500; showFaults([]); this.tell("open"); this.listen(); });
     socket.onmessage = mine((event) => {
       this.listen();
       const message = JSON.parse(event.data);
-      if (message.kind !== "alive") this.take(message);
+      if (message.kind === "faults") showFaults(message.faults);
+      else if (message.kind !== "alive") this.take(message);
     });
     socket.onclose = mine((event) => this.closed(event.code));
   }
@@ -98,6 +104,11 @@ class Wire {
     clearTimeout(this.retry);
     this.socket?.close();
   }
+}
+
+/** What the gateway cannot do stands above everything else until it can again. */
+function showFaults(faults) {
+  $("faults").replaceChildren(...faults.map((fault) => make("div", "alarm", FAULTS[fault] ?? fault)));
 }
 
 // ---------------------------------------------------------------- the list of calls

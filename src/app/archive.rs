@@ -14,10 +14,10 @@ use crate::recording::{self, Keeping, Key, Notice, Recorder, RecordingError, Sta
 use crate::speech::CallId;
 use crate::store::write_behind::Newest;
 use crate::store::{Store, WriteBehind};
-use crate::telemetry::Readiness;
+use crate::telemetry::{Fault, Readiness};
 
-/// How often old recordings are looked for.
-const SWEEP: Duration = Duration::from_mins(10);
+/// How often old recordings are looked for: calls fill what is kept free beyond `min_free_mb` in more than that.
+const SWEEP: Duration = Duration::from_mins(1);
 
 /// What the store is to know of recordings: of each call the newest.
 type Notices = WriteBehind<Newest<CallId, Notice>>;
@@ -48,7 +48,8 @@ impl Archive {
         recording::make_private_folder(&folder).map_err(refused)?;
         let notices = Arc::new(Notices::new("notices of recordings", Newest::default()));
         mend(&folder, key.as_ref(), &notices);
-        let recorder = Recorder::start(&folder, key.clone(), {
+        let least_free = settings.min_free_mb << 20;
+        let recorder = Recorder::start(&folder, key.clone(), least_free, {
             let notices = notices.clone();
             move |notice| notices.put(notice.call.clone(), notice)
         });
@@ -58,7 +59,8 @@ impl Archive {
             folder,
             keeping: Keeping {
                 days: settings.keep_days,
-                free: settings.min_free_mb << 20,
+                // Old recordings make way before new ones have to stop.
+                free: least_free + least_free / 4,
             },
             notices,
         }))
@@ -72,10 +74,11 @@ impl Archive {
         }
     }
 
-    /// Has `readiness` tell when the store does not hear of recordings.
+    /// Has `readiness` tell when there is no room to record, and when the store does not hear of recordings.
     pub fn tell(&self, readiness: &Readiness) {
-        let notices = self.notices.clone();
-        readiness.watch(move || notices.health().fault());
+        let (recorder, notices) = (self.recorder.clone(), self.notices.clone());
+        readiness.watch(Fault::RecordingStopped, move || recorder.fault());
+        readiness.watch(Fault::RecordsUnwritten, move || notices.health().fault());
     }
 
     /// Has `writers` tell the store of recordings, and `background` delete the old ones.

@@ -8,7 +8,7 @@ use crate::gateway::audit_writer::AuditWriter;
 use crate::gateway::draft_writer::DraftWriter;
 use crate::gateway::registrations::RegistrationStore;
 use crate::store::{EventWriter, Store};
-use crate::telemetry::Readiness;
+use crate::telemetry::{Fault, Readiness};
 
 /// One for each kind.
 pub(super) struct Writers {
@@ -32,11 +32,13 @@ impl Writers {
     pub fn tell(&self, readiness: &Readiness) {
         let (drafts, events) = (self.drafts.clone(), self.events.clone());
         let registrations = self.registrations.clone();
-        readiness.watch(move || drafts.health().fault());
-        readiness.watch(move || events.health().fault());
+        readiness.watch(Fault::RecordsUnwritten, move || drafts.health().fault());
+        readiness.watch(Fault::RecordsUnwritten, move || events.health().fault());
         let audit = self.audit.clone();
-        readiness.watch(move || registrations.health().fault());
-        readiness.watch(move || audit.health().fault());
+        readiness.watch(Fault::RecordsUnwritten, move || {
+            registrations.health().fault()
+        });
+        readiness.watch(Fault::RecordsUnwritten, move || audit.health().fault());
     }
 
     /// Writes until the tasks are told to stop, then the rest.

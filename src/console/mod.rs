@@ -117,7 +117,7 @@ impl Console {
         Self { shutdown, ..self }
     }
 
-    /// Tells whoever asks `/readyz` where `readiness` stands.
+    /// Tells whoever asks `/readyz`, and its viewers, where `readiness` stands.
     #[must_use]
     pub fn telling(self, readiness: Arc<Readiness>) -> Self {
         Self { readiness, ..self }
@@ -179,6 +179,15 @@ impl Console {
         Ok(StatusCode::NO_CONTENT)
     }
 
+    /// What the gateway cannot do for now, each once.
+    fn faults(&self) -> Vec<telemetry::Fault> {
+        let faults = self.readiness.faults().into_iter();
+        let mut faults: Vec<_> = faults.map(|(fault, _)| fault).collect();
+        faults.sort_unstable();
+        faults.dedup();
+        faults
+    }
+
     /// Whether memory or disk knows the call. Memory first: a call goes from there to the disk, not back.
     async fn knows(&self, call: &CallId) -> Result<bool, StoreError> {
         let alive = self.bus.calls().iter().any(|info| info.call == *call);
@@ -216,7 +225,10 @@ async fn ready(State(console): State<Console>) -> (StatusCode, String) {
         telemetry::State::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting".to_owned()),
         telemetry::State::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining".to_owned()),
         telemetry::State::Ready if faults.is_empty() => (StatusCode::OK, "ready".to_owned()),
-        telemetry::State::Ready => (StatusCode::SERVICE_UNAVAILABLE, faults.join("\n")),
+        telemetry::State::Ready => {
+            let why: Vec<_> = faults.into_iter().map(|(_, why)| why).collect();
+            (StatusCode::SERVICE_UNAVAILABLE, why.join("\n"))
+        }
     };
     (status, told + "\n")
 }

@@ -3,10 +3,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -23,6 +24,7 @@ use crate::events::{Bus, Payload, WATCHER_LAG};
 use crate::postgres_server::{Site, on_both_engines};
 use crate::speech::{CallId, Leg};
 use crate::store::{EventWriter, Store, at};
+use crate::telemetry::{Fault, Readiness};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::resemble::{Likeness, Resemblance};
 use crate::ticket::{Evidence, Field, FieldName, FieldValue, TicketDraft};
@@ -629,6 +631,39 @@ async fn the_lobby_hears_when_calls_come_and_go_and_nothing_of_what_is_said() {
     house.say("a", line(0, 1, true));
     house.say("a", over());
     assert_eq!(next(&mut lobby).await.unwrap()["kind"], "call_final");
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_viewer_is_told_what_the_gateway_cannot_do_and_when_it_can_again() {
+    let is_full = Arc::new(AtomicBool::new(false));
+    let readiness = Arc::<Readiness>::default();
+    for fault in [
+        Fault::RecordingStopped,
+        Fault::RecordsUnwritten,
+        Fault::RecordsUnwritten,
+    ] {
+        let is_full = is_full.clone();
+        readiness.watch(fault, move || {
+            is_full.load(Ordering::Relaxed).then(|| "full".to_owned())
+        });
+    }
+    let house = House::open_with(|console| console.telling(readiness)).await;
+    let mut lobby = house.watch("only=calls").await;
+    is_full.store(true, Ordering::Relaxed);
+    let told = json!({"kind": "faults", "faults": ["records_unwritten", "recording_stopped"]});
+    assert_eq!(next(&mut lobby).await, Some(told.clone()));
+    // Who comes meanwhile is told at once.
+    house.say("a", started("a", "sip:op@h"));
+    let mut late = house.watch("operator=sip:op@h").await;
+    let first = [next(&mut late).await, next(&mut late).await];
+    assert!(first.contains(&Some(told)), "{first:?}");
+    assert_eq!(next(&mut lobby).await.unwrap()["kind"], "started");
+    is_full.store(false, Ordering::Relaxed);
+    for viewer in [&mut lobby, &mut late] {
+        let told = json!({"kind": "faults", "faults": []});
+        assert_eq!(next(viewer).await, Some(told));
+    }
     house.shut().await;
 }
 

@@ -13,6 +13,8 @@ use crate::transcript::TranscriptEvent;
 
 /// The connection is probed this often, and the page told that it is fine.
 const PROBE: Duration = Duration::from_secs(15);
+/// How often it is looked whether a part of the gateway is at fault.
+const LOOK: Duration = Duration::from_secs(1);
 /// A viewer from which nothing came for so long (not even the answer to a probe) is gone.
 const SILENT: Duration = Duration::from_secs(40);
 /// A viewer that takes nothing for so long is cut off.
@@ -101,6 +103,9 @@ async fn stream(
     let mut heard = Instant::now();
     let mut probe = tokio::time::interval_at(heard + PROBE, PROBE);
     probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = Vec::new();
     loop {
         let event = tokio::select! {
             event = replay.next() => event?,
@@ -115,6 +120,15 @@ async fn stream(
                 }
                 send(socket, Frame::Ping(Vec::new().into())).await?;
                 send(socket, Frame::Text(Message::Notice(Notice::Alive).json().into())).await?;
+                continue;
+            }
+            _ = look.tick() => {
+                let faults = console.faults();
+                if faults != told {
+                    told.clone_from(&faults);
+                    let notice = Message::Notice(Notice::Faults { faults });
+                    send(socket, Frame::Text(notice.json().into())).await?;
+                }
                 continue;
             }
             () = console.shutdown.cancelled() => {

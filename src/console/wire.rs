@@ -12,6 +12,7 @@ use crate::speech::Leg;
 use crate::speech::finish::{Change, Mark};
 use crate::speech::words::Word;
 use crate::store::{Listed, unix_ms};
+use crate::telemetry;
 use crate::ticket::model::{FIELDS, Limits};
 use crate::ticket::resemble::Resemblance;
 use crate::ticket::{Evidence, FieldName, FieldValue, Likely, Taxonomy, TicketDraft};
@@ -45,6 +46,11 @@ pub enum Message<'a> {
 pub enum Notice {
     /// Nothing has happened for a while, and the connection is fine.
     Alive,
+    /// What the gateway cannot do for now; nothing, when that is over. Told when it changes.
+    Faults {
+        /// What, each once.
+        faults: Vec<telemetry::Fault>,
+    },
     /// This stream ends here.
     Error(Fault),
 }

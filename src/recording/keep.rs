@@ -22,7 +22,8 @@ pub struct Keeping {
 
 /// Deletes what is too old, and the oldest while the disk is too full; the calls whose recordings are gone.
 ///
-/// Recordings of today are never deleted for room: a disk that small needs a person.
+/// Recordings of today are never deleted for room, and the recorder stops when there is too little: a disk that small needs
+/// a person.
 #[must_use]
 pub fn sweep(folder: &Path, keeping: Keeping, now: SystemTime) -> Vec<String> {
     let today = day_of(now);
@@ -59,6 +60,6 @@ fn day(file: &Path) -> String {
 }
 
 /// Octets that are free where `folder` is; all there are when the system does not say.
-fn free_on(folder: &Path) -> u64 {
+pub(super) fn free_on(folder: &Path) -> u64 {
     rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail * disk.f_frsize)
 }

@@ -1,4 +1,7 @@
 //! The recorder: one thread that carries what lies on the shelves to the files, four times a second.
+//!
+//! While less room is left than must stay free, nothing is written: what is said then is silence in the recording, which
+//! the call's operator, `/readyz` and a metric are told, and it goes on as soon as there is room.
 
 use std::io;
 use std::ops::Range;
@@ -8,11 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use tracing::error;
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use tracing::{error, info, warn};
 
 use super::file::Writer;
+use super::keep::free_on;
 use super::tape::{Shelf, Sound, Tape, Trouble};
-use super::{Key, RATE};
+use super::{FRAME_BYTES, Key, RATE};
 use crate::speech::CallId;
 
 /// How often; a process that is killed loses this, what the jitter buffers hold, and no more.
@@ -49,9 +54,24 @@ pub struct Notice {
     pub lost: Duration,
 }
 
+/// This much stays free in any case, so that what is begun can be ended.
+const RESERVE: u64 = 1 << 20;
+
+/// Silence is made up for so much at a time.
+const MADE_UP: Duration = Duration::from_mins(1);
+
+/// Whether nothing is recorded for want of room.
+const STOPPED: &str = "xinqiao_recording_stopped";
+/// What was not recorded for want of room.
+const UNRECORDED: &str = "xinqiao_recording_unrecorded_seconds_total";
+
 struct Shared {
     folder: PathBuf,
     key: Option<Key>,
+    /// Octets that must stay free.
+    least_free: u64,
+    /// There is less.
+    stopped: AtomicBool,
     /// Shelves of calls that the thread has not seen yet.
     fresh: Mutex<Vec<Arc<Shelf>>>,
     stop: AtomicBool,
@@ -64,18 +84,28 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the thread, which records below `folder` and tells `noticed` what became of it; that must not block.
+    /// Starts the thread, which records below `folder` while `least_free` octets are free there, and tells `noticed` what
+    /// became of it; that must not block.
     ///
     /// # Errors
     /// When the system refuses a thread.
     pub fn start(
         folder: &Path,
         key: Option<Key>,
+        least_free: u64,
         noticed: impl Fn(Notice) + Send + 'static,
     ) -> io::Result<Self> {
+        describe_gauge!(STOPPED, "whether nothing is recorded for want of room");
+        describe_counter!(
+            UNRECORDED,
+            "what was not recorded for want of room, in seconds"
+        );
+        gauge!(STOPPED).set(0.0);
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             key,
+            least_free: least_free.max(RESERVE),
+            stopped: AtomicBool::new(false),
             fresh: Mutex::default(),
             stop: AtomicBool::new(false),
         });
@@ -109,6 +139,15 @@ impl Recorder {
         Tape::new(shelf)
     }
 
+    /// Why nothing is recorded, if that is so.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.shared
+            .stopped
+            .load(Ordering::Relaxed)
+            .then(|| self.shared.fault())
+    }
+
     /// Writes what is left and ends the thread; waits for it. Every file is finished then.
     pub fn close(&self) {
         self.shared.stop.store(true, Ordering::Release);
@@ -129,6 +168,30 @@ impl Drop for Recorder {
     }
 }
 
+impl Shared {
+    fn fault(&self) -> String {
+        format!(
+            "no call is recorded: less than {} MB are free in {}; make room, or lower recording.min_free_mb",
+            self.least_free >> 20,
+            self.folder.display()
+        )
+    }
+
+    /// Looks whether there is room.
+    fn look(&self) -> bool {
+        let stops = free_on(&self.folder) < self.least_free;
+        if self.stopped.swap(stops, Ordering::Relaxed) != stops {
+            gauge!(STOPPED).set(if stops { 1.0 } else { 0.0 });
+            if stops {
+                error!("{}", self.fault());
+            } else {
+                info!("there is room again: calls are recorded");
+            }
+        }
+        !stops
+    }
+}
+
 /// One call's shelf and file.
 struct Reel {
     shelf: Arc<Shelf>,
@@ -144,6 +207,8 @@ struct Reel {
     erased: Vec<Range<u64>>,
     lost: u64,
     frames: u64,
+    /// Frames after those, for which there was no room.
+    missed: u64,
 }
 
 /// The thread's own.
@@ -177,6 +242,7 @@ impl<F: Fn(Notice)> Reels<F> {
                 .unwrap_or_else(PoisonError::into_inner),
         );
         self.running.extend(fresh.into_iter().map(Reel::new));
+        let has_room = self.shared.look();
         for at in (0..self.running.len()).rev() {
             let reel = &mut self.running[at];
             let closed = {
@@ -193,7 +259,7 @@ impl<F: Fn(Notice)> Reels<F> {
             for (left_over, spare) in reel.left_over.iter_mut().zip(&mut self.spare.channels) {
                 left_over.append(spare);
             }
-            let notice = reel.advance(&self.shared, closed, &mut self.bytes);
+            let notice = reel.advance(&self.shared, has_room, closed, &mut self.bytes);
             notice.into_iter().for_each(&self.noticed);
             if closed {
                 let reel = self.running.swap_remove(at);
@@ -223,6 +289,7 @@ impl Reel {
             erased: Vec::new(),
             lost: 0,
             frames: 0,
+            missed: 0,
         }
     }
 
@@ -237,7 +304,13 @@ impl Reel {
     }
 
     /// Writes what both legs have, and at the end what either has.
-    fn advance(&mut self, shared: &Shared, end: bool, bytes: &mut Vec<u8>) -> Option<Notice> {
+    fn advance(
+        &mut self,
+        shared: &Shared,
+        has_room: bool,
+        end: bool,
+        bytes: &mut Vec<u8>,
+    ) -> Option<Notice> {
         for (left_over, owed) in self.left_over.iter_mut().zip(&mut self.owed) {
             // Lost is what came after the shelf was full: it belongs behind what was on it.
             left_over.resize(left_over.len() + *owed as usize, 0);
@@ -258,6 +331,21 @@ impl Reel {
         if count == 0 {
             return None;
         }
+        if !has_room && !self.failed {
+            for channel in [caller, operator] {
+                channel.drain(..count.min(channel.len()));
+            }
+            self.miss(count as u64);
+            return None;
+        }
+        while self.missed > 0 && !self.failed {
+            let notice = self.make_up(shared, bytes);
+            // What is said meanwhile waits, unless it is the last.
+            if !end {
+                return notice;
+            }
+        }
+        let [caller, operator] = &mut self.left_over;
         bytes.clear();
         bytes.reserve(4 * count);
         for at in 0..count {
@@ -268,6 +356,32 @@ impl Reel {
         for channel in [caller, operator] {
             channel.drain(..count.min(channel.len()));
         }
+        self.write(shared, bytes)
+    }
+
+    /// There is no room for so many frames.
+    fn miss(&mut self, count: u64) {
+        if self.missed == 0 {
+            warn!(call = %self.shelf.call, "what is said in the call is not recorded for now");
+            self.shelf.complain(Trouble::Gap);
+        }
+        self.missed += count;
+        self.lost += count;
+        let seconds =
+            self.missed / u64::from(RATE.hertz()) - (self.missed - count) / u64::from(RATE.hertz());
+        counter!(UNRECORDED).increment(seconds);
+    }
+
+    /// Writes silence for what was missed, a part at a time; what is said meanwhile waits.
+    fn make_up(&mut self, shared: &Shared, bytes: &mut Vec<u8>) -> Option<Notice> {
+        let count = self.missed.min(RATE.samples_in(MADE_UP));
+        bytes.clear();
+        bytes.resize((count * FRAME_BYTES) as usize, 0);
+        self.missed -= count;
+        self.write(shared, bytes)
+    }
+
+    fn write(&mut self, shared: &Shared, bytes: &[u8]) -> Option<Notice> {
         if self.failed {
             return None;
         }
@@ -275,7 +389,7 @@ impl Reel {
         let written = self.writer(shared).and_then(|writer| writer.append(bytes));
         match written {
             Ok(()) => {
-                self.frames += count as u64;
+                self.frames += bytes.len() as u64 / FRAME_BYTES;
                 begins.then(|| self.notice(State::Running))
             }
             Err(refused) => {
@@ -290,10 +404,10 @@ impl Reel {
     /// Erases what is to be erased of what the file has and of what has come since; what will come has its turn then.
     fn erase(&mut self) {
         let came = self.left_over[0].len().min(self.left_over[1].len()) as u64;
+        let next = self.frames + self.missed;
         for range in &mut self.erased {
             for channel in &mut self.left_over {
-                let place =
-                    |frame: u64| (frame.saturating_sub(self.frames) as usize).min(channel.len());
+                let place = |frame: u64| (frame.saturating_sub(next) as usize).min(channel.len());
                 let (from, until) = (place(range.start), place(range.end));
                 channel[from..until].fill(0);
             }
@@ -303,7 +417,7 @@ impl Reel {
             {
                 error!(call = %self.shelf.call, "a number stays in the recording: {refused}");
             }
-            range.start = range.start.max(self.frames + came);
+            range.start = range.start.max(next + came);
         }
         self.erased.retain(|range| !range.is_empty());
     }

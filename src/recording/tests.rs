@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::tape::Shelf;
 use super::*;
 use crate::audio::{Frame, Frequency, MediaTime};
+use crate::small_disk::Disk;
 use crate::speech::{CallId, Leg};
 
 const MS: u64 = 8;
@@ -24,7 +25,7 @@ fn frame(start_ms: u64, value: i16) -> Frame {
 
 fn recorded(folder: &Path, key: Option<Key>, fill: impl FnOnce(&mut Tape)) -> Vec<Notice> {
     let (notices, noticed) = mpsc::sync_channel(8);
-    let recorder = Recorder::start(folder, key, move |notice| {
+    let recorder = Recorder::start(folder, key, 0, move |notice| {
         notices.try_send(notice).expect("room");
     });
     let recorder = recorder.expect("a thread");
@@ -230,6 +231,90 @@ fn a_sealed_recording_opens_with_its_key_alone_and_a_changed_one_is_refused() {
     }
 }
 
+#[test]
+fn while_too_little_is_free_nothing_is_recorded_and_then_it_goes_on_behind_as_much_silence() {
+    let Some(disk) = Disk::mount(8) else {
+        return;
+    };
+    let key_file = disk.path().join("key");
+    Key::create(&key_file).expect("made");
+    let recordings = disk.path().join("recordings");
+    make_private_folder(&recordings).expect("made");
+    for (call, key) in [
+        ("plain", None),
+        ("sealed", Some(Key::read(&key_file).expect("a key"))),
+    ] {
+        let (notices, noticed) = mpsc::sync_channel(8);
+        let recorder = Recorder::start(&recordings, key.clone(), 4 << 20, move |notice| {
+            notices.try_send(notice).expect("room");
+        });
+        let recorder = recorder.expect("a thread");
+        let until = |what: &str, fact: &mut dyn FnMut() -> bool| {
+            let end = Instant::now() + Duration::from_secs(20);
+            while !fact() {
+                assert!(Instant::now() < end, "{what}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        let mut tape = recorder.begin(CallId::new(call));
+        let speak = |tape: &mut Tape, span: std::ops::Range<u64>| {
+            for at in span.step_by(20) {
+                tape.take(Leg::Caller, &frame(at, 1_000));
+                tape.take(Leg::Operator, &frame(at, 2_000));
+            }
+        };
+        speak(&mut tape, 0..1_000);
+        let first = noticed.recv_timeout(Duration::from_secs(20));
+        assert_eq!(first.expect("it runs").state, State::Running);
+        assert_eq!((recorder.fault(), tape.trouble()), (None, None));
+
+        disk.fill();
+        until("it stops", &mut || recorder.fault().is_some());
+        let why = recorder.fault().unwrap_or_default();
+        assert!(
+            why.contains("less than 4 MB") && why.contains("min_free_mb"),
+            "{why}"
+        );
+        speak(&mut tape, 1_000..2_000);
+        until("the call is told", &mut || {
+            tape.trouble() == Some(Trouble::Gap)
+        });
+        tape.erase(MediaTime::from_millis(1_500), MediaTime::from_millis(2_500));
+        // A call that begins and ends meanwhile has no recording, and takes nothing of what is left.
+        let mut short = recorder.begin(CallId::new("short"));
+        speak(&mut short, 0..1_000);
+        drop(short);
+
+        disk.relieve();
+        until("it goes on", &mut || recorder.fault().is_none());
+        speak(&mut tape, 2_000..3_000);
+        drop(tape);
+        drop(recorder);
+        let last = noticed.iter().last().expect("it ended");
+        assert_eq!((last.state, last.call.as_str()), (State::Complete, call));
+        assert_eq!(last.duration, Duration::from_secs(3));
+        let lost = last.lost.as_millis();
+        assert!((900..=1_100).contains(&lost), "{lost} ms");
+        let target = disk.path().join("out.wav");
+        export(&recordings.join(&last.file), key.as_ref(), &target).expect("whole");
+        for (channel, level) in channels(&target).iter().zip([1_000, 2_000]) {
+            assert_eq!(channel.len() as u64, 3_000 * MS);
+            let at = |ms: u64| channel[(ms * MS) as usize];
+            let heard = [
+                at(0),
+                at(890),
+                at(1_100),
+                at(1_990),
+                at(2_490),
+                at(2_510),
+                at(2_999),
+            ];
+            assert_eq!(heard, [level, level, 0, 0, 0, level, level], "{call}");
+        }
+        std::fs::remove_file(target).expect("removed");
+    }
+}
+
 /// Records in real time and says how far it is; the test below starts it as a process and kills it.
 #[test]
 #[ignore = "runs only as the process that the next test kills"]
@@ -240,7 +325,7 @@ fn records_until_it_is_killed() {
     let key = std::env::var("XINQIAO_RECORD_KEY")
         .ok()
         .map(|key| Key::read(Path::new(&key)).expect("a key"));
-    let recorder = Recorder::start(Path::new(&folder), key, drop).expect("a thread");
+    let recorder = Recorder::start(Path::new(&folder), key, 0, drop).expect("a thread");
     let mut tape = recorder.begin(CallId::new("c1"));
     let began = Instant::now();
     for at in (0..20_000).step_by(20) {

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use serde::Serialize;
 use tracing::warn;
 
 use self::drops::Drops;
@@ -98,13 +99,23 @@ pub enum State {
     Draining,
 }
 
-/// Says what a part cannot do for now, if anything.
+/// What a part of the gateway cannot do for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// Records do not come to disk, or to the database's server.
+    RecordsUnwritten,
+    /// Calls are not recorded, for want of room.
+    RecordingStopped,
+}
+
+/// Says why a part cannot do something for now, if it cannot.
 type Check = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// The state of a gateway, told to whoever asks.
 pub struct Readiness {
     state: AtomicU8,
-    checks: Mutex<Vec<Check>>,
+    checks: Mutex<Vec<(Fault, Check)>>,
 }
 
 impl Default for Readiness {
@@ -137,17 +148,21 @@ impl Readiness {
         }
     }
 
-    /// Asks `check` from now on too; it must answer at once, and name nobody.
-    pub fn watch(&self, check: impl Fn() -> Option<String> + Send + Sync + 'static) {
-        self.checks().push(Box::new(check));
+    /// Asks `check` from now on too whether there is this fault; it must answer at once, and name nobody.
+    pub fn watch(&self, fault: Fault, check: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.checks().push((fault, Box::new(check)));
     }
 
-    /// What cannot be done for now, a sentence each.
-    pub fn faults(&self) -> Vec<String> {
-        self.checks().iter().filter_map(|check| check()).collect()
+    /// What cannot be done for now, each with a sentence that says why.
+    pub fn faults(&self) -> Vec<(Fault, String)> {
+        let checks = self.checks();
+        let faults = checks
+            .iter()
+            .filter_map(|(fault, check)| Some((*fault, check()?)));
+        faults.collect()
     }
 
-    fn checks(&self) -> MutexGuard<'_, Vec<Check>> {
+    fn checks(&self) -> MutexGuard<'_, Vec<(Fault, Check)>> {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -198,13 +213,15 @@ mod tests {
         let is_full = std::sync::Arc::new(AtomicU8::new(0));
         let disk = is_full.clone();
         let full = "the disk is full".to_owned();
-        let told = vec![full.clone()];
-        readiness.watch(|| None);
-        readiness.watch(move || (disk.load(Ordering::Relaxed) > 0).then(|| full.clone()));
-        assert_eq!(readiness.faults(), [""; 0]);
+        let told = vec![(Fault::RecordsUnwritten, full.clone())];
+        readiness.watch(Fault::RecordingStopped, || None);
+        readiness.watch(Fault::RecordsUnwritten, move || {
+            (disk.load(Ordering::Relaxed) > 0).then(|| full.clone())
+        });
+        assert_eq!(readiness.faults(), []);
         is_full.store(1, Ordering::Relaxed);
         assert_eq!(readiness.faults(), told);
         is_full.store(0, Ordering::Relaxed);
-        assert_eq!(readiness.faults(), [""; 0]);
+        assert_eq!(readiness.faults(), []);
     }
 }
