@@ -57,6 +57,8 @@ pub struct SipSetup {
     pub operator: String,
     /// Where the RTP of the caller and of the operator ends.
     pub media: [RtpEnd; 2],
+    /// Where further streams of a recording session may end.
+    pub further: Vec<SocketAddr>,
 }
 
 /// What an INVITE asks for, beside who calls whom.
@@ -101,8 +103,18 @@ impl Incoming {
                 },
                 operator,
                 media,
+                further: Vec::new(),
             })),
         }
+    }
+
+    /// The same with places for further streams of a recording session.
+    #[must_use]
+    pub fn with_further(mut self, places: Vec<SocketAddr>) -> Self {
+        if let Signalling::Sip(sip) = &mut self.signalling {
+            sip.further = places;
+        }
+        self
     }
 
     /// What it has by SIP, if it is signalled so.
@@ -199,6 +211,18 @@ pub enum Input<'a> {
     Rtcp {
         /// Whose port.
         leg: Leg,
+        /// Who sent it.
+        source: SocketAddr,
+        /// The datagram.
+        datagram: &'a [u8],
+    },
+    /// A datagram on the port of a further stream of a recording session.
+    Further {
+        /// Which of the [further](SipSetup::further) places, and those that [`Call::give_place`](super::Call::give_place)
+        /// added.
+        number: usize,
+        /// On its RTCP port.
+        rtcp: bool,
         /// Who sent it.
         source: SocketAddr,
         /// The datagram.

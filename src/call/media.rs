@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::decoded::{DecodedFrame, DecodedStream};
+use super::mix::Mixer;
 use super::path::{MediaPolicy, Out, Path, Refused};
 use super::{NO_MEDIA_AFTER, QUIET_AFTER_NOISE, QUIET_AFTER_REPORT, Reason, ear::Ear};
 use crate::audio::Frame;
@@ -52,6 +53,8 @@ enum LegInput {
     Packets(ListenBuffer),
     /// As decoded sound.
     Decoded(DecodedStream),
+    /// By streams that come elsewhere.
+    Mixed(Mixer),
 }
 
 impl LegInput {
@@ -59,13 +62,16 @@ impl LegInput {
         match self {
             Self::Packets(buffer) => buffer.poll(now).map(|heard| heard.frame),
             Self::Decoded(stream) => stream.poll(now),
+            Self::Mixed(mixer) => mixer.poll(),
         }
     }
 
-    fn deadline(&self) -> Instant {
+    fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Packets(buffer) => buffer.deadline(),
-            Self::Decoded(stream) => stream.deadline(),
+            Self::Packets(buffer) => Some(buffer.deadline()),
+            Self::Decoded(stream) => Some(stream.deadline()),
+            // Its streams wake the call.
+            Self::Mixed(_) => None,
         }
     }
 
@@ -73,6 +79,7 @@ impl LegInput {
         match self {
             Self::Packets(buffer) => buffer.stats(),
             Self::Decoded(stream) => stream.stats(),
+            Self::Mixed(_) => None,
         }
     }
 }
@@ -393,6 +400,19 @@ impl MediaLeg {
         self.give_sign(now);
     }
 
+    /// The call has been answered, and the leg is heard by streams that come elsewhere.
+    pub fn open_mixed(&mut self) {
+        self.input = Some(LegInput::Mixed(Mixer::default()));
+    }
+
+    /// Where those streams are added up.
+    pub const fn mixer(&mut self) -> Option<&mut Mixer> {
+        match &mut self.input {
+            Some(LegInput::Mixed(mixer)) => Some(mixer),
+            _ => None,
+        }
+    }
+
     /// Takes decoded sound of the leg.
     pub fn take_decoded(&mut self, now: Instant, frame: DecodedFrame) {
         if let Some(LegInput::Decoded(stream)) = &mut self.input {
@@ -518,8 +538,12 @@ impl MediaLeg {
         let Some(input) = &mut self.input else {
             return;
         };
-        if let (LegInput::Packets(buffer), true) = (&mut *input, end) {
-            buffer.finish();
+        if end {
+            match input {
+                LegInput::Packets(buffer) => buffer.finish(),
+                LegInput::Mixed(mixer) => mixer.finish(),
+                LegInput::Decoded(_) => {}
+            }
         }
         while let Some(mut frame) = input.poll(now) {
             if self.muted {
@@ -656,7 +680,8 @@ impl MediaLeg {
     /// When this leg wants to be looked after.
     pub fn deadlines(&self) -> impl Iterator<Item = (Instant, Reason)> {
         let input = self.input.as_ref();
-        let listen = input.map(|input| (input.deadline(), Reason::Listen));
+        let listen = input.and_then(LegInput::deadline);
+        let listen = listen.map(|at| (at, Reason::Listen));
         // Decoded sound is nothing to report of.
         let report = matches!(input, Some(LegInput::Packets(_)))
             .then(|| (self.reports.deadline(), Reason::Report));

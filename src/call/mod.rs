@@ -12,10 +12,12 @@ mod hide;
 mod io;
 mod latch;
 mod media;
+mod mix;
 mod parties;
 mod path;
 mod scribe;
 mod signal;
+mod streams;
 mod tap;
 mod transfer;
 
@@ -42,6 +44,7 @@ use path::Out;
 pub use path::{MediaPolicy, Refused};
 pub use scribe::{Note, Scribe};
 use tap::Tap;
+pub use tap::streams_offered;
 
 use crate::audio::MediaTime;
 use crate::private::Private;
@@ -51,7 +54,7 @@ use crate::sip::{Party, SipCommand, Target};
 use crate::speech::Leg;
 use crate::ticket::advice::{Advised, Drawn};
 use crate::ticket::{CallFacts, Talk, TicketDraft};
-use crate::transcript::{AlarmKind, CallInfo, EndReason, RecordingMark, TranscriptEvent};
+use crate::transcript::{AlarmKind, CallInfo, EndReason, LegMedia, RecordingMark, TranscriptEvent};
 
 /// How long a leg may send nothing before the operator is told.
 const NO_MEDIA_AFTER: Duration = Duration::from_secs(8);
@@ -337,7 +340,16 @@ impl Call {
                 leg,
                 source,
                 datagram,
-            } => self.sides[index(leg)].report(now, source, datagram),
+            } => match &mut self.tap {
+                Some(tap) => tap.streams.take_report(now, index(leg), source, datagram),
+                None => self.sides[index(leg)].report(now, source, datagram),
+            },
+            Input::Further {
+                number,
+                rtcp,
+                source,
+                datagram,
+            } => self.further(now, (number, rtcp), source, datagram),
             Input::Decoded { leg, frame } => self.decoded(now, leg, frame),
             Input::Key { leg, .. } => self.sides[index(leg)].give_sign(now),
             Input::Gone { leg, broke } => self.tapped_party_gone(now, leg, broke),
@@ -393,9 +405,14 @@ impl Call {
             State::Ringing { .. } => self.told.is_some(),
             State::Flushing { .. } | State::Over => false,
         };
+        if !flows {
+            return;
+        }
+        if let Some(tap) = &mut self.tap {
+            return tap.streams.take_packet(now, index(leg), source, datagram);
+        }
         // While a transfer rings, the operator may be gone, but not the port.
-        let is_empty = leg == Leg::Operator && self.parties.operator_gone && self.tap.is_none();
-        if !flows || is_empty {
+        if leg == Leg::Operator && self.parties.operator_gone {
             return;
         }
         // Nobody speaks to the caller before the announcement is over.
@@ -506,6 +523,9 @@ impl Call {
         let wall = self.wall(now);
         self.announce(now);
         self.look_after_hiding(now);
+        if let Some(tap) = &mut self.tap {
+            tap.streams.look_after(now, wall, &mut self.transmits);
+        }
         for leg in LEGS {
             self.listen(now, leg, false);
             let side = &mut self.sides[index(leg)];
@@ -513,19 +533,27 @@ impl Call {
             side.dial(now, &mut self.transmits);
             // What a leg presses goes on as it comes; who hears no such packets is told by INFO.
             while let Some(press) = self.sides[index(leg)].pressed(now) {
-                if self.tap.is_none() && !self.sides[index(leg.other())].takes_presses() {
+                if !self.sides[index(leg.other())].takes_presses() {
                     self.tell_key(leg.other(), press.key.as_char(), press.duration);
                 }
             }
             if self.sides[index(leg)].is_suspiciously_silent(now) {
-                let alarm = TranscriptEvent::Alarm {
-                    leg,
-                    alarm: AlarmKind::NoMedia,
-                };
-                self.outputs.push_back(Output::Transcript(alarm));
+                self.tell_of_silence(leg);
             }
         }
+        let tap = self.tap.as_mut();
+        if let Some(leg) = tap.and_then(|tap| tap.streams.suspiciously_silent(now)) {
+            self.tell_of_silence(leg);
+        }
         !self.transmits.is_empty() || !self.outputs.is_empty() || self.scribe.has_notes()
+    }
+
+    fn tell_of_silence(&mut self, leg: Leg) {
+        let alarm = TranscriptEvent::Alarm {
+            leg,
+            alarm: AlarmKind::NoMedia,
+        };
+        self.outputs.push_back(Output::Transcript(alarm));
     }
 
     /// Gives up who has rung long enough, lets go who should have gone, and ends a call that nobody ends.
@@ -547,7 +575,10 @@ impl Call {
     /// When the call is ended from here, and why. It is asked at every packet, so it allocates nothing.
     fn ends(&self) -> [Option<(Instant, End)>; 4] {
         let rules = &self.setup.rules;
-        let quiet = [0, 1].map(|leg: usize| self.sides[leg].quiet_since());
+        let quiet = LEGS.map(|leg| match &self.tap {
+            Some(tap) => tap.streams.quiet_since(leg),
+            None => self.sides[index(leg)].quiet_since(),
+        });
         let longest = self.answered.zip(rules.max_duration);
         let both = quiet[0].zip(quiet[1]).zip(rules.media_timeout);
         let one = |leg: Leg| {
@@ -565,6 +596,9 @@ impl Call {
     /// Brings what a leg said to whoever recognises and records it.
     fn listen(&mut self, now: Instant, leg: Leg, end: bool) {
         let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
+        if let (Some(tap), Some(mixer)) = (&mut self.tap, side.mixer()) {
+            tap.streams.listen(now, leg, end, mixer);
+        }
         side.listen(now, end, |voiced, event| {
             scribe.listen(now, leg, event, voiced);
         });
@@ -612,6 +646,7 @@ impl Call {
             .sides
             .iter()
             .flat_map(MediaLeg::deadlines)
+            .chain(self.tap.iter().flat_map(|tap| tap.streams.deadlines()))
             .chain(self.parties.deadlines())
             .chain(ends)
             .chain(announcement)
@@ -662,6 +697,14 @@ impl Call {
         }
     }
 
+    /// Where a leg's packets come: of several streams of a recording session the first.
+    fn heard_by(&self, leg: Leg) -> Option<&MediaLeg> {
+        match &self.tap {
+            Some(tap) => tap.streams.of(leg).next(),
+            None => Some(&self.sides[index(leg)]),
+        }
+    }
+
     /// Says the last: that the call is over.
     fn conclude(&mut self) {
         let (at, reason) = self
@@ -672,13 +715,12 @@ impl Call {
         let duration = self.answered.map_or(MediaTime::ZERO, |answered| {
             MediaTime::ZERO + at.saturating_duration_since(answered)
         });
-        for side in &self.sides {
-            self.outputs.extend(
-                side.quality()
-                    .map(TranscriptEvent::Media)
-                    .map(Output::Transcript),
-            );
-        }
+        let qualities: Vec<LegMedia> = match &self.tap {
+            Some(tap) => tap.streams.qualities().collect(),
+            None => self.sides.iter().filter_map(MediaLeg::quality).collect(),
+        };
+        let qualities = qualities.into_iter().map(TranscriptEvent::Media);
+        self.outputs.extend(qualities.map(Output::Transcript));
         let last = TranscriptEvent::CallFinal {
             duration,
             reason: reason.clone(),
@@ -687,9 +729,13 @@ impl Call {
         self.outputs.push_back(Output::Ended(Box::new(Summary {
             duration,
             reason,
-            streams: [0, 1].map(|leg: usize| self.sides[leg].stats().cloned()),
-            reported: [0, 1].map(|leg: usize| self.sides[leg].reported().copied()),
-            refused: [0, 1].map(|leg: usize| self.sides[leg].refused()),
+            streams: LEGS.map(|leg| self.heard_by(leg)?.stats().cloned()),
+            reported: LEGS.map(|leg| self.heard_by(leg)?.reported().copied()),
+            refused: LEGS.map(|leg| {
+                self.heard_by(leg)
+                    .map(MediaLeg::refused)
+                    .unwrap_or_default()
+            }),
         })));
         self.state = State::Over;
     }

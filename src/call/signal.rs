@@ -21,6 +21,9 @@ impl Call {
             && let Some(leg) = self.parties.leg(party)
         {
             self.sides[index(leg)].acknowledged();
+            if let Some(tap) = &mut self.tap {
+                tap.streams.acknowledged();
+            }
         }
         match self.state {
             State::Ringing { .. } => self.signal_ringing(now, event),
@@ -172,7 +175,7 @@ impl Call {
         match event {
             SipEvent::HungUp { party, cause } => self.party_hung_up(now, party, cause),
             SipEvent::Offered { offer, .. } => self.streams_offered(now, offer.as_deref()),
-            SipEvent::Described { body, .. } => self.described(now, &body),
+            SipEvent::Described { body, .. } => self.described(&body),
             SipEvent::Referred { party, .. } => {
                 self.tell(SipCommand::AnswerRefer { party, status: 403 });
             }
@@ -408,6 +411,9 @@ impl Call {
             until: now + self.setup.flush,
         };
         let wall = self.wall(now);
+        if let Some(tap) = &mut self.tap {
+            tap.streams.goodbye(now, wall, &mut self.transmits);
+        }
         for leg in LEGS {
             self.sides[index(leg)].goodbye(now, wall, &mut self.transmits);
             self.listen(now, leg, true);

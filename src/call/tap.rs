@@ -1,17 +1,21 @@
 //! A call that takes place elsewhere and is forked to us (SIPREC, RFC 7866): both speakers come in one dialog, each in
 //! a stream of its own, and nothing is bridged.
 //!
-//! Who speaks in which stream is read of the metadata, never of the streams' order. What follows, the listening, the
+//! Who speaks in which stream is read of the metadata, never of the streams' order. Several may be heard on one leg. What follows, the listening, the
 //! transcript, the draft and the record, is that of every other call.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{Call, Incoming, Invite, LEGS, Output, State, index};
+use super::media::RtpEnd;
+use super::streams::Streams;
+use super::{Call, Incoming, Invite, LEGS, Output, State};
+use crate::audio::MediaTime;
 use crate::audio::codec::Codec;
 use crate::private::Private;
-use crate::sip::sdp::{Accepted, Description, Direction, SdpError};
+use crate::sip::sdp::{Description, SdpError};
 use crate::sip::siprec::{self, Clues, MetadataError, Recording, Speaker};
-use crate::sip::{Body, MultipartError, Party, SipCommand};
+use crate::sip::{Body, IncomingCall, MultipartError, Party, SipCommand};
 use crate::speech::Leg;
 use crate::ticket::dialing;
 use crate::transcript::{AlarmKind, EndReason, TranscriptEvent};
@@ -30,6 +34,7 @@ pub(super) struct Tap {
     recording: Recording,
     /// The streams as they were offered last.
     offer: Option<Description>,
+    pub streams: Streams,
     /// The operator has been told that nothing says who is who.
     warned: bool,
 }
@@ -70,12 +75,11 @@ impl TapError {
 impl Tap {
     /// The recording session that an INVITE begins, if it begins one.
     pub fn of(invite: &Invite) -> Option<Result<Self, TapError>> {
-        let is_recording = invite.requires.iter().any(|tag| tag == siprec::OPTION_TAG)
-            || invite.body.as_ref().is_some_and(Body::has_metadata);
-        is_recording.then(|| {
+        begins_recording(&invite.requires, invite.body.as_ref()).then(|| {
             let mut tap = Self {
                 recording: Recording::default(),
                 offer: None,
+                streams: Streams::default(),
                 warned: false,
             };
             if let Some(body) = &invite.body {
@@ -130,9 +134,19 @@ impl Call {
         // There is nobody to call, and nothing is ever told to an operator's phone, or played to anybody.
         self.parties.operator_gone = true;
         self.announcement = None;
-        let sip = self.setup.incoming.sip();
-        let offer = sip.and_then(|sip| sip.invite.offer.clone());
-        match self.take_streams(offer.as_deref()) {
+        let Some(sip) = self.setup.incoming.sip() else {
+            return;
+        };
+        let (offer, media) = (sip.invite.offer.clone(), sip.media);
+        let further: Vec<RtpEnd> = sip
+            .further
+            .iter()
+            .map(|place| self.further_end(*place))
+            .collect();
+        for end in media.iter().chain(&further) {
+            self.add_place(now, end);
+        }
+        match self.take_streams(now, offer.as_deref()) {
             Ok(answer) => {
                 self.tell(SipCommand::Answer {
                     party: Party::CALLER,
@@ -141,9 +155,8 @@ impl Call {
                 self.answered = Some(now);
                 self.state = State::Up;
                 for side in &mut self.sides {
-                    side.open(now);
+                    side.open_mixed();
                 }
-                self.hear_streams(now);
                 let at = self.wall(now);
                 self.outputs
                     .push_back(Output::Transcript(TranscriptEvent::Answered { at }));
@@ -152,10 +165,58 @@ impl Call {
         }
     }
 
+    /// One more place where a stream of a recording session may end.
+    pub fn give_place(&mut self, now: Instant, place: SocketAddr) {
+        let end = self.further_end(place);
+        self.add_place(now, &end);
+    }
+
+    /// How many places a changed offer of a recording session lacks.
+    #[must_use]
+    pub fn lacks_places(&self, offer: &str) -> usize {
+        let Some(tap) = &self.tap else {
+            return 0;
+        };
+        let wanted = Description::parse(offer).map_or(0, |offer| audio_of(&offer).count());
+        wanted.saturating_sub(tap.streams.len())
+    }
+
+    /// A place as the first one has its packets.
+    fn further_end(&self, address: SocketAddr) -> RtpEnd {
+        let sip = self.setup.incoming.sip();
+        let like = sip.map_or_else(RtpEnd::nowhere, |sip| sip.media[0]);
+        RtpEnd { address, ..like }
+    }
+
+    fn add_place(&mut self, now: Instant, end: &RtpEnd) {
+        if let Some(tap) = &mut self.tap {
+            tap.streams.add(now, end, self.setup.seed);
+        }
+    }
+
+    /// A datagram for one of the further places.
+    pub(super) fn further(
+        &mut self,
+        now: Instant,
+        (number, rtcp): (usize, bool),
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
+        let place = LEGS.len() + number;
+        match (&mut self.tap, &self.state) {
+            (Some(tap), State::Up) if rtcp => {
+                tap.streams.take_report(now, place, source, datagram);
+            }
+            (Some(tap), State::Up) => tap.streams.take_packet(now, place, source, datagram),
+            _ => {}
+        }
+    }
+
     /// The recording client offers its streams anew: it pauses, resumes, or someone has come or gone.
     pub(super) fn streams_offered(&mut self, now: Instant, offer: Option<&str>) {
-        let answer = self.take_streams(offer).map_err(|error| error.status());
-        self.hear_streams(now);
+        let answer = self
+            .take_streams(now, offer)
+            .map_err(|error| error.status());
         self.tell(SipCommand::AnswerOffer {
             party: Party::CALLER,
             answer,
@@ -163,108 +224,51 @@ impl Call {
     }
 
     /// The recording client describes the call anew.
-    pub(super) fn described(&mut self, now: Instant, body: &Body) {
+    pub(super) fn described(&mut self, body: &Body) {
         let Some(tap) = &mut self.tap else {
             return;
         };
         // What cannot be read changes nothing; the streams go on as they were.
         if matches!(tap.update(body), Ok(true)) {
             self.assign();
-            self.hear_streams(now);
         }
     }
 
-    /// Gives each leg the stream of its speaker, and answers the offer.
-    fn take_streams(&mut self, offer: Option<&str>) -> Result<String, TapError> {
+    /// Gives each stream a place, and each leg the streams of its speakers, and answers the offer.
+    fn take_streams(&mut self, now: Instant, offer: Option<&str>) -> Result<String, TapError> {
         let description =
             Description::parse(offer.ok_or(TapError::NoOffer)?).map_err(TapError::Description)?;
+        let clock = self.clock(now).since(MediaTime::ZERO);
         let Some(tap) = &mut self.tap else {
             return Err(TapError::NoOffer);
         };
-        let before = tap.offer.replace(description);
-        if let Err(error) = self.assign().ok_or(SdpError::NoCommonCodec) {
-            if let Some(tap) = &mut self.tap {
-                tap.offer = before;
-            }
-            return Err(TapError::Description(error));
+        let speakers = tap.speakers(&self.setup.incoming, &self.setup.own_numbers);
+        let (legs, _) = who_speaks(&description, &speakers);
+        let taken = tap.streams.place(&description, &legs, &CODECS);
+        // What cannot be taken at all leaves the session as it was.
+        if taken.is_empty() {
+            return Err(TapError::Description(SdpError::NoCommonCodec));
         }
-        let Some(theirs) = self.tap.as_ref().and_then(|tap| tap.offer.as_ref()) else {
-            return Err(TapError::NoOffer);
-        };
-        let locals = self
-            .sides
-            .each_mut()
-            .map(|side| side.describe(Direction::RecvOnly));
-        let accepted: Vec<Accepted<'_>> = self
-            .sides
-            .iter()
-            .zip(&locals)
-            .filter_map(|(side, local)| side.accepted(local))
-            .collect();
-        Ok(crate::sip::sdp::answer_all(theirs, &locals[0], &accepted))
+        tap.streams.take(now, clock, taken);
+        let answer = tap.streams.answer(&description);
+        tap.offer = Some(description);
+        self.assign();
+        Ok(answer)
     }
 
-    /// Finds the stream of each leg; `None` when not one can be taken.
-    fn assign(&mut self) -> Option<()> {
-        let tap = self.tap.as_ref()?;
-        let offer = tap.offer.as_ref()?;
+    /// Lets each stream be heard on the leg of who speaks in it.
+    fn assign(&mut self) {
+        let Some(tap) = &mut self.tap else {
+            return;
+        };
         let speakers = tap.speakers(&self.setup.incoming, &self.setup.own_numbers);
-        let labelled = |label: &str| {
-            offer
-                .sections()
-                .iter()
-                .position(|section| section.is_audio() && section.label.as_deref() == Some(label))
+        let Some(offer) = &tap.offer else {
+            return;
         };
-        let stream_of = |leg: Leg| {
-            speakers
-                .iter()
-                .filter(|speaker| speaker.leg == leg)
-                .find_map(|speaker| labelled(&speaker.label))
-        };
-        let mut streams = LEGS.map(stream_of);
-        let mut certain = speakers.iter().all(|speaker| speaker.certain);
-        // All speak in one stream, or nothing says who speaks in one: a leg without a stream takes what is left, by label,
-        // so that it is the same each time. A stream that is refused is a speaker who is lost.
-        let mut left: Vec<usize> = (0..offer.sections().len())
-            .filter(|index| offer.sections()[*index].is_audio() && !streams.contains(&Some(*index)))
-            .filter(|index| {
-                let negotiated = self.sides[0].negotiate_stream(offer, *index, &CODECS);
-                negotiated.is_ok()
-            })
-            .collect();
-        left.sort_by_key(|index| offer.sections()[*index].label.clone());
-        let mut left = left.into_iter();
-        for stream in &mut streams {
-            if stream.is_none()
-                && let Some(index) = left.next()
-            {
-                *stream = Some(index);
-                certain = false;
-            }
-        }
-        let agreed = LEGS.map(|leg| {
-            let stream = streams[index(leg)]?;
-            let side = &self.sides[index(leg)];
-            side.negotiate_stream(offer, stream, &CODECS).ok()
-        });
-        // What cannot be taken at all leaves the session as it was.
-        if agreed.iter().all(Option::is_none) {
-            return None;
-        }
-        for (side, agreed) in self.sides.iter_mut().zip(agreed) {
-            side.take_stream(agreed);
-        }
+        let (legs, certain) = who_speaks(offer, &speakers);
+        tap.streams.assign(&legs);
         if !certain {
             self.warn_of_uncertain_legs();
-        }
-        Some(())
-    }
-
-    /// Listens to what flows; a stream that is paused is silence and no fault.
-    fn hear_streams(&mut self, now: Instant) {
-        for side in &mut self.sides {
-            let flows = side.wish().sends() && side.has_agreed();
-            side.be_heard(now, flows);
         }
     }
 
@@ -279,4 +283,70 @@ impl Call {
         };
         self.outputs.push_back(Output::Transcript(alarm));
     }
+}
+
+/// The streams of an offer that carry sound.
+fn audio_of(offer: &Description) -> impl Iterator<Item = usize> {
+    let sections = offer.sections().iter().enumerate();
+    sections
+        .filter(|(_, section)| section.is_audio())
+        .map(|(index, _)| index)
+}
+
+/// How many streams the INVITE of a recording session offers; none, if it begins none.
+#[must_use]
+pub fn streams_offered(call: &IncomingCall) -> usize {
+    if !begins_recording(&call.requires, call.body.as_ref()) {
+        return 0;
+    }
+    let offer = call.offer.as_deref().map(Description::parse);
+    offer
+        .and_then(Result::ok)
+        .map_or(0, |offer| audio_of(&offer).count())
+}
+
+fn begins_recording(requires: &[String], body: Option<&Body>) -> bool {
+    requires.iter().any(|tag| tag == siprec::OPTION_TAG) || body.is_some_and(Body::has_metadata)
+}
+
+/// On which leg each stream with sound is heard, and whether that is certain.
+///
+/// A stream that nothing is known of is taken and heard all the same: a stream that is refused is a speaker who is lost.
+/// A leg that nobody is known on takes one of those, by label, so that it is the same each time; else one of the streams that
+/// are left of the other leg, for they are hardly all one person's. What is left is heard with the operator.
+fn who_speaks(offer: &Description, speakers: &[Speaker]) -> (Vec<(usize, Leg)>, bool) {
+    let label = |section: usize| offer.sections()[section].label.as_deref();
+    let speaker = |section: usize| {
+        let mut speakers = speakers.iter();
+        speakers.find(|speaker| label(section) == Some(&speaker.label))
+    };
+    let has_stranger = audio_of(offer).any(|section| speaker(section).is_none());
+    let known = |section: usize| {
+        let speaker = speaker(section)?;
+        match speaker.leg {
+            Leg::Mono => None,
+            // Nothing tells those apart who are known; then who is not is the citizen.
+            _ if has_stranger && !speaker.certain => Some(Leg::Operator),
+            leg => Some(leg),
+        }
+    };
+    let mut legs: Vec<(usize, Leg)> = Vec::new();
+    for leg in LEGS {
+        let first = audio_of(offer).find(|section| known(*section) == Some(leg));
+        legs.extend(first.map(|section| (section, leg)));
+    }
+    let mut left: Vec<usize> = audio_of(offer)
+        .filter(|section| !legs.iter().any(|(taken, _)| taken == section))
+        .collect();
+    left.sort_by_key(|section| (known(*section).is_some(), label(*section)));
+    let mut certain = speakers.iter().all(|speaker| speaker.certain);
+    for section in left {
+        let empty = LEGS
+            .into_iter()
+            .find(|leg| !legs.iter().any(|(_, taken)| taken == leg));
+        certain &= empty.is_none() && known(section).is_some();
+        let leg = empty.or_else(|| known(section)).unwrap_or(Leg::Operator);
+        legs.push((section, leg));
+    }
+    (legs, certain)
 }

@@ -70,6 +70,10 @@ struct World {
     /// Packets on their way to the gateway, by arrival.
     wire: BinaryHeap<Reverse<Carried>>,
     sent: [u16; 2],
+    /// Packets that were sent in streams beside those.
+    played: [u16; 8],
+    /// Each leg's packets come at the other one's port.
+    crossed: bool,
     serial: u64,
     /// How long the recogniser takes; `None` for one that never answers.
     recognition: Option<Duration>,
@@ -144,6 +148,8 @@ impl World {
             network: LossyNetwork::new(1, 0.0, Duration::ZERO),
             wire: BinaryHeap::new(),
             sent: [0; 2],
+            played: [0; 8],
+            crossed: false,
             serial: 0,
             recognition: Some(200 * MS),
             says: &[],
@@ -290,6 +296,7 @@ impl World {
                 } else {
                     (Leg::Caller, at(CALLER))
                 };
+                let leg = if self.crossed { leg.other() } else { leg };
                 self.call.handle(
                     self.now,
                     Input::Rtp {

@@ -41,12 +41,13 @@ use super::media::ports::{PortPool, PortsError, RtpSockets};
 use super::sip::{self, Prospect, Transport};
 use crate::audio::Frame;
 use crate::audio::codec::Codec;
-use crate::call::{Incoming, Latching, MediaPolicy, RtpEnd, Rules};
+use crate::call::{self, Incoming, Latching, MediaPolicy, RtpEnd, Rules};
 use crate::config::{self, Sources, Srtp};
 use crate::control::CallControl;
 use crate::events::Bus;
 use crate::recognition::Recognizers;
 use crate::recording::Recorder;
+use crate::sip::IncomingCall;
 use crate::sip::sdp::Protection;
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
@@ -136,7 +137,7 @@ impl CallTable {
             return;
         }
         let opening = match new {
-            NewCall::Sip(new) => match self.context.media_sockets() {
+            NewCall::Sip(new) => match self.context.media_sockets(&new.incoming) {
                 Ok(sockets) => self.context.bridge(*new, sockets),
                 Err(error) => {
                     if let Some(unsaid) = self.refusals.take(Instant::now()) {
@@ -186,30 +187,38 @@ impl CallContext {
         codecs.collect()
     }
 
-    /// Sockets for the caller's media and for the operator's.
-    fn media_sockets(&self) -> Result<[RtpSockets; 2], PortsError> {
-        Ok([self.ports.bind()?, self.ports.bind()?])
+    /// Sockets for the caller's media and for the operator's, and for what else a recording client offers.
+    fn media_sockets(&self, incoming: &IncomingCall) -> Result<Vec<RtpSockets>, PortsError> {
+        let streams = call::streams_offered(incoming).max(2);
+        (0..streams).map(|_| self.ports.bind()).collect()
+    }
+
+    /// The address that a peer is told of those sockets.
+    fn told(&self, sockets: &RtpSockets) -> SocketAddr {
+        SocketAddr::new(self.media_address, sockets.local.port())
     }
 
     /// A call by SIP, whose media go through those sockets.
-    fn bridge(&self, new: sip::NewCall, sockets: [RtpSockets; 2]) -> Opening {
+    fn bridge(&self, new: sip::NewCall, sockets: Vec<RtpSockets>) -> Opening {
         let end = |sockets: &RtpSockets, policy| RtpEnd {
-            address: SocketAddr::new(self.media_address, sockets.local.port()),
+            address: self.told(sockets),
             policy,
         };
         let [caller, operator] = self.policies(&new);
         let ends = [end(&sockets[0], caller), end(&sockets[1], operator)];
+        let further = sockets[2..].iter().map(|sockets| self.told(sockets));
+        let further = further.collect();
         let operator = new.route.into_iter().next();
         let operator = operator.unwrap_or_else(|| self.operator.clone());
         Opening {
             name: new.incoming.sip_call_id.clone(),
             source: new.source,
-            incoming: Incoming::by_sip(new.incoming, operator, ends),
+            incoming: Incoming::by_sip(new.incoming, operator, ends).with_further(further),
             signals: Signals::Sip {
                 events: new.events,
                 commands: new.commands,
             },
-            media: sockets.map(MediaTransport::Rtp),
+            media: sockets.into_iter().map(MediaTransport::Rtp).collect(),
         }
     }
 

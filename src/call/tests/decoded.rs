@@ -245,7 +245,8 @@ fn decoded_sound_lies_on_the_timeline_where_packets_of_the_same_would() {
         };
         assert_eq!(lines(&packets), lines(&decoded), "{name}");
         let jitter = |world: &World| {
-            let stats = world.call.sides[0].stats().expect("heard");
+            let heard = world.call.heard_by(Leg::Caller);
+            let stats = heard.and_then(MediaLeg::stats).expect("heard");
             (stats.received, stats.lost(), stats.late, stats.jitter())
         };
         assert_eq!(jitter(&packets), jitter(&decoded), "{name}");

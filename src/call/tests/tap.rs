@@ -233,8 +233,9 @@ fn a_paused_recording_is_silence_without_an_alarm_and_goes_on() {
         world.final_lines().last().map(|line| line.leg),
         Some(Leg::Operator)
     );
-    for side in &world.call.sides {
-        let stats = side.stats().expect("packets");
+    for leg in LEGS {
+        let stats = world.call.heard_by(leg).and_then(MediaLeg::stats);
+        let stats = stats.expect("packets");
         assert_eq!(stats.lost(), 0, "{stats}");
     }
 }
@@ -242,13 +243,12 @@ fn a_paused_recording_is_silence_without_an_alarm_and_goes_on() {
 #[test]
 fn new_metadata_may_turn_the_streams_round() {
     let mut world = forked(["1", "2"], layout!("cisco"), &["12345"]);
-    // The address that the tests call the caller's sends what the metadata say is the operator's.
+    // The address that the tests call the caller's sends what the metadata say is the operator's, and so to his port.
+    world.crossed = true;
     world
         .pass(400, false, false)
         .pass(2_000, true, false)
         .pass(1_200, false, false);
-    // From its port comes nothing that the other leg's port would take.
-    assert!(world.final_lines().is_empty());
     world.sip(SipEvent::Described {
         party: Party::CALLER,
         body: body(
@@ -268,7 +268,8 @@ fn new_metadata_may_turn_the_streams_round() {
             .iter()
             .map(|line| line.leg)
             .collect::<Vec<_>>(),
-        [Leg::Caller]
+        [Leg::Operator, Leg::Caller],
+        "it goes on at the port that was told"
     );
 }
 
@@ -457,4 +458,318 @@ fn a_call_that_is_only_listened_to_is_neither_ended_nor_transferred_from_here() 
         text: "听着".into(),
     };
     assert_eq!(world.ask(note), Ok(()));
+}
+
+/// Each stream with its label and direction, the first two at the addresses of caller and operator and the others at ports
+/// of their own; port 0 where `direction` is empty.
+fn offered(streams: &[(&str, &str)]) -> String {
+    let mut offer = "v=0\r\no=src 1 1 IN IP4 198.51.100.7\r\ns=-\r\nt=0 0\r\n".to_owned();
+    for (number, (label, direction)) in streams.iter().enumerate() {
+        let address = sends_from(number);
+        let port = if direction.is_empty() {
+            0
+        } else {
+            address.port()
+        };
+        let label = if label.is_empty() {
+            String::new()
+        } else {
+            format!("a=label:{label}\r\n")
+        };
+        offer.push_str(&format!(
+            "m=audio {port} RTP/AVP 8\r\nc=IN IP4 {}\r\n{label}a={direction}\r\n",
+            address.ip()
+        ));
+    }
+    offer
+}
+
+fn sends_from(number: usize) -> SocketAddr {
+    match number {
+        0 => at(CALLER),
+        1 => at(OPERATOR),
+        further => SocketAddr::from(([198, 51, 100, 9], 41_000 + 2 * further as u16)),
+    }
+}
+
+fn participants(of: &[(&str, &str, &[&str])]) -> String {
+    let mut text =
+        "<recording xmlns='urn:ietf:params:xml:ns:recording:1'><datamode>complete</datamode>"
+            .to_owned();
+    for (id, number, sends) in of {
+        text.push_str(&format!(
+            "<participant participant_id='{id}'><nameID aor='sip:{number}@pbx'/></participant>"
+        ));
+        for label in *sends {
+            text.push_str(&format!(
+                "<stream stream_id='s{label}'><label>{label}</label></stream>"
+            ));
+        }
+        let sends: String = sends
+            .iter()
+            .map(|label| format!("<send>s{label}</send>"))
+            .collect();
+        text.push_str(&format!(
+            "<participantstreamassoc participant_id='{id}'>{sends}</participantstreamassoc>"
+        ));
+    }
+    text + "</recording>"
+}
+
+/// A session with places for so many streams beside the two that every call has.
+fn session(description: String, metadata: &str, further: u16) -> World {
+    let incoming = IncomingCall {
+        sip_call_id: "rs@sbc".to_owned(),
+        called: "srs".to_owned(),
+        body: Some(body(&description, metadata)),
+        offer: Some(description),
+        requires: vec!["siprec".to_owned()],
+        ..IncomingCall::default()
+    };
+    let offered = streams_offered(&incoming);
+    assert_eq!(offered.saturating_sub(2), usize::from(further));
+    let places = (0..further).map(place).collect();
+    let incoming = bridged(incoming, [MediaPolicy::default(); 2]).with_further(places);
+    World::set_up(incoming, |setup| {
+        setup.own_numbers = ["10*".to_owned()].into();
+        setup.recorded = true;
+    })
+}
+
+fn place(number: u16) -> SocketAddr {
+    SocketAddr::new(at(CALLER).ip(), 20_100 + 2 * number)
+}
+
+/// The ports that an answer names, and which of its streams are heard.
+fn ports(answer: &str) -> Vec<u16> {
+    let lines = answer
+        .lines()
+        .filter_map(|line| line.strip_prefix("m=audio "));
+    lines
+        .filter_map(|line| line.split(' ').next()?.parse().ok())
+        .collect()
+}
+
+impl World {
+    /// Sends a tone in one of the streams, to the port that was told for it.
+    fn play(&mut self, stream: usize, port: u16, millis: u64) {
+        for count in 0..millis / 20 {
+            let samples: Vec<i16> = (0..160)
+                .map(|i| {
+                    (4_000.0 * (i as f32 * 440.0 * std::f32::consts::TAU / 8_000.0).sin()) as i16
+                })
+                .collect();
+            let packet = Packet {
+                payload_type: 8,
+                marker: false,
+                sequence: WireSequence(self.played[stream] + count as u16),
+                timestamp: (u32::from(self.played[stream]) + count as u32) * 160,
+                ssrc: 900 + stream as u32,
+                payload: &Encoder::new(Codec::Pcma).encode(&samples),
+            };
+            let datagram = packet.to_datagram();
+            let (source, datagram) = (sends_from(stream), datagram.as_slice());
+            let input = match port {
+                20_000 => Input::Rtp {
+                    leg: Leg::Caller,
+                    source,
+                    datagram,
+                },
+                20_002 => Input::Rtp {
+                    leg: Leg::Operator,
+                    source,
+                    datagram,
+                },
+                further => Input::Further {
+                    number: usize::from((further - 20_100) / 2),
+                    rtcp: false,
+                    source,
+                    datagram,
+                },
+            };
+            self.call.handle(self.now, input);
+            self.drain();
+            self.wait(20);
+        }
+        self.played[stream] += (millis / 20) as u16;
+        self.wait(400);
+    }
+
+    /// How loud each leg's recording was since last asked.
+    fn loudness(&mut self) -> [u16; 2] {
+        std::mem::take(&mut self.recorded).map(|frames| {
+            let samples = frames.iter().flat_map(|frame| &frame.samples);
+            samples
+                .map(|sample| sample.unsigned_abs())
+                .max()
+                .unwrap_or_default()
+        })
+    }
+}
+
+#[test]
+fn every_stream_that_is_offered_is_taken_and_recorded_with_who_speaks_in_it() {
+    let sends = "sendonly";
+    let three = [("1", sends), ("2", sends), ("3", sends)];
+    let unlabelled = [("", sends), ("", sends), ("", sends), ("", sends)];
+    let citizen = ("c", "13812345678", &["1"][..]);
+    let operator = ("o", "1001", &["2"][..]);
+    let (caller, on_operator) = (Leg::Caller, Leg::Operator);
+    for (what, streams, metadata, legs, alarms) in [
+        (
+            "a colleague listens in",
+            &three[..],
+            participants(&[citizen, operator, ("s", "1003", &["3"])]),
+            &[caller, on_operator, on_operator][..],
+            0,
+        ),
+        (
+            "another citizen is brought in",
+            &three,
+            participants(&[operator, citizen, ("f", "13900000002", &["3"])]),
+            &[caller, on_operator, caller],
+            0,
+        ),
+        (
+            "nobody is known in the third",
+            &three,
+            participants(&[citizen, operator]),
+            &[caller, on_operator, on_operator],
+            1,
+        ),
+        (
+            "the citizen is not known in his",
+            &three,
+            participants(&[operator, ("s", "1003", &["3"])]),
+            &[caller, on_operator, on_operator],
+            1,
+        ),
+        (
+            "two speak in one stream",
+            &three[..1],
+            participants(&[citizen, ("o", "1001", &["1"])]),
+            &[caller],
+            1,
+        ),
+        (
+            "one speaks in all",
+            &three,
+            participants(&[("c", "13812345678", &["1", "2", "3"]), ("o", "1001", &[])]),
+            &[caller, on_operator, caller],
+            1,
+        ),
+        (
+            "there are no labels",
+            &unlabelled,
+            participants(&[citizen, operator]),
+            &[caller, on_operator, on_operator, on_operator],
+            1,
+        ),
+        (
+            "there are no metadata",
+            &three,
+            "<recording/>".to_owned(),
+            &[caller, on_operator, on_operator],
+            1,
+        ),
+    ] {
+        let further = streams.len().saturating_sub(2) as u16;
+        let mut world = session(offered(streams), &metadata, further);
+        let answer = world.answer_to_the_invite().to_owned();
+        let ports = ports(&answer);
+        assert_eq!(ports.len(), streams.len(), "{what}: {answer}");
+        let distinct: std::collections::BTreeSet<_> = ports.iter().collect();
+        assert!(
+            distinct.len() == ports.len() && !ports.contains(&0),
+            "{what}: {answer}"
+        );
+        assert_eq!(world.alarms().len(), alarms, "{what}: {:?}", world.alarms());
+        world.wait(500);
+        world.loudness();
+        for (stream, leg) in legs.iter().enumerate() {
+            world.play(stream, ports[stream], 600);
+            let loud = world.loudness().map(|peak| peak > 3_000);
+            assert_eq!(
+                loud,
+                LEGS.map(|other| other == *leg),
+                "{what}: stream {stream}"
+            );
+        }
+        // What comes from elsewhere at a stream's port is not heard.
+        if let [_, _, third, ..] = ports[..] {
+            world.play(7, third, 600);
+            assert!(world.loudness().iter().all(|peak| *peak < 100), "{what}");
+        }
+    }
+}
+
+#[test]
+fn streams_come_and_go_by_new_offers_and_stay_at_their_ports_meanwhile() {
+    let (citizen, operator) = (("c", "13812345678", &["1"][..]), ("o", "1001", &["2"][..]));
+    let mut world = session(
+        offered(&[("1", "sendonly"), ("2", "sendonly")]),
+        &participants(&[citizen, operator]),
+        0,
+    );
+    let first = ports(world.answer_to_the_invite());
+    assert_eq!(first, [20_000, 20_002]);
+    world.wait(500);
+    // A colleague comes.
+    let three = offered(&[("1", "sendonly"), ("2", "sendonly"), ("3", "sendonly")]);
+    assert_eq!(world.call.lacks_places(&three), 1);
+    world.call.give_place(world.now, place(0));
+    assert_eq!(world.call.lacks_places(&three), 0);
+    let described = |world: &mut World, metadata: &str| {
+        let body = body("", metadata);
+        world.sip(SipEvent::Described {
+            party: Party::CALLER,
+            body,
+        });
+    };
+    described(
+        &mut world,
+        &participants(&[citizen, operator, ("s", "1003", &["3"])]),
+    );
+    let offer = |world: &mut World, offer: &str| {
+        world.sip(SipEvent::Offered {
+            party: Party::CALLER,
+            offer: Some(offer.to_owned()),
+        });
+        ports(&world.answered_offer(Party::CALLER))
+    };
+    let told = offer(&mut world, &three);
+    assert_eq!(told, [20_000, 20_002, 20_100]);
+    world.loudness();
+    world.play(2, 20_100, 600);
+    assert_eq!(world.loudness().map(|peak| peak > 3_000), [false, true]);
+    // The first operator goes, and her stream with her; the others stay where they are.
+    let told = offer(
+        &mut world,
+        &offered(&[("1", "sendonly"), ("2", ""), ("3", "sendonly")]),
+    );
+    assert_eq!(told, [20_000, 0, 20_100]);
+    world.play(1, 20_002, 600);
+    assert_eq!(world.loudness().map(|peak| peak > 3_000), [false, false]);
+    world.play(2, 20_100, 600);
+    assert_eq!(world.loudness().map(|peak| peak > 3_000), [false, true]);
+    // Another comes in the place that is free now.
+    let again = offered(&[("1", "sendonly"), ("2", "sendonly"), ("3", "sendonly")]);
+    assert_eq!(world.call.lacks_places(&again), 0);
+    assert_eq!(offer(&mut world, &again), [20_000, 20_002, 20_100]);
+    world.play(1, 20_002, 600);
+    assert_eq!(world.loudness().map(|peak| peak > 3_000), [false, true]);
+    // The colleague is said to be a citizen after all: heard on the other leg, at the same port.
+    described(
+        &mut world,
+        &participants(&[citizen, operator, ("s", "13900000002", &["3"])]),
+    );
+    world.play(2, 20_100, 600);
+    assert_eq!(world.loudness().map(|peak| peak > 3_000), [true, false]);
+    assert!(world.alarms().is_empty(), "{:?}", world.alarms());
+    // The recording has no hole, whatever came and went.
+    world.sip(SipEvent::HungUp {
+        party: Party::CALLER,
+        cause: DialogEnd::Bye,
+    });
+    world.wait(6_000).ended_properly();
 }

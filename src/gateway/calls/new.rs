@@ -100,8 +100,8 @@ pub(super) struct Opening {
     pub source: SocketAddr,
     pub incoming: Incoming,
     pub signals: Signals,
-    /// How the media of the caller and of the operator travel.
-    pub media: [MediaTransport; 2],
+    /// How the media of the caller and of the operator travel, and those of further streams of a recording session.
+    pub media: Vec<MediaTransport>,
 }
 
 impl From<TappedCall> for Opening {
@@ -121,7 +121,7 @@ impl From<TappedCall> for Opening {
                 },
             },
             signals: Signals::Tapped(Some(tapped.refusal)),
-            media: tapped.legs.map(MediaTransport::Frames),
+            media: tapped.legs.map(MediaTransport::Frames).into(),
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::control::Orders;
 use crate::events::Payload;
 use crate::recognition::Job;
 use crate::recording::{Tape, Trouble};
+use crate::sip::SipEvent;
 use crate::speech::{CallId, Leg, Outcome, UtteranceKey};
 use crate::ticket::TicketDraft;
 use crate::ticket::advice::Advice;
@@ -62,32 +63,45 @@ impl Inbox {
     }
 }
 
-/// Which of a call's four sockets.
+/// One of a call's sockets: that of the caller's RTP, of the operator's, or of a further stream of a recording session, or
+/// the one for RTCP beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Port {
-    pub leg: Leg,
-    pub rtcp: bool,
+    /// Which transport.
+    end: usize,
+    rtcp: bool,
 }
 
 impl Port {
-    pub const ALL: [Self; 4] = [
+    /// A call has fewer.
+    pub const MOST: usize = 2 * Self::MOST_ENDS;
+    /// The most streams that a session description may have.
+    const MOST_ENDS: usize = 16;
+
+    /// Those of so many transports.
+    fn all(ends: usize) -> impl Iterator<Item = Self> {
+        (0..2 * ends.min(Self::MOST_ENDS)).map(Self::numbered)
+    }
+
+    pub const fn numbered(number: usize) -> Self {
         Self {
-            leg: Leg::Caller,
-            rtcp: false,
-        },
-        Self {
-            leg: Leg::Operator,
-            rtcp: false,
-        },
-        Self {
-            leg: Leg::Caller,
-            rtcp: true,
-        },
-        Self {
-            leg: Leg::Operator,
-            rtcp: true,
-        },
-    ];
+            end: number / 2,
+            rtcp: number % 2 == 1,
+        }
+    }
+
+    pub const fn number(self) -> usize {
+        2 * self.end + self.rtcp as usize
+    }
+
+    /// The leg, or the further stream.
+    const fn leg(self) -> Result<Leg, usize> {
+        match self.end {
+            0 => Ok(Leg::Caller),
+            1 => Ok(Leg::Operator),
+            further => Err(further - 2),
+        }
+    }
 }
 
 /// One call.
@@ -96,7 +110,10 @@ pub(super) struct Task {
     call: Call,
     id: CallId,
     signals: Signals,
-    media: [MediaTransport; 2],
+    /// How the caller's, the operator's, and those of further streams travel.
+    media: Vec<MediaTransport>,
+    /// The sockets of so many of them are waited for.
+    watched: usize,
     inbox: Arc<Inbox>,
     /// What is asked of it from outside.
     orders: Orders,
@@ -178,6 +195,7 @@ impl Task {
             id,
             signals,
             media,
+            watched: 0,
             inbox,
             orders,
             tape,
@@ -195,35 +213,50 @@ impl Task {
         &self.id
     }
 
-    const fn transport(&self, leg: Leg) -> &MediaTransport {
-        &self.media[matches!(leg, Leg::Operator) as usize]
+    /// The socket of a port, if its media travel by sockets.
+    pub fn socket(&self, port: Port) -> Option<&UdpSocket> {
+        self.media.get(port.end)?.socket(port.rtcp)
     }
 
-    /// The socket of a port, if the leg's media travel by sockets.
-    pub const fn socket(&self, port: Port) -> Option<&UdpSocket> {
-        self.transport(port.leg).socket(port.rtcp)
+    /// The ports that have sockets.
+    pub fn ports(&self) -> impl Iterator<Item = (Port, &UdpSocket)> {
+        Port::all(self.media.len()).filter_map(|port| Some((port, self.socket(port)?)))
+    }
+
+    /// Those of them that have not been asked for yet.
+    pub fn fresh_ports(&mut self) -> impl Iterator<Item = (Port, &UdpSocket)> {
+        let known = std::mem::replace(&mut self.watched, self.media.len());
+        self.ports().filter(move |(port, _)| port.end >= known)
     }
 
     /// Reads a datagram that has come at a port.
     pub fn receive(&self, port: Port, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.transport(port.leg).receive(port.rtcp, room)
+        match self.media.get(port.end) {
+            Some(transport) => transport.receive(port.rtcp, room),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     /// Takes a datagram and forwards what it gives.
     pub fn carry(&mut self, now: Instant, port: Port, source: SocketAddr, datagram: &[u8]) {
-        let leg = port.leg;
-        let input = if port.rtcp {
-            Input::Rtcp {
+        let rtcp = port.rtcp;
+        let input = match port.leg() {
+            Ok(leg) if rtcp => Input::Rtcp {
                 leg,
                 source,
                 datagram,
-            }
-        } else {
-            Input::Rtp {
+            },
+            Ok(leg) => Input::Rtp {
                 leg,
                 source,
                 datagram,
-            }
+            },
+            Err(number) => Input::Further {
+                number,
+                rtcp,
+                source,
+                datagram,
+            },
         };
         self.call.handle(now, input);
         while let Some(transmit) = self.call.transmit() {
@@ -233,8 +266,8 @@ impl Task {
     }
 
     fn send(&self, transmit: &Transmit) {
-        self.transport(transmit.leg)
-            .send(transmit.rtcp, &transmit.datagram, transmit.to);
+        let end = usize::from(transmit.leg == Leg::Operator);
+        self.media[end].send(transmit.rtcp, &transmit.datagram, transmit.to);
     }
 
     /// Takes what signalling, transports without sockets, recognition, whoever asks from outside, and shutdown have for the
@@ -270,7 +303,10 @@ impl Task {
         };
         while !self.silent {
             match events.poll_recv(context) {
-                Poll::Ready(Some(event)) => self.call.handle(now, Input::Sip(event)),
+                Poll::Ready(Some(event)) => {
+                    make_room(now, &event, &mut self.call, &mut self.media, &self.context);
+                    self.call.handle(now, Input::Sip(event));
+                }
                 Poll::Ready(None) => {
                     self.silent = true;
                     // The adapter has let go of the call without saying why.
@@ -426,9 +462,36 @@ impl Task {
         }
     }
 
-    /// What is left of a call that has ended: its legs' sockets, and how long they rest.
-    pub fn into_sockets(self) -> ([Option<RtpSockets>; 2], std::time::Duration) {
+    /// What is left of a call that has ended: its sockets, and how long they rest.
+    pub fn into_sockets(self) -> (impl Iterator<Item = RtpSockets>, std::time::Duration) {
         let quiet = self.context.ports.quiet();
-        (self.media.map(MediaTransport::into_sockets), quiet)
+        let media = self.media.into_iter();
+        (media.filter_map(MediaTransport::into_sockets), quiet)
+    }
+}
+
+/// Opens ports for the streams that a recording client adds. One that gets none is refused, and the client may offer it
+/// again.
+fn make_room(
+    now: Instant,
+    event: &SipEvent,
+    call: &mut Call,
+    media: &mut Vec<MediaTransport>,
+    context: &CallContext,
+) {
+    let SipEvent::Offered {
+        offer: Some(offer), ..
+    } = event
+    else {
+        return;
+    };
+    for _ in 0..call.lacks_places(offer) {
+        match context.ports.bind() {
+            Ok(sockets) => {
+                call.give_place(now, context.told(&sockets));
+                media.push(MediaTransport::Rtp(sockets));
+            }
+            Err(error) => return warn!("a stream of a recording session is refused: {error}"),
+        }
     }
 }

@@ -76,20 +76,23 @@ struct Key {
 }
 
 impl Key {
-    const GENERATIONS: u32 = 1 << 30;
+    const GENERATIONS: u32 = 1 << (32 - Self::PORT);
+    /// Bits for the number of a port.
+    const PORT: u32 = Port::MOST.ilog2();
 
-    /// As epoll keeps it: generation, slot, and which of the call's four sockets.
-    fn marked(self, port: usize) -> epoll::EventData {
+    /// As epoll keeps it: generation, slot, and which of the call's sockets.
+    fn marked(self, port: Port) -> epoll::EventData {
         let (generation, slot) = (u64::from(self.generation), u64::from(self.slot));
-        epoll::EventData::new_u64(generation << 34 | slot << 2 | port as u64)
+        let key = generation << 32 | slot;
+        epoll::EventData::new_u64(key << Self::PORT | port.number() as u64)
     }
 
     const fn unmarked(mark: u64) -> (Self, Port) {
         let key = Self {
-            slot: (mark >> 2) as u32,
-            generation: (mark >> 34) as u32,
+            slot: (mark >> Self::PORT) as u32,
+            generation: (mark >> Self::PORT >> 32) as u32,
         };
-        (key, Port::ALL[(mark & 3) as usize])
+        (key, Port::numbered(mark as usize % Port::MOST))
     }
 }
 
@@ -366,7 +369,7 @@ impl MediaWorker {
                     if let Some(entry) = self.entry(key) {
                         entry.waker.posted.store(false, Ordering::Release);
                     }
-                    self.with(key, |task| task.signal(Instant::now()));
+                    self.signal(key);
                 }
                 Message::Quit => goes_on = false,
             }
@@ -396,20 +399,6 @@ impl MediaWorker {
             self.vacate(slot);
             return;
         };
-        for (number, port) in Port::ALL.into_iter().enumerate() {
-            let Some(socket) = task.socket(port) else {
-                continue;
-            };
-            // Should the system refuse, the call hears nothing of this socket, and says so by its own alarm.
-            if let Err(refused) = epoll::add(
-                &self.epoll,
-                socket,
-                key.marked(number),
-                epoll::EventFlags::IN,
-            ) {
-                error!(call = %task.id(), "a media port cannot be watched: {refused}");
-            }
-        }
         self.slots[slot as usize].entry = Some(Box::new(Entry {
             task,
             waker: own,
@@ -417,7 +406,27 @@ impl MediaWorker {
             alarm: None,
         }));
         // The first look also registers the waker.
+        self.signal(key);
+    }
+
+    /// Lets a call take what has come for it, and waits for the sockets that it has opened.
+    fn signal(&mut self, key: Key) {
         self.with(key, |task| task.signal(Instant::now()));
+        let slot = self.slots.get_mut(key.slot as usize);
+        let slot = slot.filter(|slot| slot.generation == key.generation);
+        let Some(entry) = slot.and_then(|slot| slot.entry.as_deref_mut()) else {
+            return;
+        };
+        let mut watched = Ok(());
+        for (port, socket) in entry.task.fresh_ports() {
+            let mark = key.marked(port);
+            let added = epoll::add(&self.epoll, socket, mark, epoll::EventFlags::IN);
+            watched = watched.and(added);
+        }
+        // Should the system refuse, the call hears nothing of that socket, and says so by its own alarm.
+        if let Err(refused) = watched {
+            error!(call = %entry.task.id(), "a media port cannot be watched: {refused}");
+        }
     }
 
     fn ring_alarms(&mut self, now: Instant) {
@@ -475,12 +484,12 @@ impl MediaWorker {
         let Some(entry) = self.slots[key.slot as usize].entry.take() else {
             return;
         };
-        for socket in Port::ALL.iter().filter_map(|port| entry.task.socket(*port)) {
+        for (_, socket) in entry.task.ports() {
             let _ = epoll::delete(&self.epoll, socket);
         }
         let (sockets, quiet) = entry.task.into_sockets();
         let until = Instant::now() + quiet;
-        for sockets in sockets.into_iter().flatten() {
+        for sockets in sockets {
             self.resting.rest(until, sockets);
         }
         self.vacate(key.slot);
