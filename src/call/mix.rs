@@ -50,7 +50,7 @@ impl Track {
     /// Converts what has come.
     fn convert(&mut self) {
         for frame in self.frames.drain(..) {
-            let begins = RATE.samples_in(frame.start.since(MediaTime::ZERO));
+            let begins = position(frame.start);
             let next = *self.begins.get_or_insert(begins) + self.samples.len() as u64;
             let hole = begins.saturating_sub(next);
             if hole > RATE.samples_in(ROUNDING) {
@@ -149,7 +149,7 @@ impl Mixer {
     }
 
     fn mix(&mut self) -> Option<Frame> {
-        let begins = RATE.samples_in(self.until.since(MediaTime::ZERO));
+        let begins = position(self.until);
         for track in &mut self.tracks {
             track.convert();
             track.skip_to(begins);
@@ -182,6 +182,11 @@ impl Mixer {
         self.until = MediaTime::ZERO + RATE.duration_of(end);
         Some(frame)
     }
+}
+
+/// Which sample begins at a time that was cut to whole microseconds.
+fn position(at: MediaTime) -> u64 {
+    RATE.samples_in(at.since(MediaTime::ZERO) + Duration::from_micros(1))
 }
 
 #[cfg(test)]
@@ -266,6 +271,33 @@ mod tests {
         }
         assert_eq!(values(&mut mixer).last(), Some(&700));
         assert_eq!(mixer.until, MediaTime::from_millis(300));
+    }
+
+    #[test]
+    fn frames_of_any_length_are_given_out_once() {
+        let mut mixer = Mixer::default();
+        mixer.hear(&[0, 1, 2]);
+        let mut until = [MediaTime::ZERO; 3];
+        let mut heard = 0;
+        for round in 0..600_usize {
+            let stream = round % 3;
+            let rates = [Frequency::HZ_8000, Frequency::HZ_16000, Frequency::HZ_48000];
+            let frame = Frame {
+                samples: vec![1; 1 + 37 * round % 701],
+                rate: rates[stream],
+                start: until[stream],
+            };
+            until[stream] = until[stream] + frame.duration();
+            mixer.push(stream, frame);
+            while let Some(frame) = mixer.poll() {
+                heard += frame.samples.len() as u64;
+                assert!(frame.samples.iter().all(|sample| (0..=3).contains(sample)));
+            }
+            assert_eq!(position(mixer.until), heard);
+        }
+        let shortest = until.iter().min().map(|until| position(*until));
+        let behind = shortest.expect("three").abs_diff(heard);
+        assert!(heard > 10_000 && behind < 64, "{heard}, {behind} behind");
     }
 
     #[test]

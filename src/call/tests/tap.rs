@@ -463,25 +463,22 @@ fn a_call_that_is_only_listened_to_is_neither_ended_nor_transferred_from_here() 
 /// Each stream with its label and direction, the first two at the addresses of caller and operator and the others at ports
 /// of their own; port 0 where `direction` is empty.
 fn offered(streams: &[(&str, &str)]) -> String {
-    let mut offer = "v=0\r\no=src 1 1 IN IP4 198.51.100.7\r\ns=-\r\nt=0 0\r\n".to_owned();
-    for (number, (label, direction)) in streams.iter().enumerate() {
+    let stream = |(number, (label, direction)): (usize, &(&str, &str))| {
         let address = sends_from(number);
         let port = if direction.is_empty() {
             0
         } else {
             address.port()
         };
-        let label = if label.is_empty() {
-            String::new()
-        } else {
-            format!("a=label:{label}\r\n")
-        };
-        offer.push_str(&format!(
-            "m=audio {port} RTP/AVP 8\r\nc=IN IP4 {}\r\n{label}a={direction}\r\n",
-            address.ip()
-        ));
-    }
-    offer
+        let media = format!("m=audio {port} RTP/AVP 8\r\nc=IN IP4 {}", address.ip());
+        match *label {
+            "" => format!("{media}\r\na={direction}\r\n"),
+            label => format!("{media}\r\na=label:{label}\r\na={direction}\r\n"),
+        }
+    };
+    let head = "v=0\r\no=src 1 1 IN IP4 198.51.100.7\r\ns=-\r\nt=0 0\r\n".to_owned();
+    let streams: Vec<String> = streams.iter().enumerate().map(stream).collect();
+    head + &streams.concat()
 }
 
 fn sends_from(number: usize) -> SocketAddr {
@@ -492,28 +489,26 @@ fn sends_from(number: usize) -> SocketAddr {
     }
 }
 
+/// Metadata: each participant with number and the labels of the streams that it sends.
 fn participants(of: &[(&str, &str, &[&str])]) -> String {
-    let mut text =
-        "<recording xmlns='urn:ietf:params:xml:ns:recording:1'><datamode>complete</datamode>"
-            .to_owned();
-    for (id, number, sends) in of {
-        text.push_str(&format!(
-            "<participant participant_id='{id}'><nameID aor='sip:{number}@pbx'/></participant>"
-        ));
-        for label in *sends {
-            text.push_str(&format!(
-                "<stream stream_id='s{label}'><label>{label}</label></stream>"
-            ));
-        }
-        let sends: String = sends
-            .iter()
-            .map(|label| format!("<send>s{label}</send>"))
-            .collect();
-        text.push_str(&format!(
-            "<participantstreamassoc participant_id='{id}'>{sends}</participantstreamassoc>"
-        ));
-    }
-    text + "</recording>"
+    let participant = |(id, number, labels): &(&str, &str, &[&str])| {
+        let all = |one: &dyn Fn(&str) -> String| -> String {
+            let all: Vec<String> = labels.iter().map(|label| one(label)).collect();
+            all.concat()
+        };
+        let streams =
+            all(&|label| format!("<stream stream_id='s{label}'><label>{label}</label></stream>"));
+        let sends = all(&|label| format!("<send>s{label}</send>"));
+        format!(
+            "<participant participant_id='{id}'><nameID aor='sip:{number}@pbx'/></participant>{streams}\
+             <participantstreamassoc participant_id='{id}'>{sends}</participantstreamassoc>"
+        )
+    };
+    let participants: Vec<String> = of.iter().map(participant).collect();
+    format!(
+        "<recording xmlns='urn:ietf:params:xml:ns:recording:1'><datamode>complete</datamode>{}</recording>",
+        participants.concat()
+    )
 }
 
 /// A session with places for so many streams beside the two that every call has.

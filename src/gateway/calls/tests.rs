@@ -364,6 +364,111 @@ async fn a_tapped_call_needs_no_port_and_ends_with_its_connection_or_by_the_gate
     }
 }
 
+/// An offer of a stream from each of those sockets.
+fn streams(phones: &[UdpSocket]) -> String {
+    let mut offer =
+        "v=0\r\no=src 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n".to_owned();
+    for (number, phone) in phones.iter().enumerate() {
+        let port = phone.local_addr().expect("bound").port();
+        let stream = format!("m=audio {port} RTP/AVP 8\r\na=sendonly\r\na=label:{number}\r\n");
+        offer.push_str(&stream);
+    }
+    offer
+}
+
+/// Where an answer wants each stream.
+fn ports(answer: &str) -> Vec<SocketAddr> {
+    let answer = Description::parse(answer).expect("a description");
+    let ports = answer.sections().iter().map(|section| section.port);
+    ports.map(|port| ([127, 0, 0, 1], port).into()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_a_recording_client_offers_and_adds_are_recorded_over_real_sockets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut context = context(47_510..47_522, config::Media::default());
+    let (notices, noticed) = std::sync::mpsc::channel();
+    let recorder = Recorder::start(folder.path(), None, 0, move |notice| {
+        let _ = notices.send(notice);
+    });
+    let recorder = Arc::new(recorder.expect("a thread"));
+    context.recorder = Some(recorder.clone());
+    let threads = MediaThreads::start(1).expect("a thread");
+    let table = Arc::new(CallTable::new(context, threads, 1));
+    let (accept, incoming) = mpsc::channel(1);
+    tokio::spawn(table.clone().run::<sip::NewCall>(incoming));
+    let phones = [(); 4].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port"));
+    let (event, events) = mpsc::channel(8);
+    let (commands, mut command) = mpsc::channel(8);
+    let new = sip::NewCall {
+        incoming: IncomingCall {
+            offer: Some(streams(&phones[..3])),
+            requires: vec!["siprec".to_owned()],
+            ..IncomingCall::default()
+        },
+        source: phones[0].local_addr().expect("bound"),
+        transport: Transport::Udp,
+        route: Vec::new(),
+        outlook: Outlook::default(),
+        events,
+        commands,
+    };
+    accept.send(new).await.expect("taken");
+    let three = match command.recv().await {
+        Some(SipCommand::Answer {
+            answer: Some(answer),
+            ..
+        }) => ports(&answer),
+        other => panic!("{other:?}"),
+    };
+    let offered = SipEvent::Offered {
+        party: Party::CALLER,
+        offer: Some(streams(&phones)),
+    };
+    event.send(offered).await.expect("taken");
+    let four = match command.recv().await {
+        Some(SipCommand::AnswerOffer {
+            answer: Ok(answer), ..
+        }) => ports(&answer),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(four[..3], three, "who is there stays where he is");
+    let distinct: std::collections::BTreeSet<_> = four.iter().map(SocketAddr::port).collect();
+    assert!(distinct.len() == 4 && !distinct.contains(&0), "{four:?}");
+    // The loudest there is, one stream after the other.
+    for (phone, port) in phones.iter().zip(&four) {
+        for sequence in 0..25 {
+            phone.send_to(&voice(sequence, 0x2a), port).expect("sent");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let ended = SipEvent::HungUp {
+        party: Party::CALLER,
+        cause: DialogEnd::Bye,
+    };
+    event.send(ended).await.expect("taken");
+    table.idle().await;
+    recorder.close();
+    let last = noticed.try_iter().last().expect("recorded");
+    let mut reader = hound::WavReader::open(folder.path().join(last.file)).expect("a WAV file");
+    let samples: Vec<i16> = reader
+        .samples()
+        .map(|sample| sample.expect("whole"))
+        .collect();
+    let loud = |channel: usize| {
+        let samples = samples.iter().skip(channel).step_by(2);
+        samples
+            .filter(|sample| sample.unsigned_abs() > 20_000)
+            .count()
+            / 8
+    };
+    // One speaks on the caller's side, and the others are taken for colleagues; a busy machine may lose a little.
+    let (caller, others) = (loud(0), loud(1));
+    assert!((300..=600).contains(&caller), "{caller} ms");
+    assert!((1_000..=1_700).contains(&others), "{others} ms");
+}
+
 #[test]
 fn a_way_is_secret_only_where_its_uri_says_so() {
     for (uri, is_secret) in [
