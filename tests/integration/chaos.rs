@@ -30,8 +30,10 @@ use crate::product::{Process, models};
 const CALLS: usize = 200;
 /// Drafts of a call before its closing.
 const REVISIONS: u64 = 5;
-/// How long calls are placed at most.
-const CALLING: Duration = Duration::from_secs(32);
+/// Callers who try, of whom those fail that call while the gateway starts; on a busy machine that takes some seconds.
+const CALLERS: usize = 10 * CALLS;
+/// How long calls are placed at most, until so many have ended in good order.
+const CALLING: Duration = Duration::from_mins(2);
 /// A whole test, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(55);
 /// Where the producer finds its files and the backend: FOLDER;ENDPOINT.
@@ -552,7 +554,9 @@ async fn two_hundred_calls_through_a_gateway_that_dies_again_and_again_leave_eac
         assert!(process.line().starts_with("SIP "));
         process
     };
-    let numbers: Vec<String> = (0..CALLS).map(|number| format!("138{number:08}")).collect();
+    let numbers: Vec<String> = (0..CALLERS)
+        .map(|number| format!("138{number:08}"))
+        .collect();
     std::fs::write(
         path("numbers.csv"),
         format!("SEQUENTIAL\n{}\n", numbers.join("\n")),
@@ -576,7 +580,7 @@ async fn two_hundred_calls_through_a_gateway_that_dies_again_and_again_leave_eac
     let (to, from, calls) = (
         format!("127.0.0.1:{sip}"),
         caller.to_string(),
-        CALLS.to_string(),
+        CALLERS.to_string(),
     );
     let mut callers = sipp(
         folder.path(),
@@ -609,7 +613,10 @@ async fn two_hundred_calls_through_a_gateway_that_dies_again_and_again_leave_eac
     // waited for that: what becomes of the latter is not certain.
     let (mut certain, mut unsure) = (BTreeSet::new(), BTreeSet::new());
     let mut kills = 0;
-    while callers.0.try_wait().expect("a child").is_none() && begun.elapsed() < CALLING {
+    while callers.0.try_wait().expect("a child").is_none()
+        && begun.elapsed() < CALLING
+        && (kills < 3 || completed(&path("done.log")).len() < CALLS)
+    {
         tokio::time::sleep(Duration::from_millis(random.random_range(200..1_200))).await;
         if kills == 8 {
             continue;
@@ -637,12 +644,16 @@ async fn two_hundred_calls_through_a_gateway_that_dies_again_and_again_leave_eac
     // One death more: what was still open is closed by the next start.
     drop(serving.take());
     let _serving = gateway();
+    let settling = Instant::now();
 
     let store = Store::open_existing(&path("gateway.db"))
         .await
         .expect("the records");
     while !store.outbox().entries().await.expect("read").is_empty() {
-        assert!(begun.elapsed() < PATIENCE, "drafts are left in the outbox");
+        assert!(
+            settling.elapsed() < PATIENCE,
+            "drafts are left in the outbox"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let records = arrived(desk).await;

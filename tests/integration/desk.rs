@@ -24,8 +24,8 @@ use crate::call::closed_ticket;
 use crate::product::{Hotline, request, said, stereo, tone};
 
 const PATIENCE: Duration = Duration::from_secs(40);
-/// What a line may take to the page as a draft; measured where nothing else needs the machine.
-const PROMPT: Duration = Duration::from_millis(50);
+/// What a line may take to the page as a draft on a busy machine: it is there long before the next line is.
+const PROMPT: Duration = Duration::from_millis(500);
 
 /// A recogniser that hears a script: of the first call the first one, and so on, an utterance a line.
 struct Scripted {

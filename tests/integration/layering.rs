@@ -80,7 +80,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
     (
         "vcon",
         false,
-        &["audio", "speech", "transcript", "ticket", "store"],
+        &["audio", "sip", "speech", "transcript", "ticket", "store"],
     ),
     (
         "language_model",

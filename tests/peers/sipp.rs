@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 /// The program, from Debian's package sip-tester.
 pub(super) const SIPP: &str = "/usr/bin/sipp";
-/// How long a scenario may take, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(25);
+/// How long a scenario may take, on a busy machine; `SIPp` itself gives up a little sooner.
+const PATIENCE: Duration = Duration::from_secs(65);
 
 /// A running `SIPp`; killed when dropped.
 pub(super) struct Sipp {
@@ -34,7 +34,7 @@ impl Sipp {
                 "127.0.0.1",
                 "-nostdin",
                 "-timeout",
-                "20s",
+                "60s",
             ])
             .args(["-timeout_error", "-trace_err", "-error_file", "errors.log"])
             .current_dir(folder.path())
@@ -71,7 +71,7 @@ impl Sipp {
         Self::start(scenario.into(), replace, &arguments)
     }
 
-    /// An operator's phone and its port.
+    /// An operator's phone that takes calls, and its port.
     pub fn operator(
         scenario: impl Into<Scenario>,
         replace: &str,
@@ -86,7 +86,13 @@ impl Sipp {
             calls.to_string(),
         ];
         arguments.extend(more.iter().map(|word| (*word).to_owned()));
-        (Self::start(scenario.into(), replace, &arguments), port)
+        let phone = Self::start(scenario.into(), replace, &arguments);
+        let end = Instant::now() + PATIENCE;
+        while !is_taken(port) {
+            assert!(Instant::now() < end, "{} does not listen", phone.name);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        (phone, port)
     }
 
     pub async fn succeeds(mut self) {
@@ -133,6 +139,16 @@ impl From<&str> for Scenario {
             text: parts::expanded(&text),
         }
     }
+}
+
+/// Whether somebody has this port of ours, as the system tells it: to try it would take it from whom it is meant for.
+fn is_taken(port: u16) -> bool {
+    let place = format!(":{port:04X} ");
+    ["/proc/net/udp", "/proc/net/tcp"].iter().any(|table| {
+        let table = std::fs::read_to_string(table).unwrap_or_default();
+        let mut sockets = table.lines().filter_map(|line| line.split_once(": "));
+        sockets.any(|(_, socket)| socket.find(&place).is_some_and(|at| at < 12))
+    })
 }
 
 /// A port that is free over UDP and TCP, and that no other test of this process is given. It is below the range that the

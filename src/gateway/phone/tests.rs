@@ -193,7 +193,7 @@ async fn a_refusal_is_a_report_and_a_stop_hangs_up() {
         .await
         .expect("tried");
     assert!(
-        report.answered && report.duration < Duration::from_secs(2),
+        report.answered && report.duration < Duration::from_secs(20),
         "{report:?}"
     );
     // The answering side's stop ends a call too.

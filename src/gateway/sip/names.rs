@@ -35,9 +35,9 @@ use crate::sip::locate::{self, Naptr, Srv};
 use crate::sip::registrar::Flow;
 
 /// How long looking up a host may take.
-const LOOKUP_TIME: Duration = Duration::from_secs(4);
+pub(super) const LOOKUP_TIME: Duration = Duration::from_secs(4);
 /// How long a name server has for one answer.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// For how long a name server is not asked again about a name that it said nothing about.
 const DEAF_TIME: Duration = Duration::from_mins(1);
 /// For how long an answer serves after its time, while no newer one comes.

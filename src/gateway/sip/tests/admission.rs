@@ -918,9 +918,7 @@ async fn a_registered_stream_is_reused_for_calls_and_outlives_idleness() {
     };
     let (edge, _calls) = edge(hasty).await;
     let mut stream = std::net::TcpStream::connect(edge.local_addr()).expect("connected");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .expect("a timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let mut ask = |text: &str| {
         let text = with_length(&text.replace("SIP/2.0/UDP", "SIP/2.0/TCP"));
         stream.write_all(text.as_bytes()).expect("written");

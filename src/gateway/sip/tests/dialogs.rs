@@ -392,7 +392,7 @@ async fn a_caller_may_change_its_early_media_before_the_answer() {
     let operator = move |phone: Phone| {
         let (talk, invite) = Talk::invited(phone);
         talk.answers(&invite, "183 Session Progress", "", PHONE_SDP);
-        let _ = rung.recv_timeout(Duration::from_secs(5));
+        let _ = rung.recv_timeout(PATIENCE);
         talk.answers(&invite, "200 OK", "", PHONE_SDP);
         talk.phone.receive("ACK");
         talk.is_hung_up_on();

@@ -92,7 +92,6 @@ async fn talk(caller: &str, operator: &str, lasts: &str) -> String {
 async fn talk_with(config: SipConfig, caller: &str, operator: &str, lasts: &str) -> String {
     let (phone, port) = Sipp::operator(operator, "", 1, &[]);
     let bridge = Bridge::start(config, format!("sip:op@127.0.0.1:{port}")).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
     let caller = Sipp::caller(caller, "", bridge.port(), 1, &["-d", lasts]);
     caller.succeeds().await;
     phone.succeeds().await;
@@ -221,7 +220,6 @@ async fn a_transfer_blind_or_attended_is_reported_and_keeps_the_caller() {
         let target = format!("127.0.0.1:{port}{replaces}");
         let (first, port) = Sipp::operator("operator-refers", &target, 1, &[]);
         let bridge = Bridge::start(config(), format!("sip:op@127.0.0.1:{port}")).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
         let caller = Sipp::caller("caller-hangs-up", "", bridge.port(), 1, &["-d", "1500"]);
         caller.succeeds().await;
         first.succeeds().await;
@@ -274,9 +272,7 @@ pub(super) struct Phone(pub UdpSocket);
 impl Phone {
     pub fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("a timeout");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Self(socket)
     }
 

@@ -37,9 +37,7 @@ impl Peer {
     pub fn of(edge: &SipEdge) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.connect(edge.local_addr()).expect("connected");
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("a timeout");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Self(socket)
     }
 
@@ -328,9 +326,7 @@ async fn a_stream_with_an_impossible_or_too_large_a_length_is_told_so_and_closed
         ("70000", 413),
     ] {
         let mut stream = TcpStream::connect(edge.local_addr()).expect("connected");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("a timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let text = request(
             "INVITE",
             "long",
@@ -344,9 +340,7 @@ async fn a_stream_with_an_impossible_or_too_large_a_length_is_told_so_and_closed
         assert!(answer.starts_with(&expected), "{length}: {answer}");
     }
     let mut stream = TcpStream::connect(edge.local_addr()).expect("connected");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .expect("a timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let filler = format!("X-Filler: {}\r\n", "x".repeat(1_000)).repeat(40);
     let text = with_length(&request("INVITE", "heads", &filler, SDP));
     stream.write_all(text.as_bytes()).expect("written");
@@ -363,15 +357,13 @@ async fn a_stream_with_an_impossible_or_too_large_a_length_is_told_so_and_closed
 async fn streams_past_the_limit_and_idle_streams_are_closed() {
     let limited = SipConfig {
         max_connections: 2,
-        tcp_idle: Duration::from_millis(600),
+        tcp_idle: Duration::from_secs(3),
         ..config()
     };
     let (edge, _calls) = SipEdge::bind(limited).await.expect("bound");
     let connect = || {
         let stream = TcpStream::connect(edge.local_addr()).expect("connected");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("a timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         std::thread::sleep(Duration::from_millis(50));
         stream
     };
@@ -379,8 +371,8 @@ async fn streams_past_the_limit_and_idle_streams_are_closed() {
     let began = Instant::now();
     assert_eq!(connect().read(&mut [0; 8]).expect("closed"), 0);
     assert!(
-        began.elapsed() < Duration::from_millis(400),
-        "the third was not closed at once"
+        began.elapsed() < Duration::from_secs(3),
+        "the third was not closed before the others became idle"
     );
     held[0].write_all(b"\r\n\r\n").expect("written");
     let mut pong = [0; 8];
@@ -489,8 +481,7 @@ async fn on_all_interfaces_contact_is_the_address_that_the_peer_reaches() {
     let port = edge.local_addr().port();
     let peer = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     peer.connect(("127.0.0.1", port)).expect("connected");
-    peer.set_read_timeout(Some(Duration::from_secs(5)))
-        .expect("a timeout");
+    peer.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let peer = Peer(peer);
     peer.send(request("INVITE", "any", "", SDP));
     let call = next(&mut calls).await;

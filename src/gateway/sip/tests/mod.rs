@@ -200,7 +200,6 @@ async fn run_with(
 ) -> Gateway {
     let (phone, port) = Sipp::operator(operator.0, operator.1, calls, more);
     let gateway = Gateway::start(config, format!("sip:op@127.0.0.1:{port}{parameters}")).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
     let caller = Sipp::caller(caller.0, caller.1, gateway.port(), calls, more);
     caller.succeeds().await;
     phone.succeeds().await;
@@ -366,8 +365,15 @@ async fn calls_go_over_tcp_on_both_sides() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_calls_at_fifty_a_second_leave_nothing_behind() {
     needs_sipp!();
+    // What a busy machine holds up for some seconds is no loss: transactions wait for 64 T1.
+    let patient = SipConfig {
+        t1: Duration::from_millis(100),
+        operator_reply: PATIENCE,
+        ring: PATIENCE,
+        ..config()
+    };
     let gateway = run_with(
-        config(),
+        patient,
         ("caller-hangs-up", ""),
         ("operator-answers", ""),
         200,

@@ -9,7 +9,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use super::dialogs::Talk;
 use super::flows::{Bridge, PHONE_SDP, Phone, leaves_nothing};
 use super::*;
-use crate::gateway::sip::names::Names;
+use crate::gateway::sip::names::{ANSWER_TIME, LOOKUP_TIME, Names};
 
 const DOMAIN: &str = "pbx.hotline.cn.";
 const SERVICE: &str = "_sip._udp.pbx.hotline.cn.";
@@ -154,7 +154,7 @@ async fn names_whose_server_is_silent_cost_those_of_the_configuration_nothing() 
     // One caller names a domain whose server is silent.
     let (found, took) = status_of(&names, "sip:x@evil.example:5060").await;
     assert_eq!(found, Err(503));
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < LOOKUP_TIME + ANSWER_TIME, "{took:?}");
     // A thousand others name one each.
     let storm: Vec<_> = (0..1_000)
         .map(|caller| {
@@ -166,7 +166,7 @@ async fn names_whose_server_is_silent_cost_those_of_the_configuration_nothing() 
     for call in 0..50 {
         let (found, took) = status_of(&names, &configured).await;
         assert_eq!(found, Ok(1), "call {call}");
-        assert!(took < Duration::from_millis(500), "call {call}: {took:?}");
+        assert!(took < ANSWER_TIME, "call {call}: {took:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for caller in storm {
@@ -180,7 +180,7 @@ async fn names_whose_server_is_silent_cost_those_of_the_configuration_nothing() 
     let before = questions("evil.example.");
     let (found, took) = status_of(&names, "sip:x@evil.example:5060").await;
     assert_eq!((found, questions("evil.example.")), (Err(503), before));
-    assert!(took < Duration::from_millis(200), "{took:?}");
+    assert!(took < ANSWER_TIME, "{took:?}");
     assert_eq!(status_of(&names, "sip:a@pbx.example:5060").await.0, Ok(1));
 }
 
@@ -198,10 +198,10 @@ async fn what_was_known_of_a_name_serves_on_while_its_server_is_silent() {
     for uri in [configured.as_str(), "sip:peer@peer.example:5070"] {
         let (found, took) = status_of(&names, uri).await;
         assert_eq!(found, Ok(1), "{uri}");
-        assert!(took < Duration::from_millis(3_500), "{uri}: {took:?}");
+        assert!(took < LOOKUP_TIME + ANSWER_TIME, "{uri}: {took:?}");
         let (found, took) = status_of(&names, uri).await;
         assert_eq!(found, Ok(1), "{uri}");
-        assert!(took < Duration::from_millis(200), "{uri}: {took:?}");
+        assert!(took < ANSWER_TIME, "{uri}: {took:?}");
     }
     assert_eq!(
         status_of(&names, "sip:new@new.example:5070").await.0,
@@ -214,14 +214,12 @@ async fn the_next_name_server_is_asked_where_the_first_is_silent() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let (server, _) = serve_some(|_| true);
     let names = Names::new(&[silent.local_addr().expect("bound"), server], []);
-    for (most, uri) in [
-        (1_500, "sip:a@one.example:5060"),
-        (300, "sip:a@one.example:5060"),
-    ] {
-        let (found, took) = status_of(&names, uri).await;
-        assert_eq!(found, Ok(1), "{uri}");
-        assert!(took < Duration::from_millis(most), "{uri}: {took:?}");
-    }
+    let uri = "sip:a@one.example:5060";
+    assert_eq!(status_of(&names, uri).await.0, Ok(1));
+    // The silent one is not waited for again.
+    let (found, took) = status_of(&names, uri).await;
+    assert_eq!(found, Ok(1));
+    assert!(took < ANSWER_TIME, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,9 +234,9 @@ async fn name_servers_that_are_silent_are_not_waited_for_again_and_hosts_need_no
     };
     let (found, first) = lookup("sip:op@pbx.hotline.cn").await;
     assert_eq!(found, Err(503));
-    assert!(first < Duration::from_millis(2_500), "{first:?}");
+    assert!(first < LOOKUP_TIME + ANSWER_TIME, "{first:?}");
     let (_, again) = lookup("sip:op@pbx.hotline.cn").await;
-    assert!(again < Duration::from_millis(500), "{again:?}");
+    assert!(again < ANSWER_TIME, "{again:?}");
     let system = Names::new(&[], []);
     for (text, at, transport) in [
         ("sip:op@192.0.2.7", "192.0.2.7:5060", Transport::Udp),

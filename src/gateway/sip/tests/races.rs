@@ -12,9 +12,7 @@ async fn who_offers_while_our_own_offer_is_open_is_told_to_wait_on_either_side()
         caller.is_answered();
         let answer = caller.asks("UPDATE", "", &sdp("sendonly"), "200");
         assert!(answer.contains("a=recvonly"), "{answer}");
-        holding
-            .recv_timeout(Duration::from_secs(5))
-            .expect("passed on");
+        holding.recv_timeout(PATIENCE).expect("passed on");
         caller.asks("UPDATE", "", &sdp("sendrecv"), "200");
         // Then the operator holds, and the caller offers something too.
         let (hold, _) = caller.phone.receive("INVITE");

@@ -75,9 +75,7 @@ impl Authority {
         let name = ServerName::from(IpAddr::from([127, 0, 0, 1]));
         let session = ClientConnection::new(StdArc::new(config), name).expect("a session");
         let stream = std::net::TcpStream::connect(to).expect("connected");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("a timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         TlsPeer(StreamOwned::new(session, stream))
     }
 }
@@ -284,9 +282,7 @@ async fn ipv6_works_on_both_sides_and_beside_ipv4() {
     let address = edge.shared.addresses.name(listener, local.ip());
     let socket = UdpSocket::bind("[::1]:0").expect("a socket");
     socket.connect(&address).expect("connected");
-    socket
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .expect("a timeout");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let own = socket.local_addr().expect("bound");
     let peer = Peer(socket);
     let text = request("INVITE", "six", "", SDP).replace("127.0.0.1:9", &own.to_string());
@@ -454,9 +450,7 @@ async fn a_bye_finds_a_new_stream_when_the_old_one_is_gone() {
     let phone = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let at = phone.local_addr().expect("bound");
     let mut stream = std::net::TcpStream::connect(edge.local_addr()).expect("connected");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .expect("a timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let contact = format!("<sip:caller@{at};transport=tcp>");
     let invite = request("INVITE", "stream", "", SDP)
         .replace("SIP/2.0/UDP", "SIP/2.0/TCP")
@@ -492,9 +486,7 @@ async fn a_bye_finds_a_new_stream_when_the_old_one_is_gone() {
     let accepted = tokio::task::spawn_blocking(move || phone.accept());
     let accepted = tokio::time::timeout(PATIENCE, accepted).await;
     let (mut stream, _) = accepted.expect("in time").expect("run").expect("a stream");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .expect("a timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let length = stream.read(&mut buffer).expect("the BYE");
     let bye = String::from_utf8_lossy(&buffer[..length]).into_owned();
     let via = format!("Via: SIP/2.0/TCP {};", edge.local_addr());

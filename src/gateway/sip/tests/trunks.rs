@@ -29,9 +29,7 @@ struct Pbx(UdpSocket);
 impl Pbx {
     fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("a timeout");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Self(socket)
     }
 
@@ -191,13 +189,8 @@ async fn we_register_with_a_pbx_that_challenges_renew_and_leave() {
         ),
     );
     until(&edge, |trunks| trunks[0].registered == Some(true)).await;
-    let began = Instant::now();
+    // Long before what the others are granted.
     let (renewal, from) = pbx.receive();
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "renewed after {:?}",
-        began.elapsed()
-    );
     pbx.answer(&renewal, from, "200 OK", "Expires: 900\r\n");
     // When we go, we say so.
     let closing = tokio::spawn(edge.close());
