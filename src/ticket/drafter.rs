@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::advice::{Advised, Drawn};
 use super::classifier::Classifier;
 use super::dialing::Dialing;
+use super::hearing::alike;
 use super::learned::{ForeignClassifier, Learned};
 use super::said::{MENDED, Said, Talk};
 use super::taxonomy::Taxonomy;
@@ -337,7 +338,16 @@ fn doubt_mended(draft: &mut TicketDraft, talk: &[Said]) {
             && field.confidence <= MENDED
             && matches!(&field.value, FieldValue::Text(text) if (text.reveal().chars())
                 .any(|letter| !readings(letter).is_empty() && !talk.iter().any(|said| said.chars.contains(&letter))));
-        if mended || respelled {
+        // 支浮区 → 芝罘区: a place of the gazetteer was found by its sound.
+        let by_sound = matches!(name, FieldName::Address | FieldName::District)
+            && matches!(&field.value, FieldValue::Text(text) if {
+                let pointed = field.evidence.iter().filter_map(|evidence| Some(said(evidence)?.pointed(evidence)));
+                let heard: Vec<char> = pointed.flatten().collect();
+                text.reveal().chars().any(|letter| {
+                    !heard.contains(&letter) && heard.iter().any(|heard| alike(*heard, letter))
+                })
+            });
+        if mended || respelled || by_sound {
             field.confidence = field.confidence.min(MENDED);
             draft.mended.insert(name);
         }

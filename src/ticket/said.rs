@@ -24,6 +24,8 @@ const MAX_CHARS: usize = 1000;
 
 /// How sure a value is at most that rests on a word which was put in place of a misheard one.
 pub(super) const MENDED: f32 = 0.6;
+/// A text of which no more than one character in so many is traditional is written in simplified ones.
+const SELDOM: usize = 10;
 /// A word that the recogniser was less sure of may have been misheard.
 const UNSURE: f32 = 0.5;
 
@@ -120,11 +122,23 @@ impl Said {
         said
     }
 
-    /// The same as a person wrote it.
+    /// The same as a person wrote it: 刘昇 in simplified text is no 刘升.
     pub fn typed(line: &Line) -> Self {
-        Self {
+        let said = Self {
             typed: true,
             ..Self::new(line)
+        };
+        let letters: Vec<char> = line.text.reveal().chars().collect();
+        let written = |at: &u32| letters[*at as usize];
+        let traditional: HashMap<usize, char> = (said.origin.iter().map(written).enumerate())
+            .filter(|(_, letter)| simplified_letter(*letter) != *letter)
+            .collect();
+        if traditional.is_empty() || traditional.len() * SELDOM > said.chars.len() {
+            return said;
+        }
+        Self {
+            mended: Vec::new(),
+            ..said.with(&traditional)
         }
     }
 
@@ -154,6 +168,14 @@ impl Said {
         (0..self.chars.len())
             .filter(pointed)
             .any(|at| self.unsure(at))
+    }
+
+    /// The characters that evidence points at.
+    pub fn pointed(&self, evidence: &Evidence) -> impl Iterator<Item = char> {
+        let pointed = evidence.start..evidence.end;
+        (self.chars.iter().zip(&self.origin))
+            .filter(move |(_, origin)| pointed.contains(origin))
+            .map(|(letter, _)| *letter)
     }
 
     /// The same, heard with doubt.
@@ -572,5 +594,12 @@ mod tests {
             ("海市东路四号楼".to_owned(), false)
         );
         assert!(!read("高坪县高坪乡", None, false).1);
+        // A name keeps its traditional character in simplified text; text that is traditional does not.
+        let named = "昨天刘昇在南大街的店里买了东西";
+        assert_eq!(read(named, None, true), (named.to_owned(), false));
+        assert_eq!(
+            read("我要投訴這家飯店，電話打不通", None, true),
+            ("我要投诉这家饭店，电话打不通".to_owned(), false)
+        );
     }
 }

@@ -244,6 +244,10 @@ fn what_was_misheard_is_mended_and_what_was_typed_stands() {
         text(Some(address.clone())).as_deref(),
         Some("芝罘区南大街60号")
     );
+    for name in [FieldName::Address, FieldName::District] {
+        assert!(heard.mended.contains(&name), "{name:?}");
+        assert!(heard.fields[&name].confidence < 0.7, "{name:?}");
+    }
     let typed = Drafter::new(Taxonomy::embedded())
         .of_written()
         .draft(&dialogue.transcript, &dialogue.facts);
