@@ -7,7 +7,7 @@
 //! gateway ─► Call::handle(now, Input)      (each leg's media by a MediaTransport: RTP sockets, decoded frames)
 //!  SIP → dialog → legs {caller, operator}
 //!  RTP ─┬─► other leg                 (forwarded first; nothing below can delay or drop it)
-//!       └─► ListenBuffer → Decoder ─┬─► Ear { Resampler → VoiceActivity → Segmenter }
+//!       └─► ListenBuffer → Decoder ─┬─► Ear { Resampler → Leveler → VoiceActivity → Segmenter }
 //!  decoded sound ─► DecodedStream ──┘                     │ utterance (partial, end-point or final)
 //! Call::transmit() → packets to the other leg, drained first
 //! Call::command(now, Actor, Command) → accepted or refused   (from the page or gRPC, through CallControl)

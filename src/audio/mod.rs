@@ -3,6 +3,7 @@
 //! Pure: nothing here reads a clock, a socket or a file.
 
 pub mod codec;
+pub mod gain;
 pub mod resample;
 pub mod steady;
 pub mod tonal;

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use crate::audio::gain::Leveler;
 use crate::audio::resample::Resampler;
 use crate::audio::vad::VoiceActivity;
 use crate::audio::{Frame, Frequency, MediaTime};
 use crate::speech::segmenter::{Event, RATE, Segmenter, Settings};
 
-/// Resampler, voice activity and end-pointer of one leg, on one timeline.
+/// Resampler, leveler, voice activity and end-pointer of one leg, on one timeline.
 pub struct Ear {
     resampler: Resampler,
     rate: Frequency,
+    leveler: Leveler,
     activity: VoiceActivity,
     segmenter: Segmenter,
     samples: Vec<f32>,
@@ -23,6 +25,7 @@ impl Ear {
         Self {
             resampler: Resampler::new(Frequency::HZ_8000, RATE),
             rate: Frequency::HZ_8000,
+            leveler: Leveler::new(RATE.hertz()),
             activity: VoiceActivity::default(),
             segmenter: Segmenter::new(settings, start),
             samples: Vec::new(),
@@ -40,6 +43,7 @@ impl Ear {
         self.resampler.push(&frame.samples, |converted| {
             samples.extend(converted.iter().map(|sample| f32::from(*sample) / 32_768.0));
         });
+        self.leveler.raise(samples);
         self.activity.push(&self.samples, |step, voice| {
             segmenter.push(step, voice, out);
         });
