@@ -53,6 +53,15 @@ pub(super) static NAME_ASKED: Words = LazyLock::new(|| {
     )
 });
 
+/// Whether the words from `at` to the end of the clause are parts of a name with a dot between them.
+fn is_dotted(said: &Said, at: usize) -> bool {
+    let clause = said.clause(at).end;
+    let parts = said.chars[at.min(clause)..clause].split(|letter| *letter == '·');
+    let mut lengths = parts.map(<[char]>::len).peekable();
+    let first = lengths.next().is_some_and(|length| length >= 2);
+    first && lengths.peek().is_some() && lengths.all(|length| length >= 2)
+}
+
 /// Whether an operator asks for the caller's name, however it was heard: 您贵姓, 您跪兴; 您贵，…, 吝姓？, where a
 /// character was lost.
 fn asks_name(asked: &Said) -> bool {
@@ -370,10 +379,11 @@ fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
                     sure: 0.93,
                 });
             }
-        } else if found.is_none() && asked && word == "叫" {
-            // A name of another people: 我叫阿依古丽。
+        } else if found.is_none() && (asked && word == "叫" || is_dotted(said, range.end)) {
+            // A name of another people: 我叫阿依古丽。 买买提江·吐尔逊 has the father's behind a dot, and is long.
             let place = range.end..said.clause(range.start).end;
-            let free = (2..=6).contains(&place.len())
+            let longest = if is_dotted(said, range.end) { 20 } else { 6 };
+            let free = (2..=longest).contains(&place.len())
                 && said.chars[place.clone()]
                     .iter()
                     .all(|letter| !"我你的是了吧就不老小".contains(*letter));
@@ -759,6 +769,19 @@ mod tests {
             name("o:您贵姓？\n姓都，首都的都，女的。").as_deref(),
             Some("都女士")
         );
+    }
+
+    #[test]
+    fn a_name_with_a_dot_is_kept_whole_and_a_shop_s_is_nobodys() {
+        assert_eq!(
+            name("o:您贵姓？\n买买提江，我是新疆人，叫买买提江·吐尔逊。").as_deref(),
+            Some("买买提江·吐尔逊")
+        );
+        assert_eq!(
+            name("我叫阿卜杜热依木·艾合买提，反映一下停水。").as_deref(),
+            Some("阿卜杜热依木·艾合买提")
+        );
+        assert_eq!(name("店名叫巴郎·烤肉，不给退钱。"), None);
     }
 
     #[test]
