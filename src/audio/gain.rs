@@ -2,6 +2,9 @@
 //!
 //! A far handset or a bad line brings speech that peaks at −38 dBFS and less; voice activity then misses half of it and the
 //! recogniser guesses. Only what is listened to is raised: what is forwarded and recorded stays as it came.
+//!
+//! A leg is judged by its own sound alone: what crosses over from the other side before anybody has spoken here is raised as
+//! a quiet voice would be.
 
 /// The peak that speech is brought to (−12 dBFS); what is louder stays as it is.
 const TARGET: f32 = 0.25;
