@@ -7,6 +7,7 @@ use prost::Message;
 
 const FILES: &[&str] = &[
     "xinqiao/control/v1/control.proto",
+    "xinqiao/people/v1/people.proto",
     "xinqiao/recognition/v1/recognition.proto",
     "xinqiao/ticket/v1/ticket.proto",
     "xinqiao/transcript/v1/transcript.proto",
@@ -18,6 +19,10 @@ const ENUMS: &[&str] = &[
     ".xinqiao.ticket.v1.FieldName",
     ".xinqiao.ticket.v1.Likeness",
     ".xinqiao.ticket.v1.Speaker",
+    ".xinqiao.people.v1.Role",
+    ".xinqiao.people.v1.Action",
+    ".xinqiao.people.v1.Scope",
+    ".xinqiao.people.v1.Must",
     ".xinqiao.recognition.v1.Leg",
     ".xinqiao.recognition.v1.Pass",
     ".xinqiao.transcript.v1.Leg",

@@ -5,6 +5,7 @@
 import { $, button, clock, copyText, make, percent, toast, wall } from "./dom.js";
 import { Controls } from "./controls.js";
 import { labelOf, ordered, valueText } from "./fields.js";
+import { enter, send } from "./people.js";
 import { Player } from "./player.js";
 import { Ticket } from "./ticket.js";
 
@@ -44,6 +45,7 @@ const ENDS = {
 };
 const GAPS = { overload: "识别繁忙，此处未能转写", engine_failed: "识别出错，此处未能转写", call_over: "通话已结束，此处未及转写" };
 const UNSURE = 0.6; // A line below this should be checked by ear.
+const SIGNED_OUT = 4401;
 const SILENT_MS = 40_000; // The server says something every 15 s; after this the connection counts as dead.
 const OPERATOR = new URLSearchParams(location.search).get("operator") ?? "";
 
@@ -91,6 +93,8 @@ class Wire {
     }
     this.tell("lost");
     clearTimeout(this.retry);
+    // The session has ended: what is on the page stays, and goes on when somebody has signed in.
+    if (code === SIGNED_OUT) { enter().then(() => this.hurry()); return; }
     this.retry = setTimeout(() => this.open(), this.wait * (0.75 + Math.random() / 2));
     this.wait = Math.min(this.wait * 2, 10_000);
   }
@@ -123,7 +127,7 @@ $("follow").checked = !selected;
 
 async function fetchCalls(before) {
   const query = new URLSearchParams({ operator: OPERATOR, ...(before && { before }) });
-  const answer = await fetch(`/api/calls?${query}`);
+  const answer = await send(`/api/calls?${query}`);
   if (!answer.ok) throw new Error(String(answer.status));
   const page = await answer.json();
   skew = page.now_ms - Date.now();
@@ -410,7 +414,7 @@ class View {
     button.setAttribute("aria-label", button.title);
     button.onclick = async (event) => {
       event.stopPropagation();
-      const answer = await fetch(`/api/calls/${encodeURIComponent(selected)}/lines/${line}/changes/${change}?revision=${revision}`, { method: undone ? "POST" : "DELETE" }).catch(() => null);
+      const answer = await send(`/api/calls/${encodeURIComponent(selected)}/lines/${line}/changes/${change}?revision=${revision}`, { method: undone ? "POST" : "DELETE" }).catch(() => null);
       if (!answer?.ok) toast((await answer?.json().catch(() => null))?.error.message ?? "未能提交，请稍后再试");
     };
     return button;
@@ -526,6 +530,7 @@ addEventListener("keydown", (event) => {
   else if (event.code === "KeyP" && !event.ctrlKey && !event.metaKey) view.player.toggle();
 });
 
+await enter();
 // The comings and goings of calls; each is a reason to read the list again.
 let lobbyPosition = 0;
 const lobby = new Wire(

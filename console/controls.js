@@ -1,6 +1,7 @@
 // What the operator does to the running call: note something, hang up, transfer. The call itself answers.
 
 import { $, toast } from "./dom.js";
+import { send } from "./people.js";
 
 const SURE_MS = 4000; // How long a second press on "hang up" counts as meant.
 
@@ -56,7 +57,7 @@ export class Controls {
   /** Whether the call has taken it; if not, why is said. */
   async ask(what, body) {
     const json = body && { headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-    const answer = await fetch(`/api/calls/${encodeURIComponent(this.call)}/${what}`, { method: "POST", ...json }).catch(() => null);
+    const answer = await send(`/api/calls/${encodeURIComponent(this.call)}/${what}`, { method: "POST", ...json }).catch(() => null);
     if (!answer?.ok) toast((await answer?.json().catch(() => null))?.error.message ?? "未能提交，请稍后再试");
     return Boolean(answer?.ok);
   }

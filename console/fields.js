@@ -2,6 +2,7 @@
 
 import { FIELDS } from "./contract.js";
 import { make } from "./dom.js";
+import { send } from "./people.js";
 
 const BY_NAME = new Map(FIELDS.map((field) => [field.name, field]));
 const known = (name) => BY_NAME.get(name) ?? { label: name, guide: "", kind: "text", form: "words" };
@@ -25,7 +26,7 @@ export function valueText(name, value) {
 
 // What this hotline has to choose from, by field; the page works without it.
 let choices = {};
-fetch("/api/choices").then((answer) => answer.json()).then((answer) => { choices = answer; }).catch(() => {});
+send("/api/choices").then((answer) => answer.json()).then((answer) => { choices = answer; }).catch(() => {});
 
 function option(value, text, chosen) {
   const element = make("option", "", text);

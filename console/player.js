@@ -1,6 +1,7 @@
 // Plays a finished call's recording: both voices, from any line or field on, with the pauses marked.
 
 import { $, clock, make, toast } from "./dom.js";
+import { send } from "./people.js";
 
 const AGAIN_MS = 1000; // The last second of a recording may still be on its way to the disk.
 const ATTEMPTS = 10;
@@ -18,7 +19,7 @@ export class Player {
   async open(pauses) {
     this.pauses = pauses;
     let answer;
-    try { answer = await fetch(this.url, { method: "HEAD" }); } catch { answer = { status: 503 }; }
+    try { answer = await send(this.url, { method: "HEAD" }); } catch { answer = { status: 503 }; }
     if (this.ended) return;
     if ((answer.status === 409 || answer.status === 503) && this.attempts++ < ATTEMPTS) {
       setTimeout(() => { if (!this.ended) this.open(pauses); }, AGAIN_MS);

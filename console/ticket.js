@@ -5,6 +5,7 @@
 
 import { $, button, copyText, make, percent, toast, wall } from "./dom.js";
 import { absentOf, editorOf, guideOf, labelOf, ordered, valueText, wordsOf } from "./fields.js";
+import { send } from "./people.js";
 
 const LIKENESS = {
   same_caller: "同一来电人", same_category: "同类事项", same_subject: "同一被诉对象", same_address: "同一地址",
@@ -230,7 +231,7 @@ export class Ticket {
   async write(name, value, remember = true) {
     const field = this.fields[name];
     try {
-      const answer = await fetch(`/api/calls/${encodeURIComponent(this.call)}/fields/${name}`, {
+      const answer = await send(`/api/calls/${encodeURIComponent(this.call)}/fields/${name}`, {
         method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify({ value }),
       });
       if (!answer.ok) {

@@ -7,6 +7,7 @@ mod audiosocket;
 mod calls;
 pub mod delivery;
 mod media;
+mod people;
 mod recognition;
 mod recording;
 mod store;
@@ -28,6 +29,7 @@ pub use self::calls::Calls;
 use self::telephony::{Admission, Extension, Registrar, Route, Sip, Telephony, Trunk};
 use delivery::{Grpc, LanguageModel, Webhook};
 pub use media::{Codec, Media, Sources, Srtp};
+pub use people::{Audit, People};
 pub use recognition::{Listening, Recognition};
 pub use recording::Recording;
 pub use store::Store;
@@ -61,6 +63,10 @@ pub struct Config {
     pub audiosocket: AudioSocket,
     /// The operator's page.
     pub console: Console,
+    /// Who signs in there.
+    pub people: People,
+    /// What is kept of what was done.
+    pub audit: Audit,
     /// The gRPC services.
     pub grpc: Grpc,
     /// Where drafts go.
@@ -107,6 +113,19 @@ pub struct Console {
     /// Names that it is asked for by, beside this machine's own: those of a proxy before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// Encrypts it. Without it, a page for others than this machine itself is encrypted with a certificate of its own
+    /// making.
+    pub tls: Option<ConsoleTls>,
+}
+
+/// The page's certificate. The files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsoleTls {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
 }
 
 /// The ticketing backend.
@@ -153,6 +172,7 @@ impl Default for Console {
         Self {
             listen: SocketAddr::from((LOOPBACK, 8080)),
             hosts: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -243,16 +263,21 @@ impl Config {
                 "not a SIP URI of the form sip:USER@HOST:PORT",
             );
         }
-        if !self.console.listen.ip().is_loopback() {
+        if !self.console.listen.ip().is_loopback() && !self.people.sign_in {
             return refuse(
-                "console.listen",
-                self.console.listen.to_string(),
-                "the page has no sign-in and no TLS of its own, so only this machine itself may reach it",
+                "people.sign_in",
+                "false".to_owned(),
+                &format!(
+                    "console.listen = {} lets others than this machine itself reach the page",
+                    self.console.listen
+                ),
             );
         }
         if let Some(host) = self.console.hosts.iter().find(|host| !is_host(host)) {
             return refuse("console.hosts", host.clone(), "not the name of a host");
         }
+        self.people.validate()?;
+        self.audit.validate()?;
         self.grpc.validate()?;
         if self.operators.ring_s == 0 {
             return refuse("operators.ring_s", "0".to_owned(), "it must be 1 or more");
@@ -432,9 +457,9 @@ fn remedy(key: &str) -> &'static str {
         return remedy;
     }
     match key {
-        "console.listen" => {
-            "write e.g. 127.0.0.1:8080, and let a proxy on this machine encrypt and sign in, with its name in console.hosts"
-        }
+        "console.listen" => "write ADDRESS:PORT, e.g. 127.0.0.1:8080",
+        "people.sign_in" => "leave it true, or let the page listen on 127.0.0.1 only",
+        "people.totp_for" => "write e.g. [\"system_administrator\", \"security_administrator\"]",
         "console.hosts" => "write e.g. [\"hotline.example.com\"], without a port",
         "sip.listen" => "write ADDRESS:PORT, e.g. 127.0.0.1:5060",
         "taps.own_numbers" => "write e.g. [\"12345\", \"10*\"]",
@@ -617,6 +642,22 @@ mod tests {
     }
 
     #[test]
+    fn who_lets_others_reach_the_page_has_them_sign_in() {
+        for listen in [
+            "console.listen=0.0.0.0:8080",
+            "console.listen=[2001:db8::1]:8080",
+        ] {
+            assert!(sets(&[listen]).is_ok(), "{listen}");
+            let complaint = sets(&[listen, "people.sign_in=false"]).expect_err(listen);
+            let complaint = complaint.to_string();
+            for part in ["people.sign_in", &listen[15..], "127.0.0.1"] {
+                assert!(complaint.contains(part), "{complaint}");
+            }
+        }
+        assert!(sets(&["people.sign_in=false"]).is_ok());
+    }
+
+    #[test]
     fn a_wrong_value_is_named_with_its_key_and_a_remedy() {
         for (set, parts) in [
             ("sip.listen=5060", ["--set", "5060", "ADDRESS:PORT"]),
@@ -625,13 +666,18 @@ mod tests {
                 ["operators.default", "1001", "sip:1001@"],
             ),
             (
-                "console.listen=0.0.0.0:8080",
-                ["console.listen", "sign-in", "console.hosts"],
+                "people.session_h=0",
+                ["people.session_h", "0", "from 1 to 168"],
             ),
             (
-                "console.listen=[2001:db8::1]:8080",
-                ["console.listen", "2001:db8::1", "127.0.0.1"],
+                "people.totp_for=[\"write_tickets\"]",
+                ["people.totp_for", "write_tickets", "system_administrator"],
             ),
+            (
+                "people.totp_for=[\"boss\"]",
+                ["people.totp_for", "boss", "team_lead"],
+            ),
+            ("audit.kept_days=30", ["audit.kept_days", "30", "180"]),
             (
                 "console.hosts=[\"http://a\"]",
                 ["console.hosts", "http://a", "without a port"],

@@ -23,10 +23,11 @@
 //! Reading order: [`speech`] (utterances and the `Recognizer` seam) and its `segmenter`, [`rtp`], [`sip`], [`transcript`],
 //! [`ticket`] (its `model` is the one contract of a ticket's fields; the drafter; the `TicketDesk` seam), [`call`], which
 //! composes them; then the edge: [`control`], [`recognition`], [`recording`], [`events`], [`store`] with the outbox,
-//! [`grpc`], [`ticketing`], [`listener`], [`console`], [`gateway`] with the sockets and the call table; and [`app`], which
+//! [`people`] with [`access`], [`grpc`], [`ticketing`], [`listener`], [`console`], [`gateway`] with the sockets and the call table; and [`app`], which
 //! builds them all, runs them and takes them down.
 //! `tests/integration/layering.rs` holds which room may import which.
 
+pub mod access;
 pub mod app;
 pub mod audio;
 pub mod call;
@@ -42,6 +43,7 @@ pub mod grpc;
 pub mod language_model;
 pub mod listener;
 pub mod outbound;
+pub mod people;
 #[cfg(test)]
 #[path = "../tests/support/postgres.rs"]
 mod postgres_server;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::word_lists::ListsError;
+use crate::access;
 use crate::config::ConfigError;
 use crate::gateway::ServeError;
 use crate::gateway::sip::BindError;
@@ -61,8 +62,10 @@ pub enum StartError {
     ForeignClassifier(ForeignClassifier),
     /// The backend's address cannot be used.
     Endpoint(EndpointError),
-    /// A certificate or key of gRPC cannot be used.
+    /// A certificate or key cannot be used.
     Tls(TlsError),
+    /// The first administrator cannot be made.
+    People(access::Refusal),
     /// The token of a gRPC client cannot be read.
     Token {
         /// Its file.
@@ -108,6 +111,7 @@ impl fmt::Display for StartError {
                 "the token_file {} of a [[grpc.client]] cannot be used ({source}); write a long random word into it that this user may read",
                 file.display()
             ),
+            Self::People(error) => write!(f, "the first administrator cannot be made: {error}"),
             Self::Classifier(error) => write!(f, "ticketing.classifier: {error}"),
             Self::ForeignClassifier(error) => write!(f, "ticketing.classifier: {error}"),
             Self::Listen { key, source } => write!(f, "{key}: {source}"),
@@ -152,6 +156,7 @@ impl StartError {
             Self::ForeignClassifier(error) => error,
             Self::Endpoint(error) => error,
             Self::Tls(error) => error,
+            Self::People(error) => error,
             Self::Webhook(error) => error,
             Self::ModelKey(error) => error,
             Self::Sip(error) => error,

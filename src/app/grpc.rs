@@ -8,10 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use super::records::Records;
+use crate::access::People;
 use crate::config::delivery::{self, Grpc};
 use crate::control::CallControl;
 use crate::gateway::{self, Services};
 use crate::grpc::access::{Access, Client, Role};
+use crate::grpc::people::PeopleServices;
 use crate::grpc::tls::{Acceptor, Identity};
 use crate::grpc::{Controls, Transcripts};
 use crate::ticketing::Backend;
@@ -62,6 +64,7 @@ pub(super) fn services(
     records: &Records,
     control: &CallControl,
     access: Access,
+    people: Option<People>,
     connections: usize,
 ) -> Services {
     let (bus, store) = (records.bus.clone(), records.store.clone());
@@ -69,6 +72,7 @@ pub(super) fn services(
         transcripts: Some(Transcripts::new(bus, store, control.clone())),
         control: Some(Controls::new(control.clone())),
         ticketing: records.book.clone().map(Backend::new),
+        people: people.map(PeopleServices::new),
         access,
         connections: Some(connections),
         ..Services::default()

@@ -13,6 +13,7 @@ mod error;
 mod grpc;
 mod language;
 mod listeners;
+pub mod people;
 mod receivers;
 mod records;
 mod stop;
@@ -41,6 +42,7 @@ use self::receivers::Receivers;
 use self::records::Records;
 use self::tasks::Tasks;
 use self::writers::Writers;
+use crate::access::{Added, People};
 use crate::audio::Frame;
 use crate::config::Config;
 use crate::console::{self, Console};
@@ -65,6 +67,12 @@ pub struct Gateway {
     pub console: SocketAddr,
     /// Where the gRPC services are.
     pub grpc: SocketAddr,
+    /// Who signs in, where anybody does.
+    pub people: Option<People>,
+    /// The first administrator, where this start has made one: the password is shown where the program was started, and
+    /// nowhere else, for logs are kept and read.
+    pub first_administrator: Option<Added>,
+    is_encrypted: bool,
     edge: SipEdge,
     calls: Arc<CallTable>,
     archive: Option<Archive>,
@@ -95,6 +103,7 @@ struct Parts {
     pen: Pen,
     model: Option<LanguageModel>,
     tls: Option<Acceptor>,
+    page_tls: Option<Acceptor>,
     access: Access,
     listeners: Listeners,
     connections: Connections,
@@ -115,6 +124,8 @@ impl Parts {
         let announcement = calls::announcement(config.recording.announcement.as_deref())?;
         let language = Language::read(config)?;
         let (tls, access) = (grpc::tls(&config.grpc)?, grpc::access(&config.grpc)?);
+        let page_tls = config.store.location().map_err(StartError::Records)?;
+        let page_tls = people::tls(&config.console, &page_tls)?;
         let receivers = Receivers::read(&config.ticketing, &config.webhook)?;
 
         // Then the addresses: they are the likeliest to be taken, and nothing is written until they are ours.
@@ -144,6 +155,7 @@ impl Parts {
             pen: language.pen,
             model: language.model,
             tls,
+            page_tls,
             access,
             connections,
             listeners,
@@ -172,10 +184,18 @@ impl Parts {
     }
 
     /// The operator's page.
-    fn page(&self, config: &Config, control: &CallControl, readiness: &Arc<Readiness>) -> Console {
+    fn page(
+        &self,
+        config: &Config,
+        control: &CallControl,
+        readiness: &Arc<Readiness>,
+        people: Option<People>,
+    ) -> Console {
         Console::new(self.records.bus.clone(), self.records.store.clone())
             .within(self.connections.console)
             .named(&config.console.hosts)
+            .knowing(people)
+            .encrypted(self.page_tls.clone())
             .controlling(control.clone())
             .telling(readiness.clone())
             .choosing(self.threads.drafter().taxonomy())
@@ -191,19 +211,28 @@ impl Gateway {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         telemetry::start();
         recognition::describe();
-        let gateway = Self::run(config, Parts::make(config).await?);
+        let mut gateway = Self::run(config, Parts::make(config).await?);
         gateway.readiness.set(State::Ready);
-        let Self {
-            sip, console, grpc, ..
-        } = &gateway;
         match config.admission.strangers {
             Some(calls @ 1..) => warn!(calls, "anybody may call: admission.strangers is set"),
-            None if config.trunk.is_empty() && !sip.ip().is_loopback() => {
+            None if config.trunk.is_empty() && !gateway.sip.ip().is_loopback() => {
                 warn!("only extensions and this machine itself may call: no [[trunk]] is set up");
             }
             _ => {}
         }
+        if let Some(people) = &gateway.people {
+            match people.first_administrator().await {
+                Ok(first) => gateway.first_administrator = first,
+                Err(refusal) => {
+                    gateway.stop(CancellationToken::new()).await;
+                    return Err(StartError::People(refusal));
+                }
+            }
+        }
         let workers = config.recognition.workers();
+        let Self {
+            sip, console, grpc, ..
+        } = &gateway;
         info!(%sip, %console, %grpc, workers, "the gateway is up");
         Ok(gateway)
     }
@@ -213,8 +242,13 @@ impl Gateway {
         let (tasks, inlets) = (TaskGroups::default(), CancellationToken::new());
         let (readiness, reread) = (Arc::<Readiness>::default(), Arc::<Notify>::default());
         let Writers { drafts, audit, .. } = parts.write(&tasks, &readiness);
+        let people = people::people(config, &parts.records.store, audit.clone());
         let control = CallControl::audited(move |accepted| audit.note(accepted));
-        let page = parts.page(config, &control, &readiness);
+        let page = parts.page(config, &control, &readiness, people.clone());
+        if let Some(people) = people.clone() {
+            tasks.servers.spawn(|stop| people.sweep(stop));
+        }
+        let is_encrypted = parts.page_tls.is_some();
         let (console, grpc) = parts.listeners.addresses(config);
 
         let (records, archive, pen) = (parts.records, parts.archive, parts.pen);
@@ -222,7 +256,14 @@ impl Gateway {
         // A node that writes and delivers its last is alive to the others.
         let node = records.store.clone();
         tasks.deliveries.spawn(|stop| node.keep_alive(stop));
-        let services = grpc::services(&records, &control, parts.access, parts.connections.grpc);
+        let connections = parts.connections.grpc;
+        let services = grpc::services(
+            &records,
+            &control,
+            parts.access,
+            people.clone(),
+            connections,
+        );
         let (listeners, servers) = (parts.listeners, &tasks.servers);
         servers.spawn(|stop| console::serve(listeners.console, page, stop));
         servers.spawn(|stop| grpc::serve(listeners.grpc, services, parts.tls, stop));
@@ -250,6 +291,9 @@ impl Gateway {
             sip: parts.edge.local_addr(),
             console,
             grpc,
+            people,
+            first_administrator: None,
+            is_encrypted,
             edge: parts.edge,
             calls,
             archive,
@@ -261,6 +305,13 @@ impl Gateway {
             drain: Duration::from_secs(config.calls.drain_s),
             flush: Duration::from_secs(config.calls.flush_s),
         }
+    }
+
+    /// The page's address, for a browser.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let scheme = if self.is_encrypted { "https" } else { "http" };
+        format!("{scheme}://{}", self.console)
     }
 
     /// Reads the word lists again, while calls run; what is wrong with them is logged, and the old ones stay then.

@@ -1,4 +1,5 @@
-//! `xinqiao audit`: what calls were asked from outside and accepted, also beside a running gateway. Personal data is masked.
+//! `xinqiao audit`: what calls were asked and accepted and what people did, also beside a running gateway. Personal data is
+//! masked.
 
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +28,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Who had which call do what, the newest first: time, call, actor, command
+    /// Who did what, the newest first: time, call, actor, action, detail
     List {
         /// Only of this call
         #[arg(long)]
@@ -45,6 +46,8 @@ enum Action {
         #[arg(long)]
         reveal: bool,
     },
+    /// Compute the chain of all records again, and say whether one was changed, put in or taken out
+    Verify,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -67,7 +70,10 @@ async fn act(store: &Store, action: &Action) -> Result<(), Failure> {
         days,
         limit,
         reveal,
-    } = action;
+    } = action
+    else {
+        return verify(store).await;
+    };
     let since = days.and_then(|days| {
         let span = Duration::from_hours(24) * days;
         SystemTime::now().checked_sub(span)
@@ -75,7 +81,7 @@ async fn act(store: &Store, action: &Action) -> Result<(), Failure> {
     let mut filter = AuditFilter {
         call: call.as_deref().map(CallId::new),
         actor: actor.clone(),
-        before: None,
+        ..AuditFilter::default()
     };
     let mut left = *limit;
     while left > 0 {
@@ -92,12 +98,34 @@ async fn act(store: &Store, action: &Action) -> Result<(), Failure> {
         }
     }
     if left == *limit {
-        println!("nothing was asked");
+        println!("nothing was done");
     }
     Ok(())
 }
 
-/// Time, call, actor and command, separated by tabs.
+/// Exit code 1 when the chain is broken.
+async fn verify(store: &Store) -> Result<(), Failure> {
+    let chain = store.verify_audit().await.map_err(Failure::failed)?;
+    if let Some(number) = chain.broken_at {
+        return Err(Failure::failed(format!(
+            "record {number} is not what was written, or one is missing there; {} others are in their place",
+            chain.verified
+        )));
+    }
+    println!("{} records are what was written", chain.verified);
+    if chain.unchained > 0 {
+        println!("{} are from before there was a chain", chain.unchained);
+    }
+    if chain.last > 0 {
+        println!(
+            "the newest is {} {}: noted elsewhere, it tells whether records are cut off behind",
+            chain.last, chain.last_hash
+        );
+    }
+    Ok(())
+}
+
+/// Time, call, actor, action and detail, separated by tabs.
 fn line(record: &AuditRecord, reveal: bool) -> String {
     let at = Timestamp::try_from(record.at)
         .and_then(|at| at.round(Unit::Second))
@@ -109,13 +137,16 @@ fn line(record: &AuditRecord, reveal: bool) -> String {
         .unwrap_or_default();
     let detail = serde_json::from_str(record.detail.reveal());
     let detail = detail.map_or_else(
-        // What a newer version has accepted.
-        |_| text(&record.detail, reveal),
+        // What people did, which names users and roles, or what a newer version has accepted.
+        |_| match record.call {
+            None => record.detail.reveal().replace(char::is_control, " "),
+            Some(_) => text(&record.detail, reveal),
+        },
         |command: Command| described(&command, reveal),
     );
-    let call = record.call.as_str();
-    let command = &record.command;
-    format!("{at}\t{call}\t{}\t{command}\t{detail}", record.actor)
+    let call = record.call.as_ref().map_or("-", CallId::as_str);
+    let action = &record.action;
+    format!("{at}\t{call}\t{}\t{action}\t{detail}", record.actor)
 }
 
 fn described(command: &Command, reveal: bool) -> String {

@@ -8,9 +8,10 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{Settings, asked_to_stop};
+use super::serve::{Settings, asked_to_stop, tell_once};
 use super::staged::{self, Outcome};
 use super::{Failure, log};
+use crate::access::{People, Refusal};
 use crate::app::Gateway;
 use crate::config::Config;
 use crate::gateway::phone::{AnswerPlan, Answering};
@@ -18,8 +19,10 @@ use crate::gateway::wav::Wav;
 use crate::grpc::convert;
 use crate::grpc::proto::transcript::v1::event::Body;
 use crate::grpc::proto::transcript::v1::{Event, Leg};
+use crate::people::{Profile, Role};
 use crate::store::Location;
 use crate::ticket::{FieldValue, TicketDraft};
+use crate::transcript::Actor;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -48,18 +51,41 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let gateway = Gateway::start(&config)
             .await
             .map_err(Failure::must_be_mended)?;
-        println!("心桥 is up: page http://{}", gateway.console);
+        println!("心桥 is up: page {}", gateway.page());
+        tell_once(gateway.first_administrator.as_ref());
+        if let Some(people) = &gateway.people {
+            watcher(people).await?;
+        }
         let outcome = play(&gateway, &config, &file, seconds).await;
         if outcome.is_ok() && arguments.stay {
-            println!(
-                "\nThe page stays at http://{} until Ctrl-C.",
-                gateway.console
-            );
+            println!("\nThe page stays at {} until Ctrl-C.", gateway.page());
             asked_to_stop().await;
         }
         gateway.stop(CancellationToken::new()).await;
         outcome
     })
+}
+
+/// An account that sees the call, where it is not there from an earlier demo.
+async fn watcher(people: &People) -> Result<(), Failure> {
+    const NAME: &str = "demo";
+    let added = people.add(
+        &Actor::System,
+        NAME,
+        Profile::default(),
+        vec![Role::TeamLead],
+    );
+    match added.await {
+        Ok(added) => println!(
+            "to see the call, sign in there as {NAME} with {}, which has to be replaced then",
+            added.one_time.reveal()
+        ),
+        Err(Refusal::NameTaken) => println!(
+            "to see the call, sign in there as {NAME}; `xinqiao users reset {NAME}` gives it a new password"
+        ),
+        Err(refusal) => return Err(Failure::failed(refusal)),
+    }
+    Ok(())
 }
 
 async fn play(gateway: &Gateway, config: &Config, wav: &Path, seconds: u64) -> Result<(), Failure> {

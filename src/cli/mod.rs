@@ -20,6 +20,7 @@ mod store;
 mod taxonomy;
 mod ticketing;
 mod transcribe;
+mod users;
 mod write;
 
 use std::fmt;
@@ -72,8 +73,10 @@ enum Command {
 
     /// Drafts that the ticketing backend or the webhook does not have yet
     Outbox(outbox::Arguments),
-    /// What calls were asked from outside and accepted
+    /// What calls were asked and accepted, and what people did
     Audit(audit::Arguments),
+    /// The accounts of who signs in on the page
+    Users(users::Arguments),
     /// Write a finished call as a vCon: parties, lines, transcript, draft ticket
     ExportCall(export_call::Arguments),
     /// The recordings of calls
@@ -142,6 +145,7 @@ pub fn run() -> ExitCode {
 
         Command::Outbox(arguments) => outbox::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Users(arguments) => users::run(&arguments),
         Command::ExportCall(arguments) => export_call::run(&arguments),
         Command::Recording(arguments) => recordings::run(arguments),
         Command::Store(command) => store::run(command),

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, log};
+use crate::access::Added;
 use crate::app::Gateway;
 use crate::config::Config;
 
@@ -59,9 +60,13 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
             () = &mut stop => return Ok(()),
         };
         println!(
-            "SIP {} · page http://{} · gRPC {} · operator {}",
-            gateway.sip, gateway.console, gateway.grpc, config.operators.default
+            "SIP {} · page {} · gRPC {} · operator {}",
+            gateway.sip,
+            gateway.page(),
+            gateway.grpc,
+            config.operators.default
         );
+        tell_once(gateway.first_administrator.as_ref());
         loop {
             tokio::select! {
                 () = &mut stop => break,
@@ -83,6 +88,17 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
     // What still runs waits for a disk that does not answer; the process ends without it.
     runtime.shutdown_timeout(LAST);
     served
+}
+
+/// Says with what the first administrator signs in.
+pub fn tell_once(first: Option<&Added>) {
+    if let Some(Added { account, one_time }) = first {
+        println!(
+            "the first administrator signs in on the page as {} with {}, which has to be replaced then",
+            account.name,
+            one_time.reveal()
+        );
+    }
 }
 
 /// Waits for a SIGTERM or Ctrl-C after this moment.

@@ -15,7 +15,7 @@ use super::wire;
 const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 10] = [
     (
         "/",
         "text/html; charset=utf-8",
@@ -40,6 +40,11 @@ const FILES: [(&str, &str, &str); 9] = [
         "/fields.js",
         "text/javascript; charset=utf-8",
         include_str!("../../console/fields.js"),
+    ),
+    (
+        "/people.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../console/people.js"),
     ),
     (
         "/player.js",

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,13 +15,15 @@ use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Console, GRACE, Refusal};
-use crate::listener::{ConnectionGuard, Guarded, Limits};
+use super::{Console, GRACE, Refusal, Signed};
+use crate::grpc::tls::Acceptor;
+use crate::listener::{ConnectionGuard, Limits};
 
 /// What the console's listener allows.
 pub const CONNECTIONS: Limits = Limits {
@@ -33,6 +35,8 @@ pub const CONNECTIONS: Limits = Limits {
     idle: Duration::from_secs(75),
     write: Duration::from_secs(30),
 };
+/// How long the handshake of an encrypted connection may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the head of a request may take.
 const HEAD: Duration = Duration::from_secs(10);
 /// How long a request may take until its answer begins.
@@ -115,11 +119,80 @@ pub(super) async fn check(
         return Refusal::ForeignHost.into_response();
     }
     let changes = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    if changes && !(headers.contains_key(header::ORIGIN) && is_same_origin(headers)) {
+    let is_ours = if headers.contains_key(header::ORIGIN) {
+        is_same_origin(headers)
+    } else {
+        // A program that asks the services holds its token by itself: no browser sends it for another site.
+        is_of_services(request.uri().path()) && !headers.contains_key(FETCH_SITE)
+    };
+    if changes && !is_ours {
         return Refusal::ForeignOrigin.into_response();
+    }
+    let mut request = request;
+    if needs_sign_in(request.uri().path()) {
+        match console.signed(request.headers(), ends).await {
+            Ok(signed) => drop(request.extensions_mut().insert(signed)),
+            Err(refusal) => return refusal.into_response(),
+        }
     }
     let answer = timeout(REQUEST, next.run(request)).await;
     answer.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
+}
+
+/// Whether a path is one of the services', `/package.Service/Method`; they look for themselves who asks.
+fn is_of_services(path: &str) -> bool {
+    let service = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    service.is_some_and(|(service, _)| service.contains('.'))
+}
+
+/// Whether a path has calls behind it.
+fn needs_sign_in(path: &str) -> bool {
+    path.starts_with("/api/") || path == "/ws"
+}
+
+impl Console {
+    /// Who asks, where people sign in here.
+    async fn signed(&self, headers: &HeaderMap, ends: Ends) -> Result<Signed, Refusal> {
+        let Some(people) = &self.people else {
+            return Ok(Signed(None));
+        };
+        let token = shown_session(self, headers).ok_or(Refusal::SignIn)?;
+        let caller = people.caller(&token, ends.peer).await;
+        let caller = caller.map_err(|refusal| Refusal::of_people(&refusal))?;
+        caller
+            .demand_ready()
+            .map_err(|refusal| Refusal::of_people(&refusal))?;
+        Ok(Signed(Some((caller, token.into()))))
+    }
+}
+
+/// The cookie that holds a session, and what stands behind its value. One that is bound to a host and to encryption
+/// (`__Host-`, RFC 6265bis §4.1.3) is taken by browsers only where there is encryption.
+pub(super) fn session_cookie(console: &Console) -> (&'static str, &'static str) {
+    if console.tls.is_some() {
+        (
+            "__Host-xinqiao",
+            "; Path=/; Secure; HttpOnly; SameSite=Strict",
+        )
+    } else {
+        ("xinqiao", "; Path=/; HttpOnly; SameSite=Strict")
+    }
+}
+
+/// The token that a browser shows, or a program.
+pub(super) fn shown_session(console: &Console, headers: &HeaderMap) -> Option<String> {
+    let (name, _) = session_cookie(console);
+    let shown = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='));
+    let bearer = || {
+        let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        value.strip_prefix("Bearer ").map(str::trim)
+    };
+    shown.or_else(bearer).map(str::to_owned)
 }
 
 /// The hosts that a request is for: of its line and of its headers.
@@ -132,6 +205,9 @@ fn named_hosts(request: &Request) -> Vec<String> {
         .collect()
 }
 
+/// What browsers say of the site that asks (<https://www.w3.org/TR/fetch-metadata/>).
+const FETCH_SITE: &str = "sec-fetch-site";
+
 /// A browser names the site whose script opens the connection; other sites must not read calls through an
 /// operator's browser. A client that is no browser names none, and changes nothing.
 pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
@@ -140,6 +216,10 @@ pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
             .get(name)
             .map(|value| value.to_str().unwrap_or_default())
     };
+    let site = headers.get(FETCH_SITE);
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        return false;
+    }
     match (text(header::ORIGIN), text(header::HOST)) {
         (None, _) => true,
         (Some(origin), Some(host)) => origin
@@ -154,6 +234,7 @@ pub(super) async fn keep(
     listener: TcpListener,
     guard: std::sync::Arc<ConnectionGuard>,
     router: Router,
+    tls: Option<Acceptor>,
     shutdown: CancellationToken,
 ) {
     let connections = TaskTracker::new();
@@ -162,18 +243,35 @@ pub(super) async fn keep(
             () = shutdown.cancelled() => break,
             accepted = guard.accept(&listener) => accepted,
         };
-        connections.spawn(converse(stream, peer, router.clone(), shutdown.clone()));
+        let (router, shutdown) = (router.clone(), shutdown.clone());
+        let ends = Ends {
+            peer: peer.ip(),
+            local: stream.local_addr().map_or(peer.ip(), |local| local.ip()),
+        };
+        match &tls {
+            None => drop(connections.spawn(converse(stream, ends, router, shutdown))),
+            Some(tls) => {
+                let handshake = tls.current().accept(stream);
+                connections.spawn(async move {
+                    // Who does not finish is a browser that does not trust us, or none.
+                    if let Ok(Ok(stream)) = timeout(HANDSHAKE, handshake).await {
+                        converse(stream, ends, router, shutdown).await;
+                    }
+                });
+            }
+        }
     }
     drop(listener);
     connections.close();
     let _ = timeout(GRACE, connections.wait()).await;
 }
 
-async fn converse(stream: Guarded, peer: SocketAddr, router: Router, shutdown: CancellationToken) {
-    let ends = Ends {
-        peer: peer.ip(),
-        local: stream.local_addr().map_or(peer.ip(), |local| local.ip()),
-    };
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ends: Ends,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let service = TowerToHyperService::new(router.layer(Extension(ends)));
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder

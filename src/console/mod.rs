@@ -8,6 +8,7 @@
 //! | listeners to recordings, and those from one address | [`MOST_LISTENERS`], half of them | 503 with a sentence |
 //! | a viewer that takes nothing | 10 s | it is cut off; the page comes back where it stood |
 
+mod api;
 mod assets;
 mod door;
 mod playback;
@@ -21,22 +22,31 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use axum::{Json, Router, middleware};
+use axum::{Extension, Json, Router, middleware};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::service::{Routes, RoutesBuilder};
 
 use self::door::{Ends, Hosts, is_same_origin};
+use crate::access::{self, Caller, Deed, People, Roster};
 use crate::control::{self, Actor, CallControl, Command};
 use crate::events::{Bus, Filter};
+use crate::grpc::people::PeopleServices;
+use crate::grpc::proto::people::v1::account_server::AccountServer;
+use crate::grpc::proto::people::v1::audit_server::AuditServer;
+use crate::grpc::proto::people::v1::users_server::UsersServer;
+use crate::grpc::tls::Acceptor;
 use crate::listener::{ConnectionGuard, Limits};
+use crate::people::Action;
 use crate::private::Private;
 use crate::speech::CallId;
-use crate::store::{PageKey, Store, StoreError, recent_calls, unix_ms};
+use crate::store::{Listed, PageKey, Store, StoreError, recent_calls, unix_ms};
 use crate::telemetry::{self, Readiness};
 use crate::ticket::{FieldName, FieldValue, Taxonomy};
 use crate::transcript::revise::Revision;
@@ -70,7 +80,47 @@ pub struct Console {
     recordings: Option<Recordings>,
     choices: Arc<Choices>,
     readiness: Arc<Readiness>,
+    people: Option<People>,
+    tls: Option<Acceptor>,
     shutdown: CancellationToken,
+}
+
+/// Who is signed in, and by which token; nobody where nobody signs in.
+#[derive(Clone, Debug)]
+struct Signed(Option<(Arc<Caller>, Arc<str>)>);
+
+impl<S: Sync> FromRequestParts<S> for Signed {
+    type Rejection = Refusal;
+
+    /// The door has put it there.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or(Refusal::SignIn)
+    }
+}
+
+impl Signed {
+    /// Whether `action` is allowed on a call that `phone` answers.
+    fn may(&self, action: Action, phone: &str, roster: &Roster) -> bool {
+        match &self.0 {
+            None => true,
+            Some((caller, _)) => caller.may_on(action, phone, roster),
+        }
+    }
+
+    fn actor(&self, ends: Ends) -> Actor {
+        match &self.0 {
+            Some((caller, _)) => caller.actor(),
+            // Nobody signs in: the machine is all that is known of who sits there.
+            None => Actor::User {
+                user: "console".to_owned(),
+                station: ends.peer.to_string(),
+            },
+        }
+    }
 }
 
 impl Console {
@@ -88,6 +138,8 @@ impl Console {
             recordings: None,
             choices: Arc::default(),
             readiness: Arc::default(),
+            people: None,
+            tls: None,
             shutdown: CancellationToken::new(),
         }
     }
@@ -129,6 +181,18 @@ impl Console {
         Self { control, ..self }
     }
 
+    /// Lets in whom `people` know, and shows each what the roles allow; without them, everybody everything.
+    #[must_use]
+    pub fn knowing(self, people: Option<People>) -> Self {
+        Self { people, ..self }
+    }
+
+    /// Speaks through `tls`, where there is any.
+    #[must_use]
+    pub fn encrypted(self, tls: Option<Acceptor>) -> Self {
+        Self { tls, ..self }
+    }
+
     /// Plays the recordings of finished calls, where there are any.
     #[must_use]
     pub fn playing(self, recordings: Option<Recordings>) -> Self {
@@ -145,7 +209,8 @@ impl Console {
     }
 
     /// The routes: `/` and what the page needs, `/healthz`, `/readyz`, `/metrics`, `/api/calls`, a draft's fields, a line's
-    /// changes, notes, hanging up and transfers, a call's recording, what there is to choose from, `/ws`.
+    /// changes, notes, hanging up and transfers, a call's recording, what there is to choose from, `/ws`, and the services
+    /// of people.proto as JSON and gRPC-Web at `/package.Service/Method`.
     pub fn router(&self) -> Router {
         assets::routes()
             .route("/healthz", get(|| async { "ok\n" }))
@@ -163,20 +228,78 @@ impl Console {
                 delete(revise).post(revise),
             )
             .route("/ws", get(watch))
+            .route("/{service}/{method}", post(api::ask))
+            .layer(Extension(self.services()))
             .layer(middleware::from_fn_with_state(self.clone(), door::check))
             .with_state(self.clone())
     }
 
+    fn services(&self) -> Routes {
+        let mut routes = RoutesBuilder::default();
+        if let Some(people) = self.people.clone().map(PeopleServices::new) {
+            routes
+                .add_service(AccountServer::new(people.clone()))
+                .add_service(UsersServer::new(people.clone()))
+                .add_service(AuditServer::new(people));
+        }
+        routes.routes()
+    }
+
     /// Has a running call do what its operator asks on the page.
-    async fn ask(&self, ends: Ends, call: &str, command: Command) -> Result<StatusCode, Refusal> {
-        // Nobody signs in yet: the machine is all that is known of who sits there.
-        let actor = Actor::User {
-            user: "console".to_owned(),
-            station: ends.peer.to_string(),
-        };
-        let asked = self.control.ask(&CallId::new(call), actor, command).await;
+    async fn ask(
+        &self,
+        (signed, ends): (Signed, Ends),
+        call: &str,
+        action: Action,
+        command: Command,
+    ) -> Result<StatusCode, Refusal> {
+        let call = CallId::new(call);
+        self.demand(&signed, action, &call).await?;
+        let asked = self.control.ask(&call, signed.actor(ends), command).await;
         asked.map_err(Refusal::ByCall)?;
         Ok(StatusCode::NO_CONTENT)
+    }
+
+    /// Whether who is signed in may do `action` on `call`. Of one that nobody knows, or that is somebody else's, nothing
+    /// is told.
+    async fn demand(&self, signed: &Signed, action: Action, call: &CallId) -> Result<(), Refusal> {
+        let Some(people) = &self.people else {
+            return Ok(());
+        };
+        let roster = people
+            .roster()
+            .await
+            .map_err(|refusal| Refusal::of_people(&refusal))?;
+        let operator = self.operator_of(call).await?;
+        let operator = operator.ok_or(Refusal::ByCall(control::Refusal::NotRunning))?;
+        if signed.may(action, &operator, &roster) {
+            Ok(())
+        } else {
+            Err(Refusal::MayNot)
+        }
+    }
+
+    /// The phone that answers a call.
+    async fn operator_of(&self, call: &CallId) -> Result<Option<String>, Refusal> {
+        let alive = self.bus.calls().into_iter().find(|info| info.call == *call);
+        if let Some(info) = alive {
+            return Ok(Some(info.operator.clone()));
+        }
+        let kept = self.store.call(call).await;
+        let kept = kept.map_err(|error| Refusal::unreadable(&error))?;
+        Ok(kept.map(|record| record.info.operator.clone()))
+    }
+
+    /// Keeps that somebody has opened a call.
+    fn note(&self, signed: &Signed, call: &CallId, deed: Deed) {
+        if let (Some(people), Some((caller, _))) = (&self.people, &signed.0) {
+            people.note(
+                caller.actor(),
+                Some(call.clone()),
+                deed,
+                &serde_json::json!({}),
+            );
+        }
     }
 
     /// What the gateway cannot do for now, each once.
@@ -208,7 +331,14 @@ fn places(what: &'static str, most: usize) -> Arc<ConnectionGuard> {
 pub async fn serve(listener: TcpListener, console: Console, shutdown: CancellationToken) {
     let console = console.until(shutdown.clone());
     let guard = console.connections.clone();
-    door::keep(listener, guard, console.router(), shutdown).await;
+    door::keep(
+        listener,
+        guard,
+        console.router(),
+        console.tls.clone(),
+        shutdown,
+    )
+    .await;
     // Every viewer gives its place back when it has said good-bye.
     let all_gone = async {
         while console.viewers.open() > 0 {
@@ -249,6 +379,7 @@ struct CallsQuery {
 
 async fn calls(
     State(console): State<Console>,
+    signed: Signed,
     Query(query): Query<CallsQuery>,
 ) -> Result<Response, Refusal> {
     let before = match &query.before {
@@ -260,23 +391,57 @@ async fn calls(
         .operator
         .as_deref()
         .filter(|operator| !operator.is_empty());
-    let (listed, more) = recent_calls(
-        &console.bus,
-        &console.store,
-        operator,
-        before.as_ref(),
-        limit,
-    )
-    .await
-    .map_err(|error| Refusal::unreadable(&error))?;
-    let last = listed.last().filter(|_| more);
-    let next = last.map(|call| call.record.page_key());
+    let (listed, next) = console.listed(&signed, operator, before, limit).await?;
     let body = Calls {
         now_ms: unix_ms(SystemTime::now()),
         calls: listed.iter().map(wire::Call::new).collect(),
         next: next.map(|key| format!("{}:{}", key.started_ms, key.call)),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+impl Console {
+    /// The latest calls that may be seen, and from where there are more.
+    async fn listed(
+        &self,
+        signed: &Signed,
+        operator: Option<&str>,
+        mut before: Option<PageKey>,
+        limit: u32,
+    ) -> Result<(Vec<Listed>, Option<PageKey>), Refusal> {
+        /// Pages of other people's calls that are looked through for one answer.
+        const MOST_PAGES: usize = 20;
+        let roster = match &self.people {
+            None => Arc::default(),
+            Some(people) => {
+                let roster = people.roster().await;
+                roster.map_err(|refusal| Refusal::of_people(&refusal))?
+            }
+        };
+        let mut seen = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let page = recent_calls(&self.bus, &self.store, operator, before.as_ref(), limit).await;
+            let (page, more) = page.map_err(|error| Refusal::unreadable(&error))?;
+            let last = page.last().map(|call| call.record.page_key());
+            for call in page {
+                if signed.may(Action::SeeCall, &call.record.info.operator, &roster) {
+                    if seen.len() == limit as usize {
+                        let last = seen.last().map(|call: &Listed| call.record.page_key());
+                        return Ok((seen, last));
+                    }
+                    seen.push(call);
+                }
+            }
+            before = last;
+            if !more {
+                return Ok((seen, None));
+            }
+            if seen.len() == limit as usize {
+                break;
+            }
+        }
+        Ok((seen, before))
+    }
 }
 
 async fn choices(State(console): State<Console>) -> Response {
@@ -301,12 +466,15 @@ struct Written {
 async fn edit(
     State(console): State<Console>,
     ends: Ends,
+    signed: Signed,
     Path((call, name)): Path<(String, FieldName)>,
     Json(written): Json<Written>,
 ) -> Result<StatusCode, Refusal> {
     let value = written.value;
     let edit = Command::Edit { name, value };
-    console.ask(ends, &call, edit).await
+    console
+        .ask((signed, ends), &call, Action::EditCall, edit)
+        .await
 }
 
 /// What an operator notes.
@@ -318,19 +486,26 @@ struct Noted {
 async fn note(
     State(console): State<Console>,
     ends: Ends,
+    signed: Signed,
     Path(call): Path<String>,
     Json(Noted { text }): Json<Noted>,
 ) -> Result<StatusCode, Refusal> {
     let note = Command::Note { text };
-    console.ask(ends, &call, note).await
+    console
+        .ask((signed, ends), &call, Action::EditCall, note)
+        .await
 }
 
 async fn hang_up(
     State(console): State<Console>,
     ends: Ends,
+    signed: Signed,
     Path(call): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    console.ask(ends, &call, Command::HangUp).await
+    let who = (signed, ends);
+    console
+        .ask(who, &call, Action::DirectCall, Command::HangUp)
+        .await
 }
 
 /// Where an operator transfers a call to.
@@ -342,11 +517,14 @@ struct Destination {
 async fn transfer(
     State(console): State<Console>,
     ends: Ends,
+    signed: Signed,
     Path(call): Path<String>,
     Json(Destination { to }): Json<Destination>,
 ) -> Result<StatusCode, Refusal> {
     let transfer = Command::Transfer { to };
-    console.ask(ends, &call, transfer).await
+    console
+        .ask((signed, ends), &call, Action::DirectCall, transfer)
+        .await
 }
 
 /// The version of the line in which the change was seen.
@@ -359,6 +537,7 @@ struct SeenQuery {
 async fn revise(
     State(console): State<Console>,
     ends: Ends,
+    signed: Signed,
     method: Method,
     Path((call, line, change)): Path<(String, u32, usize)>,
     Query(query): Query<SeenQuery>,
@@ -370,7 +549,9 @@ async fn revise(
         undone: method == Method::DELETE,
     };
     let command = Command::Revise(revision);
-    console.ask(ends, &call, command).await
+    console
+        .ask((signed, ends), &call, Action::EditCall, command)
+        .await
 }
 
 /// What `/ws` is asked for: a call, an operator's calls, or the comings and goings of calls alone.
@@ -388,6 +569,7 @@ async fn watch(
     State(console): State<Console>,
     Query(query): Query<WatchQuery>,
     ends: Ends,
+    signed: Signed,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
@@ -400,6 +582,16 @@ async fn watch(
     if call.is_some() == (operator.is_some() || only_calls) {
         return Err(Refusal::UnclearWish);
     }
+    if let Some(call) = &call {
+        let call = CallId::new(call);
+        // The stream itself says of a call that nobody knows that nobody does.
+        if console.operator_of(&call).await?.is_some() {
+            console.demand(&signed, Action::SeeCall, &call).await?;
+        }
+        if query.after.is_none() {
+            console.note(&signed, &call, Deed::SeeCall);
+        }
+    }
     let place = console.viewers.admit(ends.peer).ok_or(Refusal::Full)?;
     let wanted = Wanted {
         filter: Filter {
@@ -408,6 +600,7 @@ async fn watch(
         },
         after: query.after,
         only_calls,
+        signed,
     };
     let upgrade = upgrade
         .max_message_size(LONGEST_MESSAGE)
@@ -423,6 +616,9 @@ async fn watch(
 enum Refusal {
     ForeignHost,
     ForeignOrigin,
+    SignIn,
+    MustFirst,
+    MayNot,
     UnclearWish,
     BadToken,
     Full,
@@ -439,10 +635,23 @@ impl Refusal {
         Self::Unreadable
     }
 
+    /// Why somebody is not let in.
+    fn of_people(refusal: &access::Refusal) -> Self {
+        match refusal {
+            access::Refusal::MustFirst(_) => Self::MustFirst,
+            access::Refusal::MayNot => Self::MayNot,
+            access::Refusal::Unreadable(_) => Self::Unreadable,
+            _ => Self::SignIn,
+        }
+    }
+
     fn told(self) -> (StatusCode, Fault) {
         match self {
             Self::ForeignHost => (StatusCode::MISDIRECTED_REQUEST, Fault::FOREIGN_HOST),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, Fault::FOREIGN_ORIGIN),
+            Self::SignIn => (StatusCode::UNAUTHORIZED, Fault::SIGN_IN),
+            Self::MustFirst => (StatusCode::FORBIDDEN, Fault::MUST_FIRST),
+            Self::MayNot => (StatusCode::FORBIDDEN, Fault::MAY_NOT),
             Self::UnclearWish => (StatusCode::BAD_REQUEST, Fault::UNCLEAR_WISH),
             Self::BadToken => (StatusCode::BAD_REQUEST, Fault::BAD_TOKEN),
             Self::ByCall(refusal) => {

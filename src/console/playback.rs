@@ -9,7 +9,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
-use super::{Console, Ends, Refusal};
+use super::{Console, Ends, Refusal, Signed};
+use crate::access::Deed;
+use crate::people::Action;
 use crate::recording::{self, Key, RecordingError, Sound};
 use crate::speech::CallId;
 
@@ -29,17 +31,27 @@ pub(super) async fn recording(
     State(console): State<Console>,
     Path(call): Path<String>,
     ends: Ends,
+    signed: Signed,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    let id = CallId::new(&call);
+    console.demand(&signed, Action::HearCall, &id).await?;
     let recordings = console.recordings.as_ref().ok_or(Refusal::NoRecording)?;
     let place = console.listeners.admit(ends.peer).ok_or(Refusal::Full)?;
-    let noted = console.store.recording(&CallId::new(&call)).await;
+    let noted = console.store.recording(&id).await;
     let noted = noted.map_err(|error| Refusal::unreadable(&error))?;
     let noted = noted.ok_or(Refusal::NoRecording)?;
     if noted.state == recording::State::Running {
         return Err(Refusal::StillRecorded);
     }
     let (path, key) = (recordings.folder.join(&noted.file), recordings.key.clone());
+    // A player asks for piece after piece; that it was played is one deed.
+    if headers
+        .get(header::RANGE)
+        .is_none_or(|range| range.as_bytes().starts_with(b"bytes=0-"))
+    {
+        console.note(&signed, &id, Deed::HearCall);
+    }
     let sound = blocking(move || Sound::open(&path, key.as_ref())).await?;
     let length = sound.length();
     let tag = format!("\"{call}-{length}\"");

@@ -1,6 +1,8 @@
 //! The console over a real connection, a real bus and a real store.
 #![allow(clippy::unwrap_used)]
 
+mod people;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -126,6 +128,12 @@ impl House {
     }
 
     async fn act(&self, method: &str, path: &str, header: &str) -> (String, String) {
+        let (head, body) = self.answer(method, path, header).await;
+        (head.to_lowercase(), body)
+    }
+
+    /// The same with the head as it was sent: tokens in it have capital letters.
+    async fn answer(&self, method: &str, path: &str, header: &str) -> (String, String) {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
         let own = if method == "GET" || header.contains("Origin:") {
             String::new()
@@ -140,7 +148,7 @@ impl House {
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.to_lowercase(), body.to_owned())
+        (head.to_owned(), body.to_owned())
     }
 
     /// An answer's status, and the code of what went wrong.

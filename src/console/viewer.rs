@@ -1,13 +1,17 @@
 //! One viewer: its stream of events over one WebSocket, in its own task, so that nothing else ever waits for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
+use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Console;
 use super::wire::{Body, Fault, Message, Notice};
+use super::{Console, Signed};
+use crate::access::{self, People, Roster};
 use crate::events::{Event, Filter, Payload};
+use crate::people::Action;
 use crate::store::{Replay, StoreError};
 use crate::transcript::TranscriptEvent;
 
@@ -22,6 +26,9 @@ const STALLED: Duration = Duration::from_secs(10);
 /// The page must not ask again for a call that nobody knows (application codes begin at 4000).
 const UNKNOWN_CALL: u16 = 4404;
 
+/// The page must have its user sign in.
+const SIGNED_OUT: u16 = 4401;
+
 /// What a viewer wants to see.
 pub struct Wanted {
     /// Which events.
@@ -30,6 +37,8 @@ pub struct Wanted {
     pub after: Option<u64>,
     /// Only when calls begin, are answered and end.
     pub only_calls: bool,
+    /// Whose eyes they are.
+    pub signed: Signed,
 }
 
 impl Wanted {
@@ -106,8 +115,10 @@ async fn stream(
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = Vec::new();
+    let mut sight = Sight::open(console, &wanted.signed).await?;
     loop {
         let event = tokio::select! {
+            () = sight.closed() => return Err(End::Fault(SIGNED_OUT, Fault::SIGN_IN)),
             event = replay.next() => event?,
             received = socket.recv() => match received {
                 // A viewer has nothing to say: that it is there is enough.
@@ -123,6 +134,7 @@ async fn stream(
                 continue;
             }
             _ = look.tick() => {
+                sight.renew(console).await?;
                 let faults = console.faults();
                 if faults != told {
                     told.clone_from(&faults);
@@ -163,9 +175,66 @@ async fn stream(
             return Err(End::Over);
         };
         position = event.position;
-        if wanted.wants(&event) {
+        if wanted.wants(&event) && sight.sees(&event.operator) {
             let text = Message::event(&event).json();
             send(socket, Frame::Text(text.into())).await?;
+        }
+    }
+}
+
+/// What a viewer may see, as long as the session lasts.
+struct Sight<'s> {
+    signed: &'s Signed,
+    roster: Arc<Roster>,
+    endings: Option<broadcast::Receiver<Arc<str>>>,
+}
+
+impl<'s> Sight<'s> {
+    async fn open(console: &Console, signed: &'s Signed) -> Result<Self, End> {
+        let mut sight = Self {
+            signed,
+            roster: Arc::default(),
+            endings: console.people.as_ref().map(People::endings),
+        };
+        sight.renew(console).await?;
+        Ok(sight)
+    }
+
+    /// What another node has changed is seen as well, some seconds later.
+    async fn renew(&mut self, console: &Console) -> Result<(), End> {
+        if let (Some(people), Some((caller, token))) = (&console.people, &self.signed.0) {
+            let look = async {
+                people.still_holds(token, caller.address).await?;
+                people.roster().await
+            };
+            match look.await {
+                Ok(roster) => self.roster = roster,
+                Err(access::Refusal::SignIn) => {
+                    return Err(End::Fault(SIGNED_OUT, Fault::SIGN_IN));
+                }
+                // What was known holds while the records cannot be read.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn sees(&self, operator: &str) -> bool {
+        self.signed.may(Action::SeeCall, operator, &self.roster)
+    }
+
+    /// Ends when the session does.
+    async fn closed(&mut self) {
+        let (Some(endings), Some((caller, _))) = (&mut self.endings, &self.signed.0) else {
+            return std::future::pending().await;
+        };
+        loop {
+            match endings.recv().await {
+                Ok(ended) if *ended == *caller.session.id => return,
+                // Those that were missed are found by looking.
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
+            }
         }
     }
 }

@@ -468,6 +468,21 @@ impl Fault {
         code: "foreign_origin",
         message: "请求来自其他网站，已拒绝；请直接打开本系统的页面。",
     };
+    /// Nobody is signed in, or not any more.
+    pub const SIGN_IN: Self = Self {
+        code: "sign_in",
+        message: "尚未登录，或登录已失效，请重新登录。",
+    };
+    /// The password must be replaced or an authenticator enrolled before anything else.
+    pub const MUST_FIRST: Self = Self {
+        code: "must_first",
+        message: "请先更换初始密码或绑定动态口令，然后继续。",
+    };
+    /// None of the roles allows it.
+    pub const MAY_NOT: Self = Self {
+        code: "may_not",
+        message: "您的角色没有这项权限；如工作需要，请联系管理员。",
+    };
     /// Neither or both of the alternatives were given.
     pub const UNCLEAR_WISH: Self = Self {
         code: "unclear_request",

@@ -1,8 +1,8 @@
-//! Brings to the audit what calls have accepted, without a call waiting for it.
+//! Brings to the audit what calls have accepted and people have done, without anybody waiting for it.
 //!
 //! | queue | bound | when full |
 //! |---|---|---|
-//! | accepted commands → audit | [`MOST_WAITING`] | the newest is lost, which the log and a metric say; the command stands |
+//! | what was done → audit | [`MOST_WAITING`] | the newest is lost, which the log and a metric say; the command stands |
 
 use metrics::{counter, describe_counter};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ const MOST_WAITING: usize = 16_384;
 /// Records that found no room.
 const LOST: &str = "xinqiao_audit_lost_total";
 
-/// The accepted commands that are not on disk yet.
+/// What was done and is not on disk yet.
 #[derive(Debug)]
 pub struct AuditWriter(WriteBehind<InOrder<AuditRecord>>);
 
@@ -27,7 +27,7 @@ impl Default for AuditWriter {
     fn default() -> Self {
         describe_counter!(
             LOST,
-            "accepted commands of which the audit has no record, since the disk refused for too long"
+            "deeds of which the audit has no record, since the disk refused for too long"
         );
         Self(WriteBehind::new(
             "audit records",
@@ -48,11 +48,16 @@ impl AuditWriter {
         let name = command.name();
         // A command is made of plain values, which always have a JSON form.
         let detail = serde_json::to_string(&command).unwrap_or_default();
-        let record = AuditRecord::new(at, call, actor, name, Private::new(detail));
+        let record = AuditRecord::new(at, Some(call), actor, name, Private::new(detail));
+        self.keep(record);
+    }
+
+    /// Takes what somebody has done; never waits.
+    pub fn keep(&self, record: AuditRecord) {
         if let Err(full) = self.0.push(record) {
             counter!(LOST).increment(1);
-            let AuditRecord { call, actor, .. } = full.0;
-            error!(%call, %actor, "the audit has no room: that {name} was accepted is not kept");
+            let AuditRecord { actor, action, .. } = full.0;
+            error!(%actor, "the audit has no room: that {action} was done is not kept");
         }
     }
 

@@ -20,8 +20,12 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use crate::grpc::access::{Access, Role, Shown};
+use crate::grpc::people::PeopleServices;
 use crate::grpc::proto::DESCRIPTORS;
 use crate::grpc::proto::control::v1::call_control_server::CallControlServer;
+use crate::grpc::proto::people::v1::account_server::AccountServer;
+use crate::grpc::proto::people::v1::audit_server::AuditServer;
+use crate::grpc::proto::people::v1::users_server::UsersServer;
 use crate::grpc::proto::recognition::v1::recognition_service_server::RecognitionServiceServer;
 use crate::grpc::proto::ticket::v1::ticket_book_server::TicketBookServer;
 use crate::grpc::proto::ticket::v1::ticket_intake_server::TicketIntakeServer;
@@ -115,6 +119,8 @@ pub struct Services {
     pub control: Option<Controls>,
     /// The reference ticketing backend: intake and book.
     pub ticketing: Option<Backend>,
+    /// Sign-in, accounts, the audit; each looks for itself who asks.
+    pub people: Option<PeopleServices>,
     /// Recognition for gateways.
     pub recognizer: Option<RecognizerService>,
     /// Who may use them.
@@ -288,6 +294,9 @@ where
         .add_optional_service(services.control.map(|service| {
             CallControlServer::with_interceptor(service, access.demands(Role::ControlCalls))
         }))
+        .add_optional_service(services.people.clone().map(AccountServer::new))
+        .add_optional_service(services.people.clone().map(UsersServer::new))
+        .add_optional_service(services.people.map(AuditServer::new))
         .add_optional_service(services.recognizer.map(RecognitionServiceServer::new))
         .add_optional_service(services.ticketing.clone().map(|service| {
             TicketIntakeServer::with_interceptor(service, access.demands(Role::WriteTickets))

@@ -5,6 +5,7 @@ mod control;
 pub mod convert;
 mod desk;
 mod peer;
+pub mod people;
 pub mod proto;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,15 @@ pub mod control {
     }
 }
 
+/// Who works with the gateway.
+pub mod people {
+    /// `xinqiao.people.v1`; documented in `proto/xinqiao/people/v1/people.proto`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("xinqiao.people.v1");
+    }
+}
+
 /// Draft tickets.
 pub mod ticket {
     /// `xinqiao.ticket.v1`; documented in `proto/xinqiao/ticket/v1/ticket.proto`.

@@ -2,7 +2,7 @@
 //! from the next connection on, without a restart. While the new files are not whole yet, the old ones go on.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,6 +15,8 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::recording::make_private_folder;
 
 /// What gRPC is called in the handshake.
 const ALPN: &[u8] = b"h2";
@@ -140,12 +142,34 @@ impl<T: Clone> Kept<T> {
 #[derive(Clone)]
 pub struct Acceptor(Arc<Kept<TlsAcceptor>>);
 
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor").finish_non_exhaustive()
+    }
+}
+
 impl Acceptor {
     /// Shows `identity`, and takes only clients that an authority in `client_ca` has signed, where there is one.
     ///
     /// # Errors
     /// [`TlsError`] with the file and the remedy.
     pub fn new(identity: Identity, client_ca: Option<PathBuf>) -> Result<Self, TlsError> {
+        Self::speaking(ALPN, identity, client_ca)
+    }
+
+    /// The same for browsers, which speak HTTP/1.1 here.
+    ///
+    /// # Errors
+    /// [`TlsError`] with the file and the remedy.
+    pub fn for_browsers(identity: Identity) -> Result<Self, TlsError> {
+        Self::speaking(b"http/1.1", identity, None)
+    }
+
+    fn speaking(
+        protocol: &'static [u8],
+        identity: Identity,
+        client_ca: Option<PathBuf>,
+    ) -> Result<Self, TlsError> {
         let mut files = vec![identity.cert.clone(), identity.key.clone()];
         files.extend(client_ca.clone());
         let read = move || {
@@ -166,7 +190,7 @@ impl Acceptor {
             let mut config = builder
                 .with_single_cert(chain, key)
                 .map_err(fault("key", &identity.key))?;
-            config.alpn_protocols = vec![ALPN.to_vec()];
+            config.alpn_protocols = vec![protocol.to_vec()];
             Ok(TlsAcceptor::from(Arc::new(config)))
         };
         Kept::new(files, read).map(|kept| Self(Arc::new(kept)))
@@ -177,6 +201,56 @@ impl Acceptor {
     pub fn current(&self) -> TlsAcceptor {
         self.0.current()
     }
+}
+
+/// A certificate that this program has made for itself.
+#[derive(Debug)]
+pub struct SelfSigned {
+    /// Its files.
+    pub identity: Identity,
+    /// The certificate, DER.
+    pub certificate: Vec<u8>,
+}
+
+impl SelfSigned {
+    /// The one in `folder`, which is made for `names` (hosts and addresses) where it is missing.
+    ///
+    /// # Errors
+    /// [`TlsError`] when it cannot be read or written.
+    pub fn at(folder: &Path, names: Vec<String>) -> Result<Self, TlsError> {
+        const WHAT: &str = "page's own certificate";
+        let identity = Identity {
+            cert: folder.join("page.crt"),
+            key: folder.join("page.key"),
+        };
+        if !identity.cert.exists() || !identity.key.exists() {
+            let made = rcgen::generate_simple_self_signed(names).map_err(fault(WHAT, folder))?;
+            make_private_folder(folder).map_err(fault(WHAT, folder))?;
+            // The key first: with a certificate alone, both are made again.
+            write_private(&identity.key, &made.signing_key.serialize_pem())?;
+            write_private(&identity.cert, &made.cert.pem())?;
+        }
+        let (chain, _) = identity.read()?;
+        let certificate = chain
+            .first()
+            .map(|first| first.to_vec())
+            .unwrap_or_default();
+        Ok(Self {
+            identity,
+            certificate,
+        })
+    }
+}
+
+fn write_private(file: &Path, text: &str) -> Result<(), TlsError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options
+        .open(file)
+        .and_then(|mut open| open.write_all(text.as_bytes()));
+    written.map_err(fault("page's own certificate", file))
 }
 
 /// The client's side.

@@ -143,6 +143,26 @@ const TABLES: &[Table] = &[
             ("actor", Text),
             ("command", Text),
             ("detail", Text),
+            ("number", Int),
+            ("hash", Text),
+        ],
+        numbered: None,
+    },
+    Table {
+        name: "audit_anchor",
+        key: 1,
+        columns: &[("number", Int), ("hash", Text)],
+        numbered: None,
+    },
+    // Sessions are not copied: everybody signs in anew.
+    Table {
+        name: "users",
+        key: 1,
+        columns: &[
+            ("name", Text),
+            ("version", Int),
+            ("identity", Text),
+            ("body", Text),
         ],
         numbered: None,
     },

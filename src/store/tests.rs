@@ -522,7 +522,7 @@ async fn fill(store: &Store, calls: u64) {
     let call = CallId::new("call-0");
     let asked = ["{}".into(), "{\"text\":\"回访\"}".into()].map(|detail| {
         let now = SystemTime::now();
-        AuditRecord::new(now, call.clone(), Actor::System, "note", detail)
+        AuditRecord::new(now, Some(call.clone()), Actor::System, "note", detail)
     });
     store.save_audit(&asked).await.unwrap();
 }
@@ -553,6 +553,8 @@ async fn a_copy_is_whole_goes_both_ways_and_can_be_repeated_and_taken_up() {
         ("places", 2),
         ("recordings", 0),
         ("audit", 2),
+        ("audit_anchor", 0),
+        ("users", 0),
     ];
     assert_eq!(rows(&copied), expected);
     assert_eq!(

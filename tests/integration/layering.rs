@@ -27,7 +27,13 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
         false,
         &["audio", "speech", "transcript", "ticket", "call"],
     ),
-    ("config", false, &["sip", "store"]),
+    ("people", true, &[]),
+    (
+        "access",
+        false,
+        &["people", "speech", "transcript", "store"],
+    ),
+    ("config", false, &["sip", "store", "people"]),
     (
         "console",
         false,
@@ -42,6 +48,9 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
             "recording",
             "telemetry",
             "listener",
+            "people",
+            "access",
+            "grpc",
         ],
     ),
     ("telemetry", false, &[]),
@@ -58,6 +67,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
             "ticket",
             "events",
             "recording",
+            "people",
         ],
     ),
     (
@@ -65,6 +75,9 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
         false,
         &[
             "audio",
+            "people",
+            "access",
+            "recording",
             "speech",
             "transcript",
             "ticket",

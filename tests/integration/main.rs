@@ -21,5 +21,6 @@ mod product;
 mod recognizers;
 mod recording;
 mod records;
+mod sign_in;
 #[path = "../support/disk.rs"]
 mod small_disk;

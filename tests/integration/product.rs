@@ -172,6 +172,8 @@ pub fn serve(data: &Path, config: Option<&Path>, sets: &[String]) -> Serving {
     let places = [
         "sip.listen=127.0.0.1:0".to_owned(),
         "console.listen=127.0.0.1:0".to_owned(),
+        // Tests that sign in say so, behind this.
+        "people.sign_in=false".to_owned(),
         "grpc.listen=127.0.0.1:0".to_owned(),
         format!("store.database={}", data.join("xinqiao.db").display()),
         format!("ticketing.database={}", data.join("ticketing.db").display()),
@@ -348,8 +350,15 @@ pub async fn request_raw(
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
         .expect("a head");
-    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
-    (head, answer.split_off(end + 4))
+    // Names are in any spelling; what they name is as it was sent.
+    let head: Vec<String> = String::from_utf8_lossy(&answer[..end])
+        .lines()
+        .map(|line| match line.split_once(": ") {
+            Some((name, value)) => format!("{}: {value}", name.to_lowercase()),
+            None => line.to_lowercase(),
+        })
+        .collect();
+    (head.join("\r\n"), answer.split_off(end + 4))
 }
 
 /// The share of characters that must be changed to make `heard` of `meant`; punctuation does not count.

@@ -100,4 +100,27 @@ pub(in crate::store) const GATEWAY: &[&str] = &[
     CREATE INDEX audit_by_time ON audit (at_ms, id);
     CREATE INDEX audit_of_call ON audit (call_id, at_ms, id);
 ",
+    "
+    ALTER TABLE audit ADD COLUMN number BIGINT;
+    ALTER TABLE audit ADD COLUMN hash TEXT;
+    CREATE UNIQUE INDEX audit_chain ON audit (number) WHERE number IS NOT NULL;
+    CREATE TABLE audit_anchor (number BIGINT PRIMARY KEY, hash TEXT NOT NULL);
+    CREATE TABLE users (
+        name     TEXT COLLATE \"C\" PRIMARY KEY,
+        version  BIGINT NOT NULL,
+        identity TEXT UNIQUE,
+        body     TEXT NOT NULL
+    );
+    CREATE TABLE sessions (
+        id         TEXT COLLATE \"C\" PRIMARY KEY,
+        digest     TEXT NOT NULL UNIQUE,
+        user_name  TEXT COLLATE \"C\" NOT NULL,
+        address    TEXT NOT NULL,
+        agent      TEXT NOT NULL,
+        started_ms BIGINT NOT NULL,
+        seen_ms    BIGINT NOT NULL,
+        until_ms   BIGINT NOT NULL
+    );
+    CREATE INDEX sessions_of_user ON sessions (user_name);
+",
 ];

@@ -115,4 +115,26 @@ pub(in crate::store) const GATEWAY: &[&str] = &[
         );
         CREATE INDEX audit_by_time ON audit (at_ms, id);
         CREATE INDEX audit_of_call ON audit (call_id, at_ms, id);
+    ", "
+        ALTER TABLE audit ADD COLUMN number INTEGER;
+        ALTER TABLE audit ADD COLUMN hash TEXT;
+        CREATE UNIQUE INDEX audit_chain ON audit (number) WHERE number IS NOT NULL;
+        CREATE TABLE audit_anchor (number INTEGER PRIMARY KEY, hash TEXT NOT NULL);
+        CREATE TABLE users (
+            name     TEXT PRIMARY KEY,
+            version  INTEGER NOT NULL,
+            identity TEXT UNIQUE,
+            body     TEXT NOT NULL
+        );
+        CREATE TABLE sessions (
+            id         TEXT PRIMARY KEY,
+            digest     TEXT NOT NULL UNIQUE,
+            user_name  TEXT NOT NULL,
+            address    TEXT NOT NULL,
+            agent      TEXT NOT NULL,
+            started_ms INTEGER NOT NULL,
+            seen_ms    INTEGER NOT NULL,
+            until_ms   INTEGER NOT NULL
+        );
+        CREATE INDEX sessions_of_user ON sessions (user_name);
     "];
