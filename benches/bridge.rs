@@ -25,7 +25,7 @@ use xinqiao::gateway::advice::Advisor;
 use xinqiao::gateway::calls::{CallContext, CallTable, DraftingDesk, MediaThreads};
 use xinqiao::gateway::draft_writer::DraftWriter;
 use xinqiao::gateway::media::ports::PortPool;
-use xinqiao::gateway::sip::{NewCall, Outlook, Transport};
+use xinqiao::gateway::sip::{NewCall, RouteSecurityLookup, Transport};
 use xinqiao::gateway::wav::Wav;
 use xinqiao::recognition;
 use xinqiao::rtp::{Packet, WireSequence};
@@ -179,7 +179,7 @@ async fn answered(
                 source,
                 transport: Transport::Udp,
                 route: Vec::new(),
-                outlook: Outlook::default(),
+                route_security: RouteSecurityLookup::default(),
                 events,
                 commands,
             })

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use criterion::{BatchSize, Criterion, criterion_group};
 use xinqiao::audio::codec::{Codec, Encoder};
 use xinqiao::audio::{Frame, Frequency, MediaTime};
-use xinqiao::call::Ear;
+use xinqiao::call::SpeechPipeline;
 use xinqiao::rtp::forward::{Forwarder, Outgoing};
 use xinqiao::rtp::listen::ListenBuffer;
 use xinqiao::rtp::{Format, Packet, WireSequence};
@@ -80,7 +80,7 @@ fn media(criterion: &mut Criterion) {
         });
     });
     criterion.bench_function(LISTEN, |bencher| {
-        let mut ear = Ear::new(Settings::default(), MediaTime::ZERO);
+        let mut pipeline = SpeechPipeline::new(Settings::default(), MediaTime::ZERO);
         let frame = Frame {
             samples: vec![0; 160],
             rate: Frequency::HZ_8000,
@@ -88,7 +88,7 @@ fn media(criterion: &mut Criterion) {
         };
         let mut events = Vec::new();
         bencher.iter(|| {
-            ear.listen(black_box(&frame), &mut events);
+            pipeline.listen(black_box(&frame), &mut events);
             events.clear();
         });
     });

@@ -7,12 +7,12 @@
 //! gateway ─► Call::handle(now, Input)      (each leg's media by a MediaTransport: RTP sockets, decoded frames)
 //!  SIP → dialog → legs {caller, operator}
 //!  RTP ─┬─► other leg                 (forwarded first; nothing below can delay or drop it)
-//!       └─► ListenBuffer → Decoder ─┬─► Ear { Resampler → Leveler → VoiceActivity → Segmenter }
+//!       └─► ListenBuffer → Decoder ─┬─► SpeechPipeline { Resampler → Leveler → VoiceActivity → Segmenter }
 //!  decoded sound ─► DecodedStream ──┘                     │ utterance (partial, end-point or final)
 //! Call::transmit() → packets to the other leg, drained first
 //! Call::command(now, Actor, Command) → accepted or refused   (from the page or gRPC, through CallControl)
 //! Call::poll() → Sip | EndTap | Recognize | Transcript | Redraft | Draft | Record | Erase | Ended | Deadline
-//!   Recognize  → recognition workers, here or elsewhere → Input::Heard → Scribe → transcript
+//!   Recognize  → recognition workers, here or elsewhere → Input::Heard → TranscriptBuilder → transcript
 //!                (final lines once more, in longer pieces, while no worker has anything else to do)
 //!   Transcript → event bus → operator's page, gRPC stream, store
 //!   Redraft    → drafting thread → Input::Drafted → Draft

@@ -30,7 +30,7 @@ pub(super) struct Announcement {
 }
 
 impl Announcement {
-    pub fn new(sound: Arc<Frame>) -> Self {
+    pub(crate) fn new(sound: Arc<Frame>) -> Self {
         Self {
             sound,
             payloads: None,
@@ -40,13 +40,13 @@ impl Announcement {
     }
 
     /// When the next packet is due.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.began.map(|began| began + PACKET * self.next)
     }
 
     /// The next payload that is due, and its number; the first call begins. `codec` is that of the leg in whose place
     /// the announcement speaks.
-    pub fn due(&mut self, now: Instant, codec: Codec) -> Option<(u32, &[u8])> {
+    pub(crate) fn due(&mut self, now: Instant, codec: Codec) -> Option<(u32, &[u8])> {
         let began = *self.began.get_or_insert(now);
         self.payloads = self.payloads.take().filter(|(made, _)| *made == codec);
         let sound = &self.sound;
@@ -62,7 +62,7 @@ impl Announcement {
     }
 
     /// Whether all of it has been said.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.payloads
             .as_ref()
             .is_some_and(|(_, payloads)| self.next as usize >= payloads.len())
@@ -154,7 +154,7 @@ impl Call {
         let Some(announcement) = &mut self.announcement else {
             return;
         };
-        let [caller, operator] = &mut self.sides;
+        let [caller, operator] = &mut self.media_legs;
         let Some((codec, payload_type)) = operator.speaks().or_else(|| caller.speaks()) else {
             return;
         };

@@ -147,7 +147,7 @@ impl Call {
         }
         match command {
             Command::Edit { name, value } => self.edit(name, value),
-            Command::Revise(revision) => self.scribe.revise(revision),
+            Command::Revise(revision) => self.builder.revise(revision),
             Command::Pause { paused } => {
                 self.is_connected()?;
                 self.pause(now, paused);

@@ -31,7 +31,7 @@ pub struct DecodedFrame {
 }
 
 /// One leg's decoded sound on the call's timeline, without a hole.
-pub struct DecodedStream {
+pub(crate) struct DecodedStream {
     /// The timeline's zero: the answer.
     epoch: Instant,
     /// How long nothing may come before silence goes out.
@@ -48,7 +48,7 @@ pub struct DecodedStream {
 
 impl DecodedStream {
     /// A stream whose timeline begins at `epoch`.
-    pub fn new(epoch: Instant) -> Self {
+    pub(crate) fn new(epoch: Instant) -> Self {
         Self {
             epoch,
             depth: DEPTH,
@@ -61,7 +61,7 @@ impl DecodedStream {
     }
 
     /// Takes the next frame; what becomes of it shows in the statistics.
-    pub fn push(&mut self, now: Instant, frame: DecodedFrame) {
+    pub(crate) fn push(&mut self, now: Instant, frame: DecodedFrame) {
         let DecodedFrame {
             number,
             at,
@@ -125,7 +125,7 @@ impl DecodedStream {
     }
 
     /// The next stretch of the timeline, or `None` until a frame comes or [`DecodedStream::deadline`] passes.
-    pub fn poll(&mut self, now: Instant) -> Option<Frame> {
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<Frame> {
         if self.ready.is_empty() {
             let elapsed = MediaTime::ZERO + now.saturating_duration_since(self.epoch);
             let missing = (elapsed - self.depth).since(self.until);
@@ -139,12 +139,12 @@ impl DecodedStream {
     }
 
     /// When [`DecodedStream::poll`] has something to give even if no frame comes.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.epoch + self.until.since(MediaTime::ZERO) + self.depth + FRAME
     }
 
     /// What has come in so far; `None` before the first frame.
-    pub const fn stats(&self) -> Option<&StreamStats> {
+    pub(crate) const fn stats(&self) -> Option<&StreamStats> {
         self.stats.as_ref()
     }
 }
@@ -156,8 +156,8 @@ impl Call {
         self.announcement = None;
         self.answered = Some(now);
         self.state = State::Up;
-        for side in &mut self.sides {
-            side.open_decoded(now);
+        for media_leg in &mut self.media_legs {
+            media_leg.open_decoded(now);
         }
         let at = self.wall(now);
         self.outputs
@@ -167,7 +167,7 @@ impl Call {
     /// Takes decoded sound of a leg.
     pub(super) fn decoded(&mut self, now: Instant, leg: Leg, frame: DecodedFrame) {
         if matches!(self.state, State::Up) {
-            self.sides[index(leg)].take_decoded(now, frame);
+            self.media_legs[index(leg)].take_decoded(now, frame);
         }
     }
 

@@ -40,7 +40,7 @@ struct Candidate {
 }
 
 /// The door of one leg.
-pub struct Latch {
+pub(crate) struct Latch {
     policy: Latching,
     /// Where the leg's signalling comes from, where that is known.
     signals_from: Option<IpAddr>,
@@ -53,7 +53,7 @@ pub struct Latch {
 
 impl Latch {
     /// A closed door.
-    pub const fn new(policy: Latching, signals_from: Option<IpAddr>) -> Self {
+    pub(crate) const fn new(policy: Latching, signals_from: Option<IpAddr>) -> Self {
         Self {
             policy,
             signals_from,
@@ -65,7 +65,7 @@ impl Latch {
     }
 
     /// A description names where the leg sends from.
-    pub fn signal(&mut self, remote: SocketAddr) {
+    pub(crate) fn signal(&mut self, remote: SocketAddr) {
         if self.signalled != Some(remote) {
             self.latched = None;
         }
@@ -75,7 +75,7 @@ impl Latch {
     }
 
     /// Whether a packet from `source` is worth being looked into: neither a stranger's nor too late.
-    pub fn may_be(&self, source: SocketAddr) -> bool {
+    pub(crate) fn may_be(&self, source: SocketAddr) -> bool {
         self.policy == Latching::Transport
             || self.is_right(source)
             || (self.open && self.is_allowed(source))
@@ -86,7 +86,7 @@ impl Latch {
     }
 
     /// Whether the leg sent this packet; `proven` when it has shown a key that only the leg has.
-    pub fn admit(
+    pub(crate) fn admit(
         &mut self,
         now: Instant,
         source: SocketAddr,
@@ -150,19 +150,19 @@ impl Latch {
     }
 
     /// Whether a report from `source` is the leg's, which has named `rtcp` for them.
-    pub fn may_report(&self, source: SocketAddr, rtcp: Option<SocketAddr>) -> bool {
+    pub(crate) fn may_report(&self, source: SocketAddr, rtcp: Option<SocketAddr>) -> bool {
         let known = [self.target(), rtcp];
         let mut known = known.into_iter().flatten();
         self.policy == Latching::Transport || known.any(|address| address.ip() == source.ip())
     }
 
     /// Where the leg gets its packets: where its own come from, or where its description says.
-    pub fn target(&self) -> Option<SocketAddr> {
+    pub(crate) fn target(&self) -> Option<SocketAddr> {
         self.latched.or(self.signalled)
     }
 
     /// Whether the leg has been heard from elsewhere than its description says, as behind a NAT.
-    pub fn is_elsewhere(&self) -> bool {
+    pub(crate) fn is_elsewhere(&self) -> bool {
         self.latched.is_some() && self.latched != self.signalled
     }
 }

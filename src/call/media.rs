@@ -12,7 +12,9 @@ use rand::{RngExt, SeedableRng};
 use super::decoded::{DecodedFrame, DecodedStream};
 use super::mix::Mixer;
 use super::path::{MediaPolicy, Out, Path, Refused};
-use super::{NO_MEDIA_AFTER, QUIET_AFTER_NOISE, QUIET_AFTER_REPORT, Reason, ear::Ear};
+use super::{
+    NO_MEDIA_AFTER, QUIET_AFTER_NOISE, QUIET_AFTER_REPORT, Reason, speech_pipeline::SpeechPipeline,
+};
 use crate::audio::Frame;
 use crate::audio::codec::Codec;
 use crate::rtp::Packet;
@@ -85,7 +87,7 @@ impl LegInput {
 }
 
 /// One leg.
-pub struct MediaLeg {
+pub(crate) struct MediaLeg {
     local: Local,
     agreed: Option<Negotiated>,
     path: Box<Path>,
@@ -95,7 +97,7 @@ pub struct MediaLeg {
     /// From the answer on.
     input: Option<LegInput>,
     /// What this leg is heard through, if anybody recognises what is said.
-    ear: Option<Ear>,
+    pipeline: Option<SpeechPipeline>,
     /// What was heard and is still to be recorded, if anybody records.
     frames: Option<Vec<Frame>>,
     /// Nobody is to keep what is said now: recording and recognition hear silence.
@@ -119,7 +121,13 @@ pub struct MediaLeg {
 
 impl MediaLeg {
     /// A leg that nothing has been agreed with; `seed` gives its stream's random beginnings and its keys.
-    pub fn new(leg: Leg, now: Instant, rtp: &RtpEnd, seed: [u8; 32], ear: Option<Ear>) -> Self {
+    pub(crate) fn new(
+        leg: Leg,
+        now: Instant,
+        rtp: &RtpEnd,
+        seed: [u8; 32],
+        pipeline: Option<SpeechPipeline>,
+    ) -> Self {
         let mut random = StdRng::from_seed(seed);
         let ssrc = random.random();
         // Half the sequence numbers lie ahead, so that the first wrap is some minutes away (RFC 3711 §3.3.1).
@@ -138,7 +146,7 @@ impl MediaLeg {
             path: Box::new(Path::new(leg, forwarder, &rtp.policy, random)),
             secured: false,
             input: None,
-            ear,
+            pipeline,
             frames: None,
             muted: false,
             hidden: false,
@@ -154,14 +162,14 @@ impl MediaLeg {
     }
 
     /// Our next description of this session.
-    pub fn describe(&mut self, direction: Direction) -> Local {
+    pub(crate) fn describe(&mut self, direction: Direction) -> Local {
         self.local.version += 1;
         self.local.direction = direction;
         self.local
     }
 
     /// Writes our next offer. What the other leg has comes first, so that nothing is made anew where it need not be.
-    pub fn offer(
+    pub(crate) fn offer(
         &mut self,
         direction: Direction,
         codecs: &[Codec],
@@ -190,14 +198,14 @@ impl MediaLeg {
     }
 
     /// Offers keys in the secured profile from now on, where they were offered beside plain RTP; whether that is new.
-    pub fn insist(&mut self) -> bool {
+    pub(crate) fn insist(&mut self) -> bool {
         let gives_way = self.path.protection() == Protection::Optional && !self.secured;
         self.secured |= gives_way;
         gives_way
     }
 
     /// What offer and answer settle on, if anything.
-    pub fn negotiate(
+    pub(crate) fn negotiate(
         &self,
         theirs: &Description,
         preferred: &[Codec],
@@ -206,7 +214,7 @@ impl MediaLeg {
     }
 
     /// Takes what `theirs`, an offer, has been negotiated to, and writes our answer. The peer says which way it wants.
-    pub fn answer(
+    pub(crate) fn answer(
         &mut self,
         theirs: &Description,
         agreed: Negotiated,
@@ -224,7 +232,7 @@ impl MediaLeg {
     }
 
     /// What a recorder settles on for one of several streams.
-    pub fn negotiate_stream(
+    pub(crate) fn negotiate_stream(
         &self,
         theirs: &Description,
         stream: usize,
@@ -234,7 +242,7 @@ impl MediaLeg {
     }
 
     /// Takes a stream that is only listened to, or none any more.
-    pub fn take_stream(&mut self, agreed: Option<Negotiated>) {
+    pub(crate) fn take_stream(&mut self, agreed: Option<Negotiated>) {
         self.wish = agreed
             .as_ref()
             .map_or(Direction::Inactive, |agreed| agreed.direction.reversed());
@@ -248,7 +256,7 @@ impl MediaLeg {
     }
 
     /// The part of our answer for the stream that has been taken.
-    pub fn accepted<'a>(&'a self, local: &'a Local) -> Option<Accepted<'a>> {
+    pub(crate) fn accepted<'a>(&'a self, local: &'a Local) -> Option<Accepted<'a>> {
         Some(Accepted {
             agreed: self.agreed.as_ref()?,
             local,
@@ -257,7 +265,7 @@ impl MediaLeg {
     }
 
     /// Takes what offer and answer have settled.
-    pub fn agree(&mut self, agreed: Negotiated) {
+    pub(crate) fn agree(&mut self, agreed: Negotiated) {
         self.path.agree(&agreed);
         self.secured = agreed.is_secured;
         self.agreed = Some(agreed);
@@ -265,7 +273,7 @@ impl MediaLeg {
     }
 
     /// Takes what the peer answered to our last description: it decides only what we left open.
-    pub fn answered(&mut self, agreed: Negotiated) {
+    pub(crate) fn answered(&mut self, agreed: Negotiated) {
         let (said, ours) = (agreed.direction.reversed(), self.local.direction);
         let sends = if ours.receives() {
             said.sends()
@@ -282,27 +290,27 @@ impl MediaLeg {
     }
 
     /// Whether offer and answer have settled anything yet.
-    pub const fn has_agreed(&self) -> bool {
+    pub(crate) const fn has_agreed(&self) -> bool {
         self.agreed.is_some()
     }
 
     /// What the peer wants to do.
-    pub const fn wish(&self) -> Direction {
+    pub(crate) const fn wish(&self) -> Direction {
         self.wish
     }
 
     /// Whether the peer neither holds the other leg nor is silent by agreement of its own.
-    pub fn talks(&self) -> bool {
+    pub(crate) fn talks(&self) -> bool {
         self.wish == Direction::SendRecv
     }
 
     /// Which way media flow by our last description.
-    pub const fn was_told(&self) -> Direction {
+    pub(crate) const fn was_told(&self) -> Direction {
         self.local.direction
     }
 
     /// Another party comes in the place of this leg's; what was agreed on is not its.
-    pub fn begin_anew(&mut self) {
+    pub(crate) fn begin_anew(&mut self) {
         self.path.forget_keys();
         self.secured = false;
         self.wish = Direction::SendRecv;
@@ -310,7 +318,7 @@ impl MediaLeg {
     }
 
     /// Listens, or lets time pass in silence; the wait for packets begins anew.
-    pub fn be_heard(&mut self, now: Instant, heard: bool) {
+    pub(crate) fn be_heard(&mut self, now: Instant, heard: bool) {
         self.heard = heard;
         (self.last_packet, self.last_sign, self.excused) = (now, now, now);
         self.set_formats();
@@ -330,7 +338,7 @@ impl MediaLeg {
     }
 
     /// Offers the peer what it has now, with another direction.
-    pub fn reoffer(&mut self, direction: Direction, codecs: &[Codec]) -> String {
+    pub(crate) fn reoffer(&mut self, direction: Direction, codecs: &[Codec]) -> String {
         let current = self.agreed.as_ref().map(|agreed| agreed.codec);
         let mut preferred: Vec<Codec> = current.into_iter().collect();
         preferred.extend(codecs.iter().filter(|codec| Some(**codec) != current));
@@ -338,18 +346,18 @@ impl MediaLeg {
     }
 
     /// Offers the leg to somebody else, who does not know the keys in use.
-    pub fn offer_to_another(&mut self, codecs: &[Codec]) -> String {
+    pub(crate) fn offer_to_another(&mut self, codecs: &[Codec]) -> String {
         self.path.change_keys();
         self.reoffer(Direction::SendRecv, codecs)
     }
 
     /// The peer has acknowledged our answer.
-    pub const fn acknowledged(&mut self) {
+    pub(crate) const fn acknowledged(&mut self) {
         self.path.acknowledged();
     }
 
     /// Whether an offer can be answered; the status with which it is refused otherwise.
-    pub fn can_take(&self, offer: Option<&str>, codecs: &[Codec]) -> Result<(), u16> {
+    pub(crate) fn can_take(&self, offer: Option<&str>, codecs: &[Codec]) -> Result<(), u16> {
         let Some(offer) = offer else {
             return Ok(());
         };
@@ -360,13 +368,13 @@ impl MediaLeg {
     }
 
     /// Since when the leg, which should send and may, has given no sign of life; `None` while it holds or is held.
-    pub fn quiet_since(&self) -> Option<Instant> {
+    pub(crate) fn quiet_since(&self) -> Option<Instant> {
         let sends = self.heard && self.may_send();
         sends.then_some(self.last_sign)
     }
 
     /// Answers a changed offer, allowing what the other leg wants; the status with which it is refused otherwise.
-    pub fn renegotiate(
+    pub(crate) fn renegotiate(
         &mut self,
         offer: Option<&str>,
         allowed: Direction,
@@ -386,7 +394,7 @@ impl MediaLeg {
     }
 
     /// The call has been answered: the timeline begins.
-    pub fn open(&mut self, now: Instant) {
+    pub(crate) fn open(&mut self, now: Instant) {
         let formats = self.agreed.as_ref().map(|agreed| agreed.receives.clone());
         let buffer = ListenBuffer::new(now, formats.unwrap_or_default());
         self.input = Some(LegInput::Packets(buffer));
@@ -395,18 +403,18 @@ impl MediaLeg {
     }
 
     /// The call has been answered, and the leg's sound comes decoded.
-    pub fn open_decoded(&mut self, now: Instant) {
+    pub(crate) fn open_decoded(&mut self, now: Instant) {
         self.input = Some(LegInput::Decoded(DecodedStream::new(now)));
         self.give_sign(now);
     }
 
     /// The call has been answered, and the leg is heard by streams that come elsewhere.
-    pub fn open_mixed(&mut self) {
+    pub(crate) fn open_mixed(&mut self) {
         self.input = Some(LegInput::Mixed(Mixer::default()));
     }
 
     /// Where those streams are added up.
-    pub const fn mixer(&mut self) -> Option<&mut Mixer> {
+    pub(crate) const fn mixer(&mut self) -> Option<&mut Mixer> {
         match &mut self.input {
             Some(LegInput::Mixed(mixer)) => Some(mixer),
             _ => None,
@@ -414,7 +422,7 @@ impl MediaLeg {
     }
 
     /// Takes decoded sound of the leg.
-    pub fn take_decoded(&mut self, now: Instant, frame: DecodedFrame) {
+    pub(crate) fn take_decoded(&mut self, now: Instant, frame: DecodedFrame) {
         if let Some(LegInput::Decoded(stream)) = &mut self.input {
             stream.push(now, frame);
             self.give_sign(now);
@@ -422,7 +430,7 @@ impl MediaLeg {
     }
 
     /// The leg sends, or has shown otherwise that it is there.
-    pub const fn give_sign(&mut self, now: Instant) {
+    pub(crate) const fn give_sign(&mut self, now: Instant) {
         (self.last_packet, self.last_sign, self.excused) = (now, now, now);
         self.alarmed = false;
     }
@@ -436,21 +444,21 @@ impl MediaLeg {
     }
 
     /// Makes the stream towards this leg fit what `other` sends.
-    pub fn receive_from(&mut self, other: &Self) {
+    pub(crate) fn receive_from(&mut self, other: &Self) {
         if let Some(own) = &self.agreed {
             self.path.receive_from(own, &other.path);
         }
     }
 
     /// Makes the stream towards this leg fit what is played to it in its own codec.
-    pub fn receive_as_it_sends(&mut self) {
+    pub(crate) fn receive_as_it_sends(&mut self) {
         if let Some(own) = &self.agreed {
             self.path.receive_as_it_sends(own);
         }
     }
 
     /// Reads a datagram of this leg's RTP port, if it comes from whom it should; `room` is for what it says in clear.
-    pub fn accept<'a>(
+    pub(crate) fn accept<'a>(
         &mut self,
         now: Instant,
         source: SocketAddr,
@@ -467,34 +475,34 @@ impl MediaLeg {
     }
 
     /// Sends the other leg's packet to this one, unless this leg holds.
-    pub fn forward(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Out) {
+    pub(crate) fn forward(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Out) {
         if self.agreed.is_some() {
             self.path.forward(now, packet, out);
         }
     }
 
     /// Presses a key towards this leg in its stream; `false` when the leg takes none there.
-    pub fn press(&mut self, press: Press) -> bool {
+    pub(crate) fn press(&mut self, press: Press) -> bool {
         self.path.press(press)
     }
 
     /// Whether the leg takes key presses in its stream.
-    pub const fn takes_presses(&self) -> bool {
+    pub(crate) const fn takes_presses(&self) -> bool {
         self.path.takes_events()
     }
 
     /// The next key that this leg pressed in its stream.
-    pub fn pressed(&mut self, now: Instant) -> Option<Press> {
+    pub(crate) fn pressed(&mut self, now: Instant) -> Option<Press> {
         self.path.pressed(now)
     }
 
     /// Sends what is due of the keys pressed towards this leg.
-    pub fn dial(&mut self, now: Instant, out: &mut Out) {
+    pub(crate) fn dial(&mut self, now: Instant, out: &mut Out) {
         self.path.dial(now, out);
     }
 
     /// How its sound travelled, once it had the chance to.
-    pub fn quality(&self) -> Option<LegMedia> {
+    pub(crate) fn quality(&self) -> Option<LegMedia> {
         self.input.as_ref()?;
         let micros = |span: Duration| span.as_micros() as u64;
         let (stats, remote) = (self.stats(), self.reported());
@@ -521,12 +529,12 @@ impl MediaLeg {
     }
 
     /// What this leg's port refused.
-    pub const fn refused(&self) -> Refused {
+    pub(crate) const fn refused(&self) -> Refused {
         self.path.refused()
     }
 
     /// Listens to a packet of this leg.
-    pub fn hear(&mut self, now: Instant, packet: &Packet<'_>) {
+    pub(crate) fn hear(&mut self, now: Instant, packet: &Packet<'_>) {
         if let Some(LegInput::Packets(buffer)) = &mut self.input {
             buffer.push(now, packet);
         }
@@ -534,7 +542,12 @@ impl MediaLeg {
 
     /// Brings what has been heard to the end-pointer and tells what it found, with all the voice heard so far;
     /// at the `end` of the call nothing is waited for any more.
-    pub fn listen(&mut self, now: Instant, end: bool, mut tell: impl FnMut(Duration, Event)) {
+    pub(crate) fn listen(
+        &mut self,
+        now: Instant,
+        end: bool,
+        mut tell: impl FnMut(Duration, Event),
+    ) {
         let Some(input) = &mut self.input else {
             return;
         };
@@ -549,8 +562,8 @@ impl MediaLeg {
             if self.muted {
                 frame.samples.fill(0);
             }
-            if let Some(ear) = &mut self.ear {
-                ear.listen(&frame, &mut self.events);
+            if let Some(pipeline) = &mut self.pipeline {
+                pipeline.listen(&frame, &mut self.events);
             }
             if self.hidden {
                 frame.samples.fill(0);
@@ -560,8 +573,8 @@ impl MediaLeg {
             }
         }
         if end {
-            if let Some(ear) = &mut self.ear {
-                ear.flush(&mut self.events);
+            if let Some(pipeline) = &mut self.pipeline {
+                pipeline.flush(&mut self.events);
             }
             // What comes after the end is nobody's.
             self.agreed = None;
@@ -573,51 +586,53 @@ impl MediaLeg {
     }
 
     /// Hands out what is heard from now on to be recorded.
-    pub fn record(&mut self) {
+    pub(crate) fn record(&mut self) {
         self.frames = Some(Vec::new());
     }
 
     /// What is to be recorded since last asked.
-    pub fn recorded(&mut self) -> impl Iterator<Item = Frame> {
+    pub(crate) fn recorded(&mut self) -> impl Iterator<Item = Frame> {
         self.frames.iter_mut().flat_map(|frames| frames.drain(..))
     }
 
     /// Lets recording and recognition hear silence, or this leg again; whether that is a change.
-    pub const fn mute(&mut self, muted: bool) -> bool {
+    pub(crate) const fn mute(&mut self, muted: bool) -> bool {
         let changed = self.muted != muted;
         self.muted = muted;
         changed
     }
 
     /// Lets the recording alone hear silence, or this leg again.
-    pub const fn hide(&mut self, hidden: bool) {
+    pub(crate) const fn hide(&mut self, hidden: bool) {
         self.hidden = hidden;
     }
 
     /// In which codec and under which number this leg sends.
-    pub fn speaks(&self) -> Option<(Codec, u8)> {
+    pub(crate) fn speaks(&self) -> Option<(Codec, u8)> {
         self.agreed
             .as_ref()
             .map(|agreed| (agreed.codec, agreed.payload_type))
     }
 
     /// All the voice heard so far.
-    pub fn voiced(&self) -> Duration {
-        self.ear.as_ref().map_or(Duration::ZERO, Ear::voiced)
+    pub(crate) fn voiced(&self) -> Duration {
+        self.pipeline
+            .as_ref()
+            .map_or(Duration::ZERO, SpeechPipeline::voiced)
     }
 
     /// What came in, once something has.
-    pub fn stats(&self) -> Option<&StreamStats> {
+    pub(crate) fn stats(&self) -> Option<&StreamStats> {
         self.input.as_ref()?.stats()
     }
 
     /// What the leg last reported of what we send it.
-    pub const fn reported(&self) -> Option<&Remote> {
+    pub(crate) const fn reported(&self) -> Option<&Remote> {
         self.reports.remote()
     }
 
     /// Takes a datagram of this leg's RTCP port.
-    pub fn report(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
+    pub(crate) fn report(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
         let ssrc = self.path.sent().ssrc;
         if let Some(report) = self.path.open_report(source, datagram) {
             self.last_sign = now;
@@ -640,7 +655,7 @@ impl MediaLeg {
     }
 
     /// Sends the report that is due.
-    pub fn report_if_due(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
+    pub(crate) fn report_if_due(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
         let Some(LegInput::Packets(buffer)) = self.input.as_mut() else {
             return;
         };
@@ -653,7 +668,7 @@ impl MediaLeg {
     }
 
     /// Sends the last report.
-    pub fn goodbye(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
+    pub(crate) fn goodbye(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
         let Some(LegInput::Packets(buffer)) = self.input.as_mut() else {
             return;
         };
@@ -664,7 +679,7 @@ impl MediaLeg {
     }
 
     /// Whether the leg, which may send, has not for so long that the operator should know; once a silence.
-    pub fn is_suspiciously_silent(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_suspiciously_silent(&mut self, now: Instant) -> bool {
         let silent = self
             .silence_deadline()
             .is_some_and(|deadline| deadline <= now);
@@ -678,7 +693,7 @@ impl MediaLeg {
     }
 
     /// When this leg wants to be looked after.
-    pub fn deadlines(&self) -> impl Iterator<Item = (Instant, Reason)> {
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = (Instant, Reason)> {
         let input = self.input.as_ref();
         let listen = input.and_then(LegInput::deadline);
         let listen = listen.map(|at| (at, Reason::Listen));

@@ -29,7 +29,7 @@ struct Track {
 
 /// What is heard on one leg.
 #[derive(Default)]
-pub struct Mixer {
+pub(crate) struct Mixer {
     until: MediaTime,
     tracks: Vec<Track>,
     /// Nothing more comes: what one stream has and another has not is given out too.
@@ -85,7 +85,7 @@ impl Track {
 
 impl Mixer {
     /// Hears these streams from now on, and no others.
-    pub fn hear(&mut self, streams: &[usize]) {
+    pub(crate) fn hear(&mut self, streams: &[usize]) {
         self.tracks.retain(|track| streams.contains(&track.stream));
         for stream in streams {
             if !self.tracks.iter().any(|track| track.stream == *stream) {
@@ -95,7 +95,7 @@ impl Mixer {
     }
 
     /// Takes the next frame of a stream, which begins by the call's clock.
-    pub fn push(&mut self, stream: usize, frame: Frame) {
+    pub(crate) fn push(&mut self, stream: usize, frame: Frame) {
         let mut tracks = self.tracks.iter_mut();
         if let Some(track) = tracks.find(|track| track.stream == stream) {
             track.frames.push_back(frame);
@@ -103,12 +103,12 @@ impl Mixer {
     }
 
     /// Nothing more comes.
-    pub const fn finish(&mut self) {
+    pub(crate) const fn finish(&mut self) {
         self.finished = true;
     }
 
     /// The next stretch of the leg's timeline.
-    pub fn poll(&mut self) -> Option<Frame> {
+    pub(crate) fn poll(&mut self) -> Option<Frame> {
         match &self.tracks[..] {
             [] => None,
             [only] if only.samples.is_empty() => self.pass(),

@@ -4,21 +4,23 @@
 //! to the other leg and is drained first, so nothing below can delay them; [`Call::poll`] does the listening and
 //! gives the rest, until it names the next [`Deadline`](Output::Deadline). `now` is the only clock.
 
+#![cfg_attr(not(test), warn(unreachable_pub))]
+
 mod announce;
 mod command;
 mod decoded;
-mod ear;
-mod hide;
 mod io;
 mod latch;
 mod media;
 mod mix;
 mod parties;
 mod path;
-mod scribe;
+mod redaction;
 mod signal;
+mod speech_pipeline;
 mod streams;
 mod tap;
+mod transcript_builder;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -30,8 +32,6 @@ use announce::Announcement;
 pub use announce::sound;
 pub use command::{Command, Refusal};
 pub use decoded::DecodedFrame;
-pub use ear::Ear;
-use hide::Hiding;
 pub use io::{
     DraftOutput, Drafted, Incoming, Input, Invite, Output, Reason, Redraft, Rules, Setup,
     Signalling, SipSetup, Summary, Transmit,
@@ -42,9 +42,11 @@ pub use media::RtpEnd;
 use parties::Parties;
 use path::Out;
 pub use path::{MediaPolicy, Refused};
-pub use scribe::{Note, Scribe};
+use redaction::NumberRedaction;
+pub use speech_pipeline::SpeechPipeline;
 use tap::Tap;
 pub use tap::streams_offered;
+pub use transcript_builder::{Note, TranscriptBuilder};
 
 use crate::audio::MediaTime;
 use crate::private::Private;
@@ -102,12 +104,25 @@ impl End {
     }
 }
 
+/// How far a call is.
+///
+/// ```text
+///          operator answers      hang-up, a party lost,         all is recognised and the
+///          (answered_with)       a limit reached (hang_up)      last draft drawn (conclude)
+/// Ringing ─────────────────► Up ──────────────────────► Flushing ─────────────────────► Over
+///    │                        ▲                            ▲
+///    │                        └─ at once, without ringing: a recording session that is
+///    │                           taken (begin_tap), decoded sound (begin_tapped)
+///    └─────────────────────────────────────────────────────┘
+///      cancelled, refused, lost or not answered in time (close): nothing is left to recognise
+/// ```
+/// No way leads back. What comes for a state that is over has no effect.
 enum State {
-    /// The operator's phone has been invited.
+    /// The operator's phone has been invited, and has until then to answer.
     Ringing { until: Instant },
     /// Both legs are connected.
     Up,
-    /// Hung up; the last words are being recognised.
+    /// Ended; the last words are being recognised, at most until then.
     Flushing { until: Instant },
     /// Everything has been said.
     Over,
@@ -139,8 +154,8 @@ pub struct Call {
     tap: Option<Tap>,
     /// The description that the caller has been told, in 183 or 200.
     told: Option<String>,
-    sides: [MediaLeg; 2],
-    scribe: Scribe,
+    media_legs: [MediaLeg; 2],
+    builder: TranscriptBuilder,
     /// After the end, what was said last has been asked to be heard once more.
     rest_asked: bool,
     facts: CallFacts,
@@ -155,7 +170,7 @@ pub struct Call {
     /// That the operator's phone rings, to be told when the announcement is over: many phones would play a tone over it.
     ringing_after: Option<u16>,
     /// What keeps numbers out of the recording, if that is wanted.
-    hiding: Option<Hiding>,
+    redaction: Option<NumberRedaction>,
     transmits: Out,
     /// What a protected packet says in clear.
     clear: Vec<u8>,
@@ -210,10 +225,10 @@ impl Call {
         let ends = incoming
             .sip()
             .map_or_else(|| [RtpEnd::nowhere(); 2], |sip| sip.media);
-        let ear = || {
+        let pipeline = || {
             setup
                 .recognised
-                .then(|| Ear::new(setup.listening.clone(), MediaTime::ZERO))
+                .then(|| SpeechPipeline::new(setup.listening.clone(), MediaTime::ZERO))
         };
         let mut call = Self {
             offer: None,
@@ -226,17 +241,18 @@ impl Call {
             parties: Parties::new(),
             tap: None,
             told: None,
-            sides: [
-                MediaLeg::new(Leg::Caller, now, &ends[0], setup.seed, ear()),
+            media_legs: [
+                MediaLeg::new(Leg::Caller, now, &ends[0], setup.seed, pipeline()),
                 MediaLeg::new(
                     Leg::Operator,
                     now,
                     &ends[1],
                     setup.seed.map(|octet| !octet),
-                    ear(),
+                    pipeline(),
                 ),
             ],
-            scribe: Scribe::new(setup.id.clone(), setup.finish.clone()).reviewing(setup.reviewed),
+            builder: TranscriptBuilder::new(setup.id.clone(), setup.finish.clone())
+                .reviewing(setup.reviewed),
             rest_asked: false,
             facts,
             drawn: Drawn::default(),
@@ -246,14 +262,14 @@ impl Call {
             drafting: Drafting::default(),
             announcement: setup.announcement.clone().map(Announcement::new),
             ringing_after: None,
-            hiding: setup.rules.hide_numbers.map(Hiding::new),
+            redaction: setup.rules.hide_numbers.map(NumberRedaction::new),
             transmits: Out::default(),
             clear: Vec::new(),
             outputs: VecDeque::from([Output::Transcript(started)]),
             setup,
         };
         if call.setup.recorded {
-            call.sides.iter_mut().for_each(MediaLeg::record);
+            call.media_legs.iter_mut().for_each(MediaLeg::record);
         }
         if !call.setup.recognised {
             let alarm = TranscriptEvent::Alarm {
@@ -308,7 +324,7 @@ impl Call {
             }
         }
         let like = offer.and_then(Description::audio);
-        let offer = self.sides[1].offer(Direction::SendRecv, &codecs, like);
+        let offer = self.media_legs[1].offer(Direction::SendRecv, &codecs, like);
         self.tell(SipCommand::Invite {
             party: Party::OPERATOR,
             target,
@@ -324,7 +340,7 @@ impl Call {
             return Ok(None);
         };
         let offer = Description::parse(offer)?;
-        self.sides[0].negotiate(&offer, &self.setup.codecs)?;
+        self.media_legs[0].negotiate(&offer, &self.setup.codecs)?;
         Ok(Some(offer))
     }
 
@@ -342,7 +358,7 @@ impl Call {
                 datagram,
             } => match &mut self.tap {
                 Some(tap) => tap.streams.take_report(now, index(leg), source, datagram),
-                None => self.sides[index(leg)].report(now, source, datagram),
+                None => self.media_legs[index(leg)].report(now, source, datagram),
             },
             Input::Further {
                 number,
@@ -351,11 +367,11 @@ impl Call {
                 datagram,
             } => self.further(now, (number, rtcp), source, datagram),
             Input::Decoded { leg, frame } => self.decoded(now, leg, frame),
-            Input::Key { leg, .. } => self.sides[index(leg)].give_sign(now),
+            Input::Key { leg, .. } => self.media_legs[index(leg)].give_sign(now),
             Input::Gone { leg, broke } => self.tapped_party_gone(now, leg, broke),
             Input::Heard(key, outcome) => {
-                let voiced = self.sides[index(key.leg)].voiced();
-                self.scribe.heard(now, &key, outcome, voiced);
+                let voiced = self.media_legs[index(key.leg)].voiced();
+                self.builder.heard(now, &key, outcome, voiced);
             }
             Input::Drafted(drafted) => self.drafted(drafted),
             Input::Sip(event) => self.signal(now, event),
@@ -383,7 +399,7 @@ impl Call {
 
     /// Makes each leg's outgoing stream fit what both legs have agreed on.
     fn connect(&mut self) {
-        let [caller, operator] = &mut self.sides;
+        let [caller, operator] = &mut self.media_legs;
         if operator.has_agreed() {
             caller.receive_from(operator);
         } else {
@@ -417,7 +433,7 @@ impl Call {
         }
         // Nobody speaks to the caller before the announcement is over.
         let is_held = leg == Leg::Operator && self.is_announcing();
-        let [caller, operator] = &mut self.sides;
+        let [caller, operator] = &mut self.media_legs;
         let (from, to) = if leg == Leg::Caller {
             (caller, operator)
         } else {
@@ -453,7 +469,7 @@ impl Call {
             if let Some(output) = self.outputs.pop_front() {
                 return output;
             }
-            if let Some(note) = self.scribe.note() {
+            if let Some(note) = self.builder.note() {
                 match note {
                     Note::Recognize(utterance, due) => return Output::Recognize(utterance, due),
                     Note::Tell(event) => {
@@ -492,15 +508,15 @@ impl Call {
                     }
                 }
                 State::Flushing { until } => {
-                    if self.scribe.is_waiting() && now < until {
+                    if self.builder.is_waiting() && now < until {
                         return Output::Deadline(until, Reason::Flush);
                     }
-                    if self.scribe.is_waiting() {
-                        self.scribe.give_up();
+                    if self.builder.is_waiting() {
+                        self.builder.give_up();
                     } else if !self.rest_asked {
                         self.rest_asked = true;
-                        self.scribe.review_rest(now);
-                    } else if self.scribe.is_reviewing() && now < until {
+                        self.builder.review_rest(now);
+                    } else if self.builder.is_reviewing() && now < until {
                         return Output::Deadline(until, Reason::Flush);
                     } else if self.answered.is_none() {
                         self.conclude();
@@ -522,22 +538,22 @@ impl Call {
         self.look_after_parties(now);
         let wall = self.wall(now);
         self.announce(now);
-        self.look_after_hiding(now);
+        self.look_after_redaction(now);
         if let Some(tap) = &mut self.tap {
             tap.streams.look_after(now, wall, &mut self.transmits);
         }
         for leg in LEGS {
             self.listen(now, leg, false);
-            let side = &mut self.sides[index(leg)];
-            side.report_if_due(now, wall, &mut self.transmits);
-            side.dial(now, &mut self.transmits);
+            let media_leg = &mut self.media_legs[index(leg)];
+            media_leg.report_if_due(now, wall, &mut self.transmits);
+            media_leg.dial(now, &mut self.transmits);
             // What a leg presses goes on as it comes; who hears no such packets is told by INFO.
-            while let Some(press) = self.sides[index(leg)].pressed(now) {
-                if !self.sides[index(leg.other())].takes_presses() {
+            while let Some(press) = self.media_legs[index(leg)].pressed(now) {
+                if !self.media_legs[index(leg.other())].takes_presses() {
                     self.tell_key(leg.other(), press.key.as_char(), press.duration);
                 }
             }
-            if self.sides[index(leg)].is_suspiciously_silent(now) {
+            if self.media_legs[index(leg)].is_suspiciously_silent(now) {
                 self.tell_of_silence(leg);
             }
         }
@@ -545,7 +561,7 @@ impl Call {
         if let Some(leg) = tap.and_then(|tap| tap.streams.suspiciously_silent(now)) {
             self.tell_of_silence(leg);
         }
-        !self.transmits.is_empty() || !self.outputs.is_empty() || self.scribe.has_notes()
+        !self.transmits.is_empty() || !self.outputs.is_empty() || self.builder.has_notes()
     }
 
     fn tell_of_silence(&mut self, leg: Leg) {
@@ -577,7 +593,7 @@ impl Call {
         let rules = &self.setup.rules;
         let quiet = LEGS.map(|leg| match &self.tap {
             Some(tap) => tap.streams.quiet_since(leg),
-            None => self.sides[index(leg)].quiet_since(),
+            None => self.media_legs[index(leg)].quiet_since(),
         });
         let longest = self.answered.zip(rules.max_duration);
         let both = quiet[0].zip(quiet[1]).zip(rules.media_timeout);
@@ -595,14 +611,14 @@ impl Call {
 
     /// Brings what a leg said to whoever recognises and records it.
     fn listen(&mut self, now: Instant, leg: Leg, end: bool) {
-        let (side, scribe) = (&mut self.sides[index(leg)], &mut self.scribe);
-        if let (Some(tap), Some(mixer)) = (&mut self.tap, side.mixer()) {
+        let (media_leg, builder) = (&mut self.media_legs[index(leg)], &mut self.builder);
+        if let (Some(tap), Some(mixer)) = (&mut self.tap, media_leg.mixer()) {
             tap.streams.listen(now, leg, end, mixer);
         }
-        side.listen(now, end, |voiced, event| {
-            scribe.listen(now, leg, event, voiced);
+        media_leg.listen(now, end, |voiced, event| {
+            builder.listen(now, leg, event, voiced);
         });
-        let frames = side.recorded().map(|frame| Output::Record(leg, frame));
+        let frames = media_leg.recorded().map(|frame| Output::Record(leg, frame));
         self.outputs.extend(frames);
     }
 
@@ -624,8 +640,8 @@ impl Call {
 
     fn pause(&mut self, now: Instant, paused: bool) {
         let mut changed = false;
-        for side in &mut self.sides {
-            changed |= side.mute(paused);
+        for media_leg in &mut self.media_legs {
+            changed |= media_leg.mute(paused);
         }
         if changed {
             let mark = if paused {
@@ -639,18 +655,18 @@ impl Call {
 
     fn deadline(&self) -> Output {
         let announcement = self.announcement_deadline();
-        let hiding = self.hiding_deadline().map(|at| (at, Reason::Number));
+        let redaction = self.redaction_deadline().map(|at| (at, Reason::Number));
         let ends = self.ends().into_iter().flatten();
         let ends = ends.map(|(at, end)| (at, end.reason()));
         let next = self
-            .sides
+            .media_legs
             .iter()
             .flat_map(MediaLeg::deadlines)
             .chain(self.tap.iter().flat_map(|tap| tap.streams.deadlines()))
             .chain(self.parties.deadlines())
             .chain(ends)
             .chain(announcement)
-            .chain(hiding)
+            .chain(redaction)
             .min_by_key(|(at, _)| *at);
         next.map_or(Output::Idle, |(at, reason)| Output::Deadline(at, reason))
     }
@@ -664,7 +680,7 @@ impl Call {
         self.drafting.under_way = true;
         self.drafting.stale = false;
         self.outputs.push_back(Output::Redraft(Redraft {
-            transcript: self.scribe.transcript().clone(),
+            transcript: self.builder.transcript().clone(),
             facts: self.facts.clone(),
             advised: self.advised.clone(),
             talk: std::mem::take(&mut self.drafting.talk),
@@ -701,7 +717,7 @@ impl Call {
     fn heard_by(&self, leg: Leg) -> Option<&MediaLeg> {
         match &self.tap {
             Some(tap) => tap.streams.of(leg).next(),
-            None => Some(&self.sides[index(leg)]),
+            None => Some(&self.media_legs[index(leg)]),
         }
     }
 
@@ -717,7 +733,11 @@ impl Call {
         });
         let qualities: Vec<LegMedia> = match &self.tap {
             Some(tap) => tap.streams.qualities().collect(),
-            None => self.sides.iter().filter_map(MediaLeg::quality).collect(),
+            None => self
+                .media_legs
+                .iter()
+                .filter_map(MediaLeg::quality)
+                .collect(),
         };
         let qualities = qualities.into_iter().map(TranscriptEvent::Media);
         self.outputs.extend(qualities.map(Output::Transcript));

@@ -11,7 +11,7 @@ const LEAVE: Duration = Duration::from_secs(4);
 
 /// Somebody who is invited to take the operator's place.
 #[derive(Clone, Copy, Debug)]
-pub struct Invitation {
+pub(crate) struct Invitation {
     /// Who.
     pub party: Party,
     /// The party that asked for it and is told how it goes; `None` when somebody outside the call did.
@@ -22,7 +22,7 @@ pub struct Invitation {
 
 /// The parties of one call.
 #[derive(Debug)]
-pub struct Parties {
+pub(crate) struct Parties {
     caller: Party,
     operator: Party,
     /// Who was invited last.
@@ -36,7 +36,7 @@ pub struct Parties {
 
 impl Parties {
     /// A caller and an operator.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             caller: Party::CALLER,
             operator: Party::OPERATOR,
@@ -48,7 +48,7 @@ impl Parties {
     }
 
     /// Who talks on a leg.
-    pub const fn of(&self, leg: Leg) -> Party {
+    pub(crate) const fn of(&self, leg: Leg) -> Party {
         match leg {
             Leg::Caller | Leg::Mono => self.caller,
             Leg::Operator => self.operator,
@@ -56,7 +56,7 @@ impl Parties {
     }
 
     /// The leg on which a party talks.
-    pub fn leg(&self, party: Party) -> Option<Leg> {
+    pub(crate) fn leg(&self, party: Party) -> Option<Leg> {
         if party == self.caller {
             Some(Leg::Caller)
         } else if party == self.operator && !self.operator_gone {
@@ -67,7 +67,7 @@ impl Parties {
     }
 
     /// Counts one more party that is invited; `None` when there have been too many.
-    pub fn invite(&mut self, by: Option<Party>, until: Instant) -> Option<Party> {
+    pub(crate) fn invite(&mut self, by: Option<Party>, until: Instant) -> Option<Party> {
         let party = self.newest.next()?;
         self.newest = party;
         self.invited = Some(Invitation { party, by, until });
@@ -75,7 +75,7 @@ impl Parties {
     }
 
     /// Gives a leg to another party; whose it was has to go.
-    pub fn hand_over(&mut self, leg: Leg, to: Party) -> Party {
+    pub(crate) fn hand_over(&mut self, leg: Leg, to: Party) -> Party {
         match leg {
             Leg::Caller | Leg::Mono => std::mem::replace(&mut self.caller, to),
             Leg::Operator => {
@@ -86,25 +86,25 @@ impl Parties {
     }
 
     /// Lets a party hang up by itself for a while.
-    pub fn let_go(&mut self, now: Instant, party: Party) {
+    pub(crate) fn let_go(&mut self, now: Instant, party: Party) {
         self.leaving.push((party, now + LEAVE));
     }
 
     /// A party has hung up; whether it was one that had been replaced.
-    pub fn has_left(&mut self, party: Party) -> bool {
+    pub(crate) fn has_left(&mut self, party: Party) -> bool {
         let before = self.leaving.len();
         self.leaving.retain(|(other, _)| *other != party);
         self.leaving.len() < before
     }
 
     /// Who should have hung up by now.
-    pub fn overdue(&mut self, now: Instant) -> Option<Party> {
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<Party> {
         let at = self.leaving.iter().position(|(_, until)| *until <= now)?;
         Some(self.leaving.swap_remove(at).0)
     }
 
     /// Everybody who is not at an end of the call: they go with it.
-    pub fn others(&mut self) -> impl Iterator<Item = Party> {
+    pub(crate) fn others(&mut self) -> impl Iterator<Item = Party> {
         let invited = self.invited.take().map(|invited| invited.party);
         std::mem::take(&mut self.leaving)
             .into_iter()
@@ -113,7 +113,7 @@ impl Parties {
     }
 
     /// When somebody has to be looked after.
-    pub fn deadlines(&self) -> impl Iterator<Item = (Instant, Reason)> {
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = (Instant, Reason)> {
         let ring = self.invited.map(|invited| (invited.until, Reason::Ring));
         self.leaving
             .iter()

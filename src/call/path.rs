@@ -30,7 +30,7 @@ const MOST_SPARE: usize = 16;
 
 /// Packets on their way out, in buffers that are used again and again.
 #[derive(Default)]
-pub struct Out {
+pub(crate) struct Out {
     waiting: VecDeque<Transmit>,
     spare: Vec<Vec<u8>>,
 }
@@ -42,22 +42,22 @@ impl Out {
     }
 
     /// Takes a buffer back.
-    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+    pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
         if self.spare.len() < MOST_SPARE {
             buffer.clear();
             self.spare.push(buffer);
         }
     }
 
-    pub fn push(&mut self, transmit: Transmit) {
+    pub(crate) fn push(&mut self, transmit: Transmit) {
         self.waiting.push_back(transmit);
     }
 
-    pub fn pop(&mut self) -> Option<Transmit> {
+    pub(crate) fn pop(&mut self) -> Option<Transmit> {
         self.waiting.pop_front()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 }
@@ -205,7 +205,7 @@ const fn outgoing(own: &Negotiated) -> Outgoing {
 }
 
 /// One leg's path.
-pub struct Path {
+pub(crate) struct Path {
     leg: Leg,
     latch: Latch,
     /// The only address that is sent anything, while nothing else has shown that the leg is where its description says.
@@ -228,7 +228,12 @@ pub struct Path {
 
 impl Path {
     /// A path on which nothing travels yet.
-    pub fn new(leg: Leg, forwarder: Forwarder, policy: &MediaPolicy, random: StdRng) -> Self {
+    pub(crate) fn new(
+        leg: Leg,
+        forwarder: Forwarder,
+        policy: &MediaPolicy,
+        random: StdRng,
+    ) -> Self {
         Self {
             leg,
             latch: Latch::new(policy.latching, policy.signals_from),
@@ -261,12 +266,12 @@ impl Path {
     }
 
     /// Whose path it is.
-    pub const fn leg(&self) -> Leg {
+    pub(crate) const fn leg(&self) -> Leg {
         self.leg
     }
 
     /// The leg has acknowledged our answer: it is where it says.
-    pub const fn acknowledged(&mut self) {
+    pub(crate) const fn acknowledged(&mut self) {
         self.confined_to = None;
     }
 
@@ -282,27 +287,27 @@ impl Path {
     }
 
     /// Whether keys are wanted.
-    pub const fn protection(&self) -> Protection {
+    pub(crate) const fn protection(&self) -> Protection {
         self.keys.protection
     }
 
     /// Draws new keys for the next offer; those in use stay in use until it is answered.
-    pub fn change_keys(&mut self) {
+    pub(crate) fn change_keys(&mut self) {
         self.keys.change();
     }
 
     /// Forgets the keys in use.
-    pub fn forget_keys(&mut self) {
+    pub(crate) fn forget_keys(&mut self) {
         self.keys.forget();
     }
 
     /// The keys of our next offer.
-    pub fn offer_keys(&mut self) -> &[Crypto] {
+    pub(crate) fn offer_keys(&mut self) -> &[Crypto] {
         self.keys.offer()
     }
 
     /// Takes what offer and answer have settled.
-    pub fn agree(&mut self, agreed: &Negotiated) {
+    pub(crate) fn agree(&mut self, agreed: &Negotiated) {
         self.latch.signal(agreed.remote);
         self.keys.settle(agreed.crypto.as_ref());
         self.receives.clone_from(&agreed.receives);
@@ -313,22 +318,22 @@ impl Path {
     }
 
     /// Our key, if the agreement has one.
-    pub const fn own_key(&self) -> Option<&Crypto> {
+    pub(crate) const fn own_key(&self) -> Option<&Crypto> {
         self.keys.own.as_ref()
     }
 
     /// Makes the stream towards this leg fit what `other` sends.
-    pub fn receive_from(&mut self, own: &Negotiated, other: &Self) {
+    pub(crate) fn receive_from(&mut self, own: &Negotiated, other: &Self) {
         self.forwarder.connect(&other.receives, &outgoing(own));
     }
 
     /// Makes it fit what this leg itself would send.
-    pub fn receive_as_it_sends(&mut self, own: &Negotiated) {
+    pub(crate) fn receive_as_it_sends(&mut self, own: &Negotiated) {
         self.forwarder.connect(&self.receives, &outgoing(own));
     }
 
     /// Reads a datagram of the leg's RTP port, if the leg sent it; `room` is for what it says in clear.
-    pub fn accept<'a>(
+    pub(crate) fn accept<'a>(
         &mut self,
         now: Instant,
         source: SocketAddr,
@@ -383,7 +388,7 @@ impl Path {
     }
 
     /// Whether a packet says that its sender is silent, and how that sounds.
-    pub fn is_noise(&self, packet: &Packet<'_>) -> bool {
+    pub(crate) fn is_noise(&self, packet: &Packet<'_>) -> bool {
         self.format(packet)
             .map_or(packet.payload_type == COMFORT_NOISE, |format| {
                 format.content == Content::ComfortNoise
@@ -391,7 +396,7 @@ impl Path {
     }
 
     /// Sends the other leg's packet to this one, unless this leg holds.
-    pub fn forward(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Out) {
+    pub(crate) fn forward(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Out) {
         let Some(to) = self.target().filter(|_| self.sends) else {
             return;
         };
@@ -411,17 +416,17 @@ impl Path {
     }
 
     /// Presses a key towards the leg; `false` when it takes none, or has too many to press already.
-    pub fn press(&mut self, press: Press) -> bool {
+    pub(crate) fn press(&mut self, press: Press) -> bool {
         self.sends && self.forwarder.takes_events() && self.dialer.press(press)
     }
 
     /// Whether the leg hears key presses in its stream.
-    pub const fn takes_events(&self) -> bool {
+    pub(crate) const fn takes_events(&self) -> bool {
         self.forwarder.takes_events()
     }
 
     /// Sends what is due of the keys pressed towards the leg.
-    pub fn dial(&mut self, now: Instant, out: &mut Out) {
+    pub(crate) fn dial(&mut self, now: Instant, out: &mut Out) {
         let Some(to) = self.target() else {
             return;
         };
@@ -441,28 +446,28 @@ impl Path {
     }
 
     /// The next key that the leg pressed.
-    pub fn pressed(&mut self, now: Instant) -> Option<Press> {
+    pub(crate) fn pressed(&mut self, now: Instant) -> Option<Press> {
         self.detector.poll(now)
     }
 
     /// When a key towards the leg, or one of the leg's, wants to be looked after.
-    pub fn key_deadline(&self) -> Option<Instant> {
+    pub(crate) fn key_deadline(&self) -> Option<Instant> {
         let deadlines = [self.dialer.deadline(), self.detector.deadline()];
         deadlines.into_iter().flatten().min()
     }
 
     /// What we have sent.
-    pub const fn sent(&self) -> Sent {
+    pub(crate) const fn sent(&self) -> Sent {
         self.sent
     }
 
     /// What was not taken.
-    pub const fn refused(&self) -> Refused {
+    pub(crate) const fn refused(&self) -> Refused {
         self.refused
     }
 
     /// Whether RTCP from there is the leg's, and what it says in clear.
-    pub fn open_report<'a>(
+    pub(crate) fn open_report<'a>(
         &'a mut self,
         source: SocketAddr,
         datagram: &'a [u8],
@@ -492,7 +497,7 @@ impl Path {
     }
 
     /// Sends a report.
-    pub fn send_report(&mut self, mut report: Vec<u8>, out: &mut Out) {
+    pub(crate) fn send_report(&mut self, mut report: Vec<u8>, out: &mut Out) {
         let Some(named) = self.remote_rtcp else {
             return;
         };

@@ -20,7 +20,7 @@ impl Call {
         if let SipEvent::Acknowledged { party } | SipEvent::OfferAnswered { party, .. } = event
             && let Some(leg) = self.parties.leg(party)
         {
-            self.sides[index(leg)].acknowledged();
+            self.media_legs[index(leg)].acknowledged();
             if let Some(tap) = &mut self.tap {
                 tap.streams.acknowledged();
             }
@@ -80,7 +80,7 @@ impl Call {
                 party: Party::OPERATOR,
                 description,
             } => {
-                if self.sides[1].has_agreed() {
+                if self.media_legs[1].has_agreed() {
                     self.answer_as_agreed(now);
                 } else {
                     self.answer(now, &description);
@@ -91,7 +91,7 @@ impl Call {
                 party: Party::OPERATOR,
                 status: 488,
                 ..
-            } if self.sides[1].insist() => self.invite_operator(),
+            } if self.media_legs[1].insist() => self.invite_operator(),
             SipEvent::Rejected {
                 party: Party::OPERATOR,
                 status,
@@ -196,7 +196,7 @@ impl Call {
         let others = self.offer.as_ref().filter(|_| leg == Leg::Operator);
         let others = others.map(Description::codecs);
         chosen.sort_by_key(|codec| others.as_ref().is_some_and(|has| !has.contains(codec)));
-        self.sides[index(leg)].negotiate(&theirs, &chosen)
+        self.media_legs[index(leg)].negotiate(&theirs, &chosen)
     }
 
     /// Bridges what the operator's side plays before it answers; gives the description that the caller gets for it.
@@ -208,7 +208,7 @@ impl Call {
         }
         let operator = self.chosen(Leg::Operator, answer).ok()?;
         let text = self.describe_to_caller(operator.codec).ok()?;
-        self.sides[1].agree(operator);
+        self.media_legs[1].agree(operator);
         self.connect();
         Some(text)
     }
@@ -222,10 +222,10 @@ impl Call {
         let mut preferred = vec![operators];
         preferred.extend(&self.setup.codecs);
         let text = if let Some(offer) = &self.offer {
-            let caller = self.sides[0].negotiate(offer, &preferred)?;
-            self.sides[0].answer(offer, caller, Direction::SendRecv)
+            let caller = self.media_legs[0].negotiate(offer, &preferred)?;
+            self.media_legs[0].answer(offer, caller, Direction::SendRecv)
         } else {
-            self.sides[0].offer(Direction::SendRecv, &[operators], None)
+            self.media_legs[0].offer(Direction::SendRecv, &[operators], None)
         };
         self.told = Some(text.clone());
         Ok(text)
@@ -234,7 +234,7 @@ impl Call {
     fn answer(&mut self, now: Instant, answer: &str) {
         let agreed = self.chosen(Leg::Operator, answer).and_then(|operator| {
             let text = self.describe_to_caller(operator.codec)?;
-            self.sides[1].answered(operator);
+            self.media_legs[1].answered(operator);
             Ok(text)
         });
         self.answered_with(now, agreed);
@@ -242,7 +242,7 @@ impl Call {
 
     /// The operator answers, and what was agreed on with the phone while it rang stands.
     fn answer_as_agreed(&mut self, now: Instant) {
-        let codec = self.sides[1].speaks().map(|(codec, _)| codec);
+        let codec = self.media_legs[1].speaks().map(|(codec, _)| codec);
         let codec = codec.unwrap_or(self.setup.codecs[0]);
         let agreed = self.describe_to_caller(codec);
         self.answered_with(now, agreed);
@@ -253,15 +253,15 @@ impl Call {
         match agreed {
             Ok(text) => {
                 // An offer of ours that a PRACK has answered is not made again (RFC 3262 §5).
-                let settled = self.offer.is_none() && self.sides[0].has_agreed();
+                let settled = self.offer.is_none() && self.media_legs[0].has_agreed();
                 self.tell(SipCommand::Answer {
                     party: Party::CALLER,
                     answer: (!settled).then_some(text),
                 });
                 self.answered = Some(now);
                 self.state = State::Up;
-                for side in &mut self.sides {
-                    side.open(now);
+                for media_leg in &mut self.media_legs {
+                    media_leg.open(now);
                 }
                 self.connect();
                 let at = self.wall(now);
@@ -291,17 +291,17 @@ impl Call {
             });
             return;
         };
-        let other = self.sides[index(leg.other())].wish();
+        let other = self.media_legs[index(leg.other())].wish();
         let mut codecs = self.setup.codecs.clone();
         if let (State::Ringing { .. }, Leg::Operator, Some(has)) = (&self.state, leg, &self.offer) {
             // What the caller has too comes first, for then nothing is made anew.
             let has = has.codecs();
             codecs.sort_by_key(|codec| !has.contains(codec));
         }
-        let side = &mut self.sides[index(leg)];
-        let before = side.wish();
-        let answer = side.renegotiate(offer, other, &codecs);
-        let changed = before != side.wish();
+        let media_leg = &mut self.media_legs[index(leg)];
+        let before = media_leg.wish();
+        let answer = media_leg.renegotiate(offer, other, &codecs);
+        let changed = before != media_leg.wish();
         if matches!(self.state, State::Ringing { .. }) && leg == Leg::Caller {
             self.told = answer.clone().ok().or(self.told.take());
         }
@@ -318,10 +318,10 @@ impl Call {
         };
         match self.chosen(leg, answer) {
             Ok(agreed) => {
-                let side = &mut self.sides[index(leg)];
-                let before = side.wish();
-                side.answered(agreed);
-                let changed = before != side.wish();
+                let media_leg = &mut self.media_legs[index(leg)];
+                let before = media_leg.wish();
+                media_leg.answered(agreed);
+                let changed = before != media_leg.wish();
                 self.settle(now);
                 if changed {
                     self.pass_on(leg);
@@ -343,19 +343,19 @@ impl Call {
         if self.parties.leg(party) != Some(to) {
             return;
         }
-        let direction = self.sides[index(from)].wish();
-        if self.sides[index(to)].was_told() == direction {
+        let direction = self.media_legs[index(from)].wish();
+        if self.media_legs[index(to)].was_told() == direction {
             return;
         }
-        let offer = self.sides[index(to)].reoffer(direction, &self.setup.codecs);
+        let offer = self.media_legs[index(to)].reoffer(direction, &self.setup.codecs);
         self.tell(SipCommand::Offer { party, offer });
     }
 
     /// Passes a key on to a leg: in its stream, or by INFO where it takes none there.
     fn press(&mut self, leg: Leg, key: char, duration: Duration) {
         let press = Key::from_char(key).map(|key| Press { key, duration });
-        let side = &mut self.sides[index(leg)];
-        if !press.is_some_and(|press| side.press(press)) {
+        let media_leg = &mut self.media_legs[index(leg)];
+        if !press.is_some_and(|press| media_leg.press(press)) {
             self.tell_key(leg, key, duration);
         }
     }
@@ -369,9 +369,9 @@ impl Call {
     /// Makes the streams fit what has been agreed on. While one leg holds the other, what it plays is no speech of its
     /// own, and what the held one says is meant for nobody.
     pub(super) fn settle(&mut self, now: Instant) {
-        let talking = self.sides.iter().all(MediaLeg::talks);
-        for side in &mut self.sides {
-            side.be_heard(now, talking);
+        let talking = self.media_legs.iter().all(MediaLeg::talks);
+        for media_leg in &mut self.media_legs {
+            media_leg.be_heard(now, talking);
         }
         self.connect();
     }
@@ -415,7 +415,7 @@ impl Call {
             tap.streams.goodbye(now, wall, &mut self.transmits);
         }
         for leg in LEGS {
-            self.sides[index(leg)].goodbye(now, wall, &mut self.transmits);
+            self.media_legs[index(leg)].goodbye(now, wall, &mut self.transmits);
             self.listen(now, leg, true);
         }
     }

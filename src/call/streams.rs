@@ -41,7 +41,7 @@ pub(super) struct Taken {
 
 impl Streams {
     /// One more place for a stream.
-    pub fn add(&mut self, now: Instant, end: &RtpEnd, seed: [u8; 32]) {
+    pub(crate) fn add(&mut self, now: Instant, end: &RtpEnd, seed: [u8; 32]) {
         let number = self.inlets.len();
         let mut media = MediaLeg::new(
             LEGS.get(number).copied().unwrap_or(Leg::Mono),
@@ -60,13 +60,13 @@ impl Streams {
     }
 
     /// How many places there are.
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.inlets.len()
     }
 
     /// Finds a place for each stream that can be taken: the one it has, else the one that its leg likes, else any.
     /// `legs` says who speaks in which.
-    pub fn place(
+    pub(crate) fn place(
         &self,
         offer: &Description,
         legs: &[(usize, Leg)],
@@ -100,7 +100,7 @@ impl Streams {
     }
 
     /// Takes these streams and no others, at `clock` of the call's timeline.
-    pub fn take(&mut self, now: Instant, clock: Duration, taken: Vec<Taken>) {
+    pub(crate) fn take(&mut self, now: Instant, clock: Duration, taken: Vec<Taken>) {
         let mut agreed: Vec<Option<Negotiated>> = self.inlets.iter().map(|_| None).collect();
         for stream in taken {
             agreed[stream.inlet] = Some(stream.agreed);
@@ -119,7 +119,7 @@ impl Streams {
     }
 
     /// Lets each stream be heard on the leg of who speaks in it.
-    pub fn assign(&mut self, legs: &[(usize, Leg)]) {
+    pub(crate) fn assign(&mut self, legs: &[(usize, Leg)]) {
         for inlet in &mut self.inlets {
             let mut known = legs.iter();
             let leg = known.find(|(section, _)| Some(*section) == inlet.section);
@@ -128,7 +128,7 @@ impl Streams {
     }
 
     /// Writes the answer to `theirs`.
-    pub fn answer(&mut self, theirs: &Description) -> String {
+    pub(crate) fn answer(&mut self, theirs: &Description) -> String {
         let locals: Vec<Local> = self
             .inlets
             .iter_mut()
@@ -144,7 +144,13 @@ impl Streams {
     }
 
     /// Takes a datagram that has come at the RTP port of a place.
-    pub fn take_packet(&mut self, now: Instant, at: usize, source: SocketAddr, datagram: &[u8]) {
+    pub(crate) fn take_packet(
+        &mut self,
+        now: Instant,
+        at: usize,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
         let Some(Inlet { media, .. }) = self.inlets.get_mut(at) else {
             return;
         };
@@ -157,21 +163,27 @@ impl Streams {
     }
 
     /// The same of its RTCP port.
-    pub fn take_report(&mut self, now: Instant, at: usize, source: SocketAddr, datagram: &[u8]) {
+    pub(crate) fn take_report(
+        &mut self,
+        now: Instant,
+        at: usize,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
         if let Some(inlet) = self.inlets.get_mut(at) {
             inlet.media.report(now, source, datagram);
         }
     }
 
     /// The client has acknowledged our answer.
-    pub fn acknowledged(&mut self) {
+    pub(crate) fn acknowledged(&mut self) {
         for inlet in &mut self.inlets {
             inlet.media.acknowledged();
         }
     }
 
     /// Brings what is heard on `leg` to its mixer; at the `end` of the call nothing is waited for any more.
-    pub fn listen(&mut self, now: Instant, leg: Leg, end: bool, mixer: &mut Mixer) {
+    pub(crate) fn listen(&mut self, now: Instant, leg: Leg, end: bool, mixer: &mut Mixer) {
         let hears = |inlet: &Inlet| inlet.section.is_some() && inlet.leg == leg;
         let inlets = self.inlets.iter().enumerate();
         let heard: Vec<usize> = inlets
@@ -191,7 +203,7 @@ impl Streams {
 
     /// What is due besides: reports, and that nobody hears what keys are pressed and what comes where nothing is offered.
     /// Reports go out from the ports that every call has.
-    pub fn look_after(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
+    pub(crate) fn look_after(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
         for (at, inlet) in self.inlets.iter_mut().enumerate() {
             if at < LEGS.len() {
                 inlet.media.report_if_due(now, wall, out);
@@ -205,26 +217,26 @@ impl Streams {
     }
 
     /// Sends the last reports.
-    pub fn goodbye(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
+    pub(crate) fn goodbye(&mut self, now: Instant, wall: SystemTime, out: &mut Out) {
         for inlet in self.inlets.iter_mut().take(LEGS.len()) {
             inlet.media.goodbye(now, wall, out);
         }
     }
 
     /// Whose stream is suspiciously silent; once a silence.
-    pub fn suspiciously_silent(&mut self, now: Instant) -> Option<Leg> {
+    pub(crate) fn suspiciously_silent(&mut self, now: Instant) -> Option<Leg> {
         let mut inlets = self.inlets.iter_mut();
         inlets.find_map(|inlet| inlet.media.is_suspiciously_silent(now).then_some(inlet.leg))
     }
 
     /// Since when none of a leg's streams, which should send, has given a sign of life.
-    pub fn quiet_since(&self, leg: Leg) -> Option<Instant> {
+    pub(crate) fn quiet_since(&self, leg: Leg) -> Option<Instant> {
         let of_leg = self.of(leg);
         of_leg.filter_map(MediaLeg::quiet_since).max()
     }
 
     /// How the sound of each stream travelled.
-    pub fn qualities(&self) -> impl Iterator<Item = LegMedia> {
+    pub(crate) fn qualities(&self) -> impl Iterator<Item = LegMedia> {
         let came = self
             .inlets
             .iter()
@@ -239,7 +251,7 @@ impl Streams {
     }
 
     /// A leg's streams.
-    pub fn of(&self, leg: Leg) -> impl Iterator<Item = &MediaLeg> {
+    pub(crate) fn of(&self, leg: Leg) -> impl Iterator<Item = &MediaLeg> {
         let inlets = self.inlets.iter();
         inlets
             .filter(move |inlet| inlet.leg == leg)
@@ -247,7 +259,7 @@ impl Streams {
     }
 
     /// When they want to be looked after.
-    pub fn deadlines(&self) -> impl Iterator<Item = (Instant, Reason)> {
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = (Instant, Reason)> {
         self.inlets.iter().enumerate().flat_map(|(at, inlet)| {
             let deadlines = inlet.media.deadlines();
             // Where no reports go out none is due.

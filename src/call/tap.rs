@@ -49,7 +49,7 @@ pub(super) enum TapError {
 }
 
 impl TapError {
-    pub const fn status(&self) -> u16 {
+    pub(crate) const fn status(&self) -> u16 {
         match self {
             Self::Multipart(error) => error.status(),
             Self::Metadata(error) => error.status(),
@@ -58,7 +58,7 @@ impl TapError {
         }
     }
 
-    pub fn told(&self) -> EndReason {
+    pub(crate) fn told(&self) -> EndReason {
         let detail = match self {
             Self::Multipart(error) => error.to_string(),
             Self::Metadata(error) => error.to_string(),
@@ -74,7 +74,7 @@ impl TapError {
 
 impl Tap {
     /// The recording session that an INVITE begins, if it begins one.
-    pub fn of(invite: &Invite) -> Option<Result<Self, TapError>> {
+    pub(crate) fn of(invite: &Invite) -> Option<Result<Self, TapError>> {
         begins_recording(&invite.requires, invite.body.as_ref()).then(|| {
             let mut tap = Self {
                 recording: Recording::default(),
@@ -103,7 +103,12 @@ impl Tap {
     }
 
     /// The number of who speaks on a leg.
-    pub fn number(&self, leg: Leg, incoming: &Incoming, own: &[String]) -> Option<Private<String>> {
+    pub(crate) fn number(
+        &self,
+        leg: Leg,
+        incoming: &Incoming,
+        own: &[String],
+    ) -> Option<Private<String>> {
         let known = self.recording.number(leg, clues(incoming, own));
         // A recording client that calls under a name of its own is nobody's number.
         let calling = incoming
@@ -114,7 +119,7 @@ impl Tap {
     }
 
     /// The number that was called, where anything says so: a recording client calls the recorder.
-    pub fn called(&self, incoming: &Incoming, own: &[String]) -> String {
+    pub(crate) fn called(&self, incoming: &Incoming, own: &[String]) -> String {
         let called = self.recording.called(clues(incoming, own));
         called.map_or_else(String::new, Private::into_inner)
     }
@@ -154,8 +159,8 @@ impl Call {
                 });
                 self.answered = Some(now);
                 self.state = State::Up;
-                for side in &mut self.sides {
-                    side.open_mixed();
+                for media_leg in &mut self.media_legs {
+                    media_leg.open_mixed();
                 }
                 let at = self.wall(now);
                 self.outputs

@@ -4,7 +4,7 @@ mod announce;
 mod commands;
 mod drafts;
 mod flows;
-mod hide;
+mod redaction;
 mod silent;
 
 use std::cmp::Reverse;

@@ -41,7 +41,7 @@ impl Call {
         let successor = self.parties.invite(by, until);
         let party = successor.ok_or(Refusal::TooManyTransfers)?;
         // The successor is told to send where the operator sends; its answer decides from when.
-        let offer = self.sides[1].offer_to_another(&self.setup.codecs);
+        let offer = self.media_legs[1].offer_to_another(&self.setup.codecs);
         Ok(SipCommand::Invite {
             party,
             target,
@@ -98,8 +98,8 @@ impl Call {
             // Its phone knows of no transfer, and waits for nothing.
             None => self.tell(SipCommand::HangUp { party: before }),
         }
-        self.sides[1].begin_anew();
-        self.sides[1].answered(agreed);
+        self.media_legs[1].begin_anew();
+        self.media_legs[1].answered(agreed);
         self.settle(now);
         // If the caller was put on hold for the transfer, that is over.
         self.pass_on(Leg::Operator);
@@ -142,12 +142,14 @@ impl Call {
             self.turn_away(party);
             return;
         };
-        let other = self.sides[index(leg.other())].wish();
-        let side = &mut self.sides[index(leg)];
-        let answer = side.can_take(offer, &self.setup.codecs).and_then(|()| {
-            side.begin_anew();
-            side.renegotiate(offer, other, &self.setup.codecs)
-        });
+        let other = self.media_legs[index(leg.other())].wish();
+        let media_leg = &mut self.media_legs[index(leg)];
+        let answer = media_leg
+            .can_take(offer, &self.setup.codecs)
+            .and_then(|()| {
+                media_leg.begin_anew();
+                media_leg.renegotiate(offer, other, &self.setup.codecs)
+            });
         match answer {
             Ok(answer) => {
                 self.tell(SipCommand::Answer {

@@ -13,7 +13,7 @@ use crate::app::word_lists;
 use crate::audio::codec::{Codec, Encoder};
 use crate::audio::resample::Resampler;
 use crate::audio::{Frequency, MediaTime};
-use crate::call::{Ear, Note, Scribe};
+use crate::call::{Note, SpeechPipeline, TranscriptBuilder};
 use crate::config::Recognition;
 use crate::gateway::wav::Wav;
 use crate::recognition::{self, Job, RecognitionPool};
@@ -131,7 +131,7 @@ pub fn recognise(
     while desk.advance()? {
         progress(desk.position());
     }
-    let lines = desk.scribe.transcript().final_lines();
+    let lines = desk.builder.transcript().final_lines();
     Ok(Recognised {
         lines: lines
             .filter(|line| !line.text.reveal().is_empty())
@@ -146,14 +146,14 @@ struct Line {
     leg: Leg,
     arrivals: std::iter::Peekable<std::vec::IntoIter<(Instant, Vec<u8>)>>,
     buffer: ListenBuffer,
-    ear: Ear,
+    pipeline: SpeechPipeline,
 }
 
 /// The recording's lines and the scribe, on a clock that only packets move.
 struct Desk<'a> {
     pool: &'a RecognitionPool,
     lines: Vec<Line>,
-    scribe: Scribe,
+    builder: TranscriptBuilder,
     start: Instant,
     now: Instant,
     end: Instant,
@@ -199,16 +199,17 @@ impl<'a> Desk<'a> {
                     start,
                     vec![Format::sound(codec.offered_payload_type(), codec)],
                 ),
-                ear: Ear::new(Settings::default(), MediaTime::ZERO),
+                pipeline: SpeechPipeline::new(Settings::default(), MediaTime::ZERO),
             }
         });
-        let scribe = Scribe::new(CallId::new("transcribe"), finish).reviewing(!arguments.no_review);
+        let builder = TranscriptBuilder::new(CallId::new("transcribe"), finish)
+            .reviewing(!arguments.no_review);
         let (reply, heard) = sync_channel(2 * UNDER_WAY);
         let duration = wav.rate.duration_of(wav.channels[0].len() as u64);
         Self {
             pool,
             lines: lines.collect(),
-            scribe,
+            builder,
             reviews: VecDeque::new(),
             rest: true,
             start,
@@ -243,7 +244,7 @@ impl<'a> Desk<'a> {
         }
         if self.flushed {
             if std::mem::take(&mut self.rest) {
-                self.scribe.review_rest(self.now);
+                self.builder.review_rest(self.now);
                 self.send();
                 return Ok(true);
             }
@@ -259,7 +260,7 @@ impl<'a> Desk<'a> {
             {
                 // The buffer is polled as often as a call polls it: between any two packets.
                 while let Some(heard) = line.buffer.poll(arrival) {
-                    line.ear.listen(&heard.frame, &mut events);
+                    line.pipeline.listen(&heard.frame, &mut events);
                 }
                 if let Some(packet) = Packet::parse(&datagram) {
                     line.buffer.push(arrival, &packet);
@@ -269,14 +270,14 @@ impl<'a> Desk<'a> {
                 line.buffer.finish();
             }
             while let Some(heard) = line.buffer.poll(self.now.min(self.end)) {
-                line.ear.listen(&heard.frame, &mut events);
+                line.pipeline.listen(&heard.frame, &mut events);
             }
             if ends {
-                line.ear.flush(&mut events);
+                line.pipeline.flush(&mut events);
             }
             for event in events.drain(..) {
-                self.scribe
-                    .listen(self.now, line.leg, event, line.ear.voiced());
+                self.builder
+                    .listen(self.now, line.leg, event, line.pipeline.voiced());
             }
         }
         self.flushed = ends;
@@ -286,14 +287,14 @@ impl<'a> Desk<'a> {
 
     /// Nobody watches a file grow: only what will stand is recognised.
     fn send(&mut self) {
-        while let Some(note) = self.scribe.note() {
+        while let Some(note) = self.builder.note() {
             let Note::Recognize(utterance, _) = note else {
                 continue;
             };
             match utterance.pass {
                 Pass::Final => self.submit(utterance),
                 Pass::Review => self.reviews.push_back(utterance),
-                Pass::Partial | Pass::Endpoint => self.scribe.heard(
+                Pass::Partial | Pass::Endpoint => self.builder.heard(
                     self.now,
                     &utterance.key,
                     Outcome::Superseded,
@@ -322,7 +323,7 @@ impl<'a> Desk<'a> {
             Outcome::Recognized(hypothesis) => self.took.push(hypothesis.took),
             Outcome::Superseded | Outcome::Shed => {}
         }
-        self.scribe.heard(self.now, key, outcome, Duration::ZERO);
+        self.builder.heard(self.now, key, outcome, Duration::ZERO);
         self.send();
         Ok(())
     }

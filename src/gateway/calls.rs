@@ -38,7 +38,7 @@ use super::advice::Advisor;
 use super::draft_writer::DraftWriter;
 use super::media::MediaTransport;
 use super::media::ports::{PortPool, PortsError, RtpSockets};
-use super::sip::{self, Prospect, Transport};
+use super::sip::{self, RouteSecurity, Transport};
 use crate::audio::Frame;
 use crate::audio::codec::Codec;
 use crate::call::{self, Incoming, Latching, MediaPolicy, RtpEnd, Rules};
@@ -229,7 +229,7 @@ impl CallContext {
             Sources::Address => Latching::Address,
             Sources::Network => Latching::Network,
         };
-        let policy = |srtp: Srtp, peer: Prospect, unproven: bool| {
+        let policy = |srtp: Srtp, peer: RouteSecurity, unproven: bool| {
             // A key that everybody can read protects nothing.
             let may_have_keys = peer.is_secret || self.media.keys_without_tls;
             MediaPolicy {
@@ -244,21 +244,21 @@ impl CallContext {
                 unproven,
             }
         };
-        let operators: Vec<Prospect> = if new.route.is_empty() {
-            vec![new.outlook.towards(&self.operator)]
+        let operators: Vec<RouteSecurity> = if new.route.is_empty() {
+            vec![new.route_security.towards(&self.operator)]
         } else {
             let route = new.route.iter();
-            route.map(|uri| new.outlook.towards(uri)).collect()
+            route.map(|uri| new.route_security.towards(uri)).collect()
         };
         // One offer goes to all of them.
-        let operator = Prospect {
+        let operator = RouteSecurity {
             is_secret: operators.iter().all(|operator| operator.is_secret),
             signals_from: match operators[..] {
                 [only] => only.signals_from,
                 _ => None,
             },
         };
-        let caller = Prospect {
+        let caller = RouteSecurity {
             is_secret: new.transport == Transport::Tls,
             signals_from: Some(new.source.ip()),
         };

@@ -1,5 +1,7 @@
 //! Sockets, the SIP stack, the call table, the gRPC server, the test phone.
 
+#![cfg_attr(not(test), warn(unreachable_pub))]
+
 pub mod advice;
 pub mod audiosocket;
 pub mod audit_writer;

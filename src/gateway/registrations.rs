@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::sip::Transport;
 use crate::sip::registrar::{Binding, Flow};
 use crate::store::write_behind::{Health, Newest};
-use crate::store::{Place, Store, StoreError, WriteBehind};
+use crate::store::{RegisteredLocation, Store, StoreError, WriteBehind};
 
 /// The extensions whose bindings have changed and are not on disk yet.
 #[derive(Debug)]
@@ -52,7 +52,9 @@ impl RegistrationStore {
                     .filter_map(|binding| kept(extension, binding));
                 (extension.as_str(), places.collect())
             });
-            store.keep_places(&kept.collect::<Vec<_>>()).await
+            store
+                .keep_registered_locations(&kept.collect::<Vec<_>>())
+                .await
         };
         self.0.run(write, stop).await
     }
@@ -64,7 +66,7 @@ impl RegistrationStore {
     }
 }
 
-fn kept(extension: &str, binding: &Binding) -> Option<Place> {
+fn kept(extension: &str, binding: &Binding) -> Option<RegisteredLocation> {
     let left = binding.until.saturating_duration_since(Instant::now());
     let body = Kept {
         contact: binding.contact.clone(),
@@ -75,7 +77,7 @@ fn kept(extension: &str, binding: &Binding) -> Option<Place> {
         cseq: binding.cseq,
         q: binding.q,
     };
-    Some(Place {
+    Some(RegisteredLocation {
         extension: extension.to_owned(),
         body: serde_json::to_string(&body).ok()?,
         until: SystemTime::now() + left,
@@ -88,7 +90,7 @@ fn kept(extension: &str, binding: &Binding) -> Option<Place> {
 /// [`StoreError`] when it cannot be read; a place that this program does not understand is left out.
 pub async fn restored(store: &Store) -> Result<Vec<(String, Binding)>, StoreError> {
     let (wall, now) = (SystemTime::now(), Instant::now());
-    let places = store.places(wall).await?;
+    let places = store.registered_locations(wall).await?;
     Ok(places
         .into_iter()
         .filter_map(|place| {

@@ -64,7 +64,7 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a client may take to prove who it is.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Connections that have proved it and wait to be served.
+/// Connections that have authenticated themselves and wait to be served.
 const SECURED: usize = 64;
 
 /// Why the server does not run.

@@ -35,12 +35,12 @@ pub(super) struct Concealer {
 
 impl Concealer {
     /// Forgets what was heard.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Takes what is heard; behind a loss its beginning is blended with what stood there.
-    pub fn hear(&mut self, samples: &mut [i16], rate: Frequency) {
+    pub(crate) fn hear(&mut self, samples: &mut [i16], rate: Frequency) {
         if self.filled > 0 {
             let join = rate.samples_in(JOIN) as usize;
             for (at, sample) in samples.iter_mut().take(join).enumerate() {
@@ -53,13 +53,13 @@ impl Concealer {
     }
 
     /// Takes what goes out and was made elsewhere: silence, or what a codec itself puts in the place of a loss.
-    pub fn pass(&mut self, samples: &[i16], rate: Frequency) {
+    pub(crate) fn pass(&mut self, samples: &[i16], rate: Frequency) {
         self.filled = 0;
         self.remember(samples, rate);
     }
 
     /// The next `count` samples of a loss.
-    pub fn fill(&mut self, count: usize, rate: Frequency) -> Vec<i16> {
+    pub(crate) fn fill(&mut self, count: usize, rate: Frequency) -> Vec<i16> {
         if self.filled == 0 {
             self.begin(rate);
         }

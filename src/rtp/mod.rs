@@ -1,5 +1,7 @@
 //! RTP and RTCP (RFC 3550) as a call needs them: packets, forwarding, listening, reports, statistics.
 
+#![cfg_attr(not(test), warn(unreachable_pub))]
+
 mod conceal;
 pub mod dtmf;
 pub mod forward;

@@ -18,7 +18,7 @@ use super::lasting::Lasting;
 const MAX_SOURCES: usize = 8_192;
 /// Entries of every other table.
 const MAX_KNOWN: usize = 65_536;
-/// For how long somebody who has proved himself is known: longer than a registration lasts.
+/// For how long somebody who has authenticated himself is known: longer than a registration lasts.
 const PROVEN_FOR: Duration = Duration::from_hours(1);
 /// An account that nobody of a network has used there may be tried this many times as often from everywhere together as
 /// from one socket.
@@ -110,7 +110,7 @@ impl ScanGuard {
 
     /// Notes what a stranger asks for; `true` when the place has just asked for too much and is kept out from now on.
     ///
-    /// A network that somebody has proved himself from is not counted: a house full of phones is no scanner.
+    /// A network that somebody has authenticated himself from is not counted: a house full of phones is no scanner.
     pub fn note(&mut self, now: Instant, place: Place, target: &str) -> bool {
         let network = match place {
             Place::Socket(source) => Place::network(source.ip()),
@@ -143,7 +143,7 @@ impl ScanGuard {
         true
     }
 
-    /// Forgets what was asked for from a source, because somebody there has proved who he is.
+    /// Forgets what was asked for from a source, because somebody there has authenticated himself.
     pub fn forgive(&mut self, now: Instant, source: SocketAddr) {
         for place in [Place::socket(source), Place::network(source.ip())] {
             self.this.remove(&place);
@@ -167,7 +167,7 @@ enum Guesser {
 
 /// Watches wrong passwords.
 ///
-/// Who has proved himself keeps a budget of his own for his socket, and his account one for his network, whatever else
+/// Who has authenticated himself keeps a budget of his own for his socket, and his account one for his network, whatever else
 /// is tried from there.
 #[derive(Debug)]
 pub struct GuessGuard {
@@ -211,7 +211,7 @@ impl GuessGuard {
     }
 
     /// Notes a right one.
-    pub fn proved(&mut self, now: Instant, account: &str, source: SocketAddr) {
+    pub fn authenticated(&mut self, now: Instant, account: &str, source: SocketAddr) {
         let account = hash(account);
         for place in [Place::socket(source), Place::network(source.ip())] {
             let until = now + PROVEN_FOR;
@@ -388,7 +388,7 @@ mod tests {
         let now = Instant::now();
         let mut guard = guesses();
         let phone = source(1);
-        guard.proved(now, "1001", phone);
+        guard.authenticated(now, "1001", phone);
         let from = |last, port| SocketAddr::from(([192, 0, 2, last], port));
         // His house and the world try his account and others.
         let tries = (0..2_000_u16).map(|port| {
@@ -411,7 +411,7 @@ mod tests {
         for _ in 0..9 {
             assert!(!guard.failed(now, "1001", phone));
         }
-        guard.proved(now, "1001", phone);
+        guard.authenticated(now, "1001", phone);
         assert!(
             (0..9).all(|_| !guard.failed(now, "1001", phone)),
             "it begins anew"

@@ -2,6 +2,8 @@
 //!
 //! The stack itself, its sockets and its transactions live behind the adapter in `gateway/sip/`.
 
+#![cfg_attr(not(test), warn(unreachable_pub))]
+
 pub mod address;
 pub mod digest;
 pub mod lasting;

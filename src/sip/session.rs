@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-pub use timer::{Grant, Refresher, Said, Terms};
+pub use timer::{Grant, Refresher, Terms, TimerHeaders};
 
 use timer::Timer;
 
@@ -143,7 +143,7 @@ impl Session {
     ///
     /// # Errors
     /// How it is to be refused.
-    pub fn asked(&mut self, offers: bool, said: Said) -> Result<Option<Grant>, Refusal> {
+    pub fn asked(&mut self, offers: bool, said: TimerHeaders) -> Result<Option<Grant>, Refusal> {
         let grant = self.timer.asked(said).map_err(|min_se| Refusal {
             status: 422,
             retry_after: None,
@@ -203,12 +203,12 @@ impl Session {
 
     /// What a request of ours says of the session timer.
     #[must_use]
-    pub fn says(&self) -> Said {
+    pub fn says(&self) -> TimerHeaders {
         self.timer.says()
     }
 
     /// A 2xx to a request of ours; `said` is what it says of the session timer.
-    pub fn accepted(&mut self, now: Instant, said: Said) {
+    pub fn accepted(&mut self, now: Instant, said: TimerHeaders) {
         self.timer.accepted(now, said);
     }
 
@@ -223,7 +223,7 @@ impl Session {
         now: Instant,
         status: u16,
         retry_after: Option<u32>,
-        said: Said,
+        said: TimerHeaders,
     ) -> Outcome {
         let Some(asking) = self.asking.take() else {
             return Outcome::Again;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::database::values;
-use super::{AuditRecord, EntryKind, Place, Put, Store, at};
+use super::{AuditRecord, EntryKind, Put, RegisteredLocation, Store, at};
 use crate::audio::MediaTime;
 use crate::events::{Event, Filter, Payload};
 use crate::postgres_server::{self, GUARDED, Site, on_both_engines};
@@ -96,7 +96,7 @@ async fn the_places_of_an_extension_replace_the_former_ones_and_the_ended_are_fo
 ) {
     let store = Store::open(at(&site.store())).await.unwrap();
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
-    let place = |extension: &str, body: &str, seconds| Place {
+    let place = |extension: &str, body: &str, seconds| RegisteredLocation {
         extension: extension.into(),
         body: body.into(),
         until: now + Duration::from_secs(seconds),
@@ -107,15 +107,18 @@ async fn the_places_of_an_extension_replace_the_former_ones_and_the_ended_are_fo
         place("1", "over", 0),
     ];
     store
-        .keep_places(&[("1", vec![place("1", "old", 60)])])
+        .keep_registered_locations(&[("1", vec![place("1", "old", 60)])])
         .await
         .unwrap();
-    store.keep_places(&[("1", kept.to_vec())]).await.unwrap();
     store
-        .keep_places(&[("2", vec![place("2", "c", 60)])])
+        .keep_registered_locations(&[("1", kept.to_vec())])
         .await
         .unwrap();
-    let found = store.places(now).await.unwrap();
+    store
+        .keep_registered_locations(&[("2", vec![place("2", "c", 60)])])
+        .await
+        .unwrap();
+    let found = store.registered_locations(now).await.unwrap();
     assert_eq!(
         found,
         [kept[0].clone(), kept[1].clone(), place("2", "c", 60)],
@@ -512,13 +515,16 @@ async fn fill(store: &Store, calls: u64) {
             store.outbox().close(&submission(&call, 3)).await.unwrap();
         }
     }
-    let place = |body: &str| Place {
+    let place = |body: &str| RegisteredLocation {
         extension: "1001".into(),
         body: body.into(),
         until: SystemTime::now() + Duration::from_mins(1),
     };
     let places = vec![place("b"), place("a")];
-    store.keep_places(&[("1001", places)]).await.unwrap();
+    store
+        .keep_registered_locations(&[("1001", places)])
+        .await
+        .unwrap();
     let call = CallId::new("call-0");
     let asked = ["{}".into(), "{\"text\":\"回访\"}".into()].map(|detail| {
         let now = SystemTime::now();
@@ -591,13 +597,19 @@ async fn a_copy_is_whole_goes_both_ways_and_can_be_repeated_and_taken_up() {
         .await
         .unwrap();
     assert!(first > last.last().unwrap().position);
-    let more = Place {
+    let more = RegisteredLocation {
         extension: "1002".into(),
         body: "c".into(),
         until: SystemTime::now() + Duration::from_mins(1),
     };
-    target.keep_places(&[("1002", vec![more])]).await.unwrap();
-    let places = target.places(SystemTime::now()).await.unwrap();
+    target
+        .keep_registered_locations(&[("1002", vec![more])])
+        .await
+        .unwrap();
+    let places = target
+        .registered_locations(SystemTime::now())
+        .await
+        .unwrap();
     let bodies: Vec<&str> = places.iter().map(|place| place.body.as_str()).collect();
     assert_eq!(bodies, ["b", "a", "c"]);
     let refused = source.copy_to(&target).await.unwrap_err().to_string();

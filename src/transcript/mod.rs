@@ -1,5 +1,7 @@
 //! What was said in a call, as lines that grow from partial to final, on one clock for both legs.
 
+#![cfg_attr(not(test), warn(unreachable_pub))]
+
 mod actor;
 pub mod agree;
 mod reason;

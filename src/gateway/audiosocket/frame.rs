@@ -123,7 +123,7 @@ pub(super) struct Frames<R> {
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
-    pub fn new(stream: R) -> Self {
+    pub(crate) fn new(stream: R) -> Self {
         Self {
             stream,
             octets: Vec::new(),
@@ -131,7 +131,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     }
 
     /// The next frame; the end of the stream is a hang-up. Nothing is lost when this is dropped before it is ready.
-    pub async fn next(&mut self) -> Result<Frame, FrameError> {
+    pub(crate) async fn next(&mut self) -> Result<Frame, FrameError> {
         loop {
             if let Some((frame, length)) = cut(&self.octets)? {
                 self.octets.drain(..length);

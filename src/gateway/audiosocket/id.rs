@@ -24,7 +24,7 @@ pub(super) struct Id {
 }
 
 impl Id {
-    pub fn read(uuid: [u8; 16]) -> Self {
+    pub(crate) fn read(uuid: [u8; 16]) -> Self {
         let digits = format!("{:032x}", u128::from_be_bytes(uuid));
         let of_version_8 = digits[12..].starts_with('8') && digits[16..].starts_with('8');
         if !of_version_8 {

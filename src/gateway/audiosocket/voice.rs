@@ -39,7 +39,7 @@ pub(super) struct Voice {
 
 impl Voice {
     /// A stream that begins.
-    pub const fn new(now: Instant) -> Self {
+    pub(crate) const fn new(now: Instant) -> Self {
         Self {
             position: 0,
             resampler: None,
@@ -50,7 +50,7 @@ impl Voice {
 
     /// Takes a frame and gives the pieces that it makes, each with its time since the beginning; until when no other
     /// frame is to be read.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         now: Instant,
         rate: Frequency,

@@ -85,7 +85,7 @@ pub(super) enum Signals {
 
 impl Signals {
     /// Tells the edge of a tapped call that it is over.
-    pub fn end_tap(&mut self) {
+    pub(crate) fn end_tap(&mut self) {
         if let Self::Tapped(refusal) = self {
             *refusal = None;
         }

@@ -74,7 +74,7 @@ pub(super) struct Port {
 
 impl Port {
     /// A call has fewer.
-    pub const MOST: usize = 2 * Self::MOST_ENDS;
+    pub(crate) const MOST: usize = 2 * Self::MOST_ENDS;
     /// The most streams that a session description may have.
     const MOST_ENDS: usize = 16;
 
@@ -83,14 +83,14 @@ impl Port {
         (0..2 * ends.min(Self::MOST_ENDS)).map(Self::numbered)
     }
 
-    pub const fn numbered(number: usize) -> Self {
+    pub(crate) const fn numbered(number: usize) -> Self {
         Self {
             end: number / 2,
             rtcp: number % 2 == 1,
         }
     }
 
-    pub const fn number(self) -> usize {
+    pub(crate) const fn number(self) -> usize {
         2 * self.end + self.rtcp as usize
     }
 
@@ -132,7 +132,7 @@ pub(super) struct Task {
 
 impl Task {
     /// A call that `waker` wakes: [`Task::signal`] is due then.
-    pub fn new(pending: PendingCall, waker: Waker) -> Self {
+    pub(crate) fn new(pending: PendingCall, waker: Waker) -> Self {
         let PendingCall {
             context,
             opening,
@@ -209,28 +209,28 @@ impl Task {
     }
 
     /// The gateway's identifier of the call.
-    pub const fn id(&self) -> &CallId {
+    pub(crate) const fn id(&self) -> &CallId {
         &self.id
     }
 
     /// The socket of a port, if its media travel by sockets.
-    pub fn socket(&self, port: Port) -> Option<&UdpSocket> {
+    pub(crate) fn socket(&self, port: Port) -> Option<&UdpSocket> {
         self.media.get(port.end)?.socket(port.rtcp)
     }
 
     /// The ports that have sockets.
-    pub fn ports(&self) -> impl Iterator<Item = (Port, &UdpSocket)> {
+    pub(crate) fn ports(&self) -> impl Iterator<Item = (Port, &UdpSocket)> {
         Port::all(self.media.len()).filter_map(|port| Some((port, self.socket(port)?)))
     }
 
     /// Those of them that have not been asked for yet.
-    pub fn fresh_ports(&mut self) -> impl Iterator<Item = (Port, &UdpSocket)> {
+    pub(crate) fn fresh_ports(&mut self) -> impl Iterator<Item = (Port, &UdpSocket)> {
         let known = std::mem::replace(&mut self.watched, self.media.len());
         self.ports().filter(move |(port, _)| port.end >= known)
     }
 
     /// Reads a datagram that has come at a port.
-    pub fn receive(&self, port: Port, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    pub(crate) fn receive(&self, port: Port, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match self.media.get(port.end) {
             Some(transport) => transport.receive(port.rtcp, room),
             None => Err(io::ErrorKind::WouldBlock.into()),
@@ -238,7 +238,7 @@ impl Task {
     }
 
     /// Takes a datagram and forwards what it gives.
-    pub fn carry(&mut self, now: Instant, port: Port, source: SocketAddr, datagram: &[u8]) {
+    pub(crate) fn carry(&mut self, now: Instant, port: Port, source: SocketAddr, datagram: &[u8]) {
         let rtcp = port.rtcp;
         let input = match port.leg() {
             Ok(leg) if rtcp => Input::Rtcp {
@@ -272,7 +272,7 @@ impl Task {
 
     /// Takes what signalling, transports without sockets, recognition, whoever asks from outside, and shutdown have for the
     /// call.
-    pub fn signal(&mut self, now: Instant) {
+    pub(crate) fn signal(&mut self, now: Instant) {
         let inbox = self.inbox.clone();
         let mut context = Context::from_waker(&inbox.waker);
         self.take_events(now, &mut context);
@@ -341,7 +341,7 @@ impl Task {
     }
 
     /// Does what the call wants; whether it has ended.
-    pub fn drain(&mut self) -> bool {
+    pub(crate) fn drain(&mut self) -> bool {
         if let Some(trouble) = self.tape.as_mut().and_then(Tape::trouble) {
             let alarm = match trouble {
                 Trouble::Gap => AlarmKind::RecordingGap,
@@ -463,7 +463,7 @@ impl Task {
     }
 
     /// What is left of a call that has ended: its sockets, and how long they rest.
-    pub fn into_sockets(self) -> (impl Iterator<Item = RtpSockets>, std::time::Duration) {
+    pub(crate) fn into_sockets(self) -> (impl Iterator<Item = RtpSockets>, std::time::Duration) {
         let quiet = self.context.ports.quiet();
         let media = self.media.into_iter();
         (media.filter_map(MediaTransport::into_sockets), quiet)

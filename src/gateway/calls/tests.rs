@@ -11,7 +11,7 @@ use super::*;
 use crate::audio::Frequency;
 use crate::events::{Filter, Next, Payload, Subscription};
 use crate::gateway::media::frames::{self, FrameSender};
-use crate::gateway::sip::Outlook;
+use crate::gateway::sip::RouteSecurityLookup;
 use crate::rtp::srtp::{Protector, Unprotector};
 use crate::rtp::{Packet, WireSequence};
 use crate::sip::sdp::{Crypto, Description};
@@ -87,7 +87,7 @@ impl Bridged {
             source: phones[0].local_addr().expect("bound"),
             transport: Transport::Udp,
             route: Vec::new(),
-            outlook: Outlook::default(),
+            route_security: RouteSecurityLookup::default(),
             events,
             commands,
         };
@@ -409,7 +409,7 @@ async fn streams_that_a_recording_client_offers_and_adds_are_recorded_over_real_
         source: phones[0].local_addr().expect("bound"),
         transport: Transport::Udp,
         route: Vec::new(),
-        outlook: Outlook::default(),
+        route_security: RouteSecurityLookup::default(),
         events,
         commands,
     };
@@ -478,7 +478,7 @@ fn a_way_is_secret_only_where_its_uri_says_so() {
         ("sips:op@192.0.2.1", true),
         ("op", false),
     ] {
-        let prospect = Outlook::default().towards(uri);
-        assert_eq!(prospect.is_secret, is_secret, "{uri}");
+        let route_security = RouteSecurityLookup::default().towards(uri);
+        assert_eq!(route_security.is_secret, is_secret, "{uri}");
     }
 }

@@ -39,7 +39,11 @@ struct State {
 
 impl Sender {
     /// Begins to send `speech`, and silence after it, where and how the peer wants it.
-    pub fn start(socket: &UdpSocket, speech: Arc<Speech>, agreed: &Negotiated) -> io::Result<Self> {
+    pub(crate) fn start(
+        socket: &UdpSocket,
+        speech: Arc<Speech>,
+        agreed: &Negotiated,
+    ) -> io::Result<Self> {
         let socket = clone_of(socket)?;
         let state = Arc::new(State::default());
         let (shared, to, payload_type) = (state.clone(), agreed.remote, agreed.payload_type);
@@ -52,16 +56,16 @@ impl Sender {
     }
 
     /// Sends nothing while the peer holds the call; the speech goes on behind it, as a speaker does.
-    pub fn hold(&self, held: bool) {
+    pub(crate) fn hold(&self, held: bool) {
         self.state.held.store(held, Ordering::Relaxed);
     }
 
     /// Waits until all is said.
-    pub async fn said(&self) {
+    pub(crate) async fn said(&self) {
         self.state.said.notified().await;
     }
 
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.state.sent.load(Ordering::Relaxed)
     }
 }
@@ -136,7 +140,7 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Listens from now on; records to `path` if there is one.
-    pub fn new(agreed: &Negotiated, path: Option<&Path>) -> Result<Self, PhoneError> {
+    pub(crate) fn new(agreed: &Negotiated, path: Option<&Path>) -> Result<Self, PhoneError> {
         let spec = WavSpec {
             channels: 1,
             sample_rate: agreed.codec.rate().hertz(),
@@ -168,7 +172,7 @@ impl Listener {
     }
 
     /// Hears for ever.
-    pub async fn run(&mut self, socket: &UdpSocket) {
+    pub(crate) async fn run(&mut self, socket: &UdpSocket) {
         let mut datagram = vec![0; 2_048];
         loop {
             match socket.recv(&mut datagram).await {
@@ -236,7 +240,7 @@ impl Listener {
     }
 
     /// Packets that should have come between the first and the last, and did not.
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.span.map_or(0, |(first, highest)| {
             (highest.0 - first.0 + 1).saturating_sub(self.received)
         })

@@ -217,7 +217,7 @@ pub async fn call(plan: CallPlan, stop: &CancellationToken) -> Result<CallReport
     let (edge, _incoming) = SipEdge::bind(SipConfig::new(SocketAddr::new(local, 0)))
         .await
         .map_err(PhoneError::Bind)?;
-    let mut line = Line::new(local, plan.record).await?;
+    let mut line = PhoneMedia::new(local, plan.record).await?;
     let mut placed = edge.place_call();
     let invite = SipCommand::Invite {
         party: Party::OPERATOR,
@@ -396,7 +396,7 @@ async fn answer_one(
             return Ok(report);
         }
     }
-    let mut line = Line::new(local, record).await?;
+    let mut line = PhoneMedia::new(local, record).await?;
     let answer = sdp::answer(&theirs, &agreed, &line.local(Direction::SendRecv));
     tell(
         &new.commands,
@@ -435,7 +435,7 @@ async fn tell(commands: &mpsc::Sender<SipCommand>, command: SipCommand) -> Resul
 }
 
 /// The media of one call.
-struct Line {
+struct PhoneMedia {
     socket: UdpSocket,
     address: SocketAddr,
     record: Option<PathBuf>,
@@ -450,7 +450,7 @@ type Ends<'a> = (
     &'a mpsc::Sender<SipCommand>,
 );
 
-impl Line {
+impl PhoneMedia {
     async fn new(local: IpAddr, record: Option<PathBuf>) -> Result<Self, PhoneError> {
         let socket = UdpSocket::bind((local, 0))
             .await

@@ -18,7 +18,7 @@ pub(super) struct Speech {
 
 impl Speech {
     /// The channel of `wav` in `codec`, or its only one; the last payload is filled up with silence.
-    pub fn new(wav: &Wav, channel: usize, codec: Codec) -> Self {
+    pub(crate) fn new(wav: &Wav, channel: usize, codec: Codec) -> Self {
         let mut samples = Vec::new();
         let mut resampler = Resampler::new(wav.rate, codec.rate());
         let channel = channel.min(wav.channels.len() - 1);

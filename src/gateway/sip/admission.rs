@@ -63,7 +63,7 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub fn new(config: &SipConfig, now: Instant, log: Dispatch) -> Self {
+    pub(crate) fn new(config: &SipConfig, now: Instant, log: Dispatch) -> Self {
         describe_counter!(WRONG, "wrong passwords that were judged");
         describe_counter!(
             BANS,
@@ -103,7 +103,7 @@ impl Admission {
     }
 
     /// Whether a request calls itself a scanner.
-    pub fn is_scanner(&self, message: &Message) -> bool {
+    pub(crate) fn is_scanner(&self, message: &Message) -> bool {
         message.header("User-Agent").is_some_and(|agent| {
             let agent = agent.to_ascii_lowercase();
             self.scanners
@@ -113,12 +113,12 @@ impl Admission {
     }
 
     /// Whether strangers at a source are heard.
-    pub fn hears(&self, now: Instant, source: SocketAddr) -> bool {
+    pub(crate) fn hears(&self, now: Instant, source: SocketAddr) -> bool {
         self.is_trunk(source.ip()) || locked(&self.scans).hears(now, source)
     }
 
     /// Whether a request comes from where it says, because it bears a nonce that we gave there.
-    pub fn vouches(&self, now: Instant, message: &Message, source: IpAddr) -> bool {
+    pub(crate) fn vouches(&self, now: Instant, message: &Message, source: IpAddr) -> bool {
         let guard = locked(&self.guard);
         let picked = guard.pick(message.all("Authorization"));
         picked.is_ok_and(|picked| {
@@ -131,7 +131,7 @@ impl Admission {
     }
 
     /// Who sent a new INVITE or a REGISTER; `is_ours` knows our own names.
-    pub fn admit(
+    pub(crate) fn admit(
         &self,
         now: Instant,
         message: &Message,
@@ -176,7 +176,7 @@ impl Admission {
                 Admitted::Not(self.challenge(now, source, false))
             }
             Verdict::Known(who) => {
-                locked(&self.guesses).proved(now, credentials.user(), flow.source);
+                locked(&self.guesses).authenticated(now, credentials.user(), flow.source);
                 locked(&self.scans).forgive(now, flow.source);
                 Admitted::As(who)
             }
@@ -189,7 +189,7 @@ impl Admission {
     }
 
     /// A challenge, where anybody has a password.
-    pub fn asks_for_proof(&self, now: Instant, flow: Flow) -> Option<Answer> {
+    pub(crate) fn asks_for_credentials(&self, now: Instant, flow: Flow) -> Option<Answer> {
         let nobody_has_one = locked(&self.guard).is_empty();
         (!nobody_has_one).then(|| self.challenge(now, flow.source.ip(), false))
     }

@@ -24,9 +24,9 @@ use tokio::time::{Instant, sleep_until};
 
 pub(super) use self::arrival::{begin, place};
 use self::inviting::Inviting;
+use super::dialog::{Dialog, DialogEvent, PendingInvite};
 use super::ingress;
 use super::invite::{Invited, Unreachable};
-use super::side::{Happening, Newcomer, Side};
 use super::{CALL_QUEUE, Shared};
 use crate::sip::{Body, DialogEnd, Party, SipCommand, SipEvent};
 
@@ -37,7 +37,7 @@ const MAX_BREADTH: u32 = 60;
 /// One party's end of the call.
 enum End {
     Inviting(Box<Inviting>),
-    Talking(Box<Side>),
+    Talking(Box<Dialog>),
 }
 
 /// What the task wakes up for.
@@ -50,15 +50,15 @@ enum Turn {
     State(Party, Option<DialogState>),
     /// An invitation has its final answer; `None` if it was aborted.
     Invited(Party, Option<Result<Invited, Unreachable>>),
-    Happened(Happening),
+    Dialog(DialogEvent),
     Deadline,
 }
 
-struct Call {
+struct SipCall {
     shared: Arc<Shared>,
     ends: BTreeMap<Party, End>,
     /// How many parties have taken another's place.
-    newcomers: u8,
+    takeovers: u8,
     /// Whom the rules name for this call, in the order to try them.
     route: Vec<String>,
     /// The trunk that it came over.
@@ -67,8 +67,8 @@ struct Call {
     breadth: u32,
     /// The URIs that it was sent to before it came back to us.
     visited: Vec<String>,
-    tell: mpsc::Sender<Happening>,
-    happenings: mpsc::Receiver<Happening>,
+    tell: mpsc::Sender<DialogEvent>,
+    dialog_events: mpsc::Receiver<DialogEvent>,
     /// Events on their way to the call.
     outbox: VecDeque<SipEvent>,
     events: mpsc::Sender<SipEvent>,
@@ -92,8 +92,8 @@ async fn next_of(ends: &mut BTreeMap<Party, End>) -> Turn {
                         return Poll::Ready(Turn::Invited(*party, result.ok()));
                     }
                 }
-                End::Talking(side) => {
-                    if let Poll::Ready(state) = side.states.poll_recv(context) {
+                End::Talking(dialog) => {
+                    if let Poll::Ready(state) = dialog.states.poll_recv(context) {
                         return Poll::Ready(Turn::State(*party, state));
                     }
                 }
@@ -104,24 +104,24 @@ async fn next_of(ends: &mut BTreeMap<Party, End>) -> Turn {
     .await
 }
 
-impl Call {
+impl SipCall {
     fn new(
         shared: &Arc<Shared>,
         events: mpsc::Sender<SipEvent>,
         commands: mpsc::Receiver<SipCommand>,
     ) -> Self {
-        let (tell, happenings) = mpsc::channel(CALL_QUEUE);
+        let (tell, dialog_events) = mpsc::channel(CALL_QUEUE);
         Self {
             shared: shared.clone(),
             ends: BTreeMap::new(),
-            newcomers: 0,
+            takeovers: 0,
             route: Vec::new(),
             trunk: None,
             hops: MAX_FORWARDS,
             breadth: MAX_BREADTH,
             visited: Vec::new(),
             tell,
-            happenings,
+            dialog_events,
             outbox: VecDeque::new(),
             events,
             commands,
@@ -145,7 +145,7 @@ impl Call {
                     command.map_or(Turn::Deserted, Turn::Command)
                 }
                 turn = next_of(&mut self.ends) => turn,
-                Some(happening) = self.happenings.recv() => Turn::Happened(happening),
+                Some(dialog_event) = self.dialog_events.recv() => Turn::Dialog(dialog_event),
                 () = async {
                     match deadline {
                         Some(deadline) => sleep_until(deadline).await,
@@ -173,7 +173,7 @@ impl Call {
                 Turn::Command(command) => self.obey(command),
                 Turn::State(party, state) => self.on_state(party, state),
                 Turn::Invited(party, result) => self.on_invitation(party, result),
-                Turn::Happened(happening) => self.on_happening(happening),
+                Turn::Dialog(dialog_event) => self.on_dialog_event(dialog_event),
                 Turn::Deadline => {}
             }
         }
@@ -181,11 +181,14 @@ impl Call {
             let _ = self.events.try_send(event);
         }
         // Who came too late is sent away.
-        self.happenings.close();
-        while let Ok(happening) = self.happenings.try_recv() {
-            if matches!(happening, Happening::Request(..) | Happening::TakenOver(..)) {
+        self.dialog_events.close();
+        while let Ok(dialog_event) = self.dialog_events.try_recv() {
+            if matches!(
+                dialog_event,
+                DialogEvent::Request(..) | DialogEvent::TakenOver(..)
+            ) {
                 self.deserted = true;
-                self.on_happening(happening);
+                self.on_dialog_event(dialog_event);
             }
         }
     }
@@ -211,9 +214,9 @@ impl Call {
         }
     }
 
-    fn side(&mut self, party: Party) -> Option<&mut Side> {
+    fn dialog(&mut self, party: Party) -> Option<&mut Dialog> {
         match self.ends.get_mut(&party) {
-            Some(End::Talking(side)) => Some(side),
+            Some(End::Talking(dialog)) => Some(dialog),
             _ => None,
         }
     }
@@ -229,8 +232,8 @@ impl Call {
                     self.give_up(party);
                     continue;
                 }
-                Some(End::Talking(side)) => {
-                    if let Some(event) = side.tick(now.into_std()) {
+                Some(End::Talking(dialog)) => {
+                    if let Some(event) = dialog.tick(now.into_std()) {
                         self.tell_of(party, event);
                     }
                 }
@@ -238,7 +241,9 @@ impl Call {
             }
             let at = match self.ends.get_mut(&party) {
                 Some(End::Inviting(inviting)) => Some(inviting.deadline),
-                Some(End::Talking(side)) => side.deadline(now.into_std()).map(Instant::from_std),
+                Some(End::Talking(dialog)) => {
+                    dialog.deadline(now.into_std()).map(Instant::from_std)
+                }
                 None => None,
             };
             next = [next, at].into_iter().flatten().min();
@@ -259,13 +264,13 @@ impl Call {
     fn obey(&mut self, command: SipCommand) {
         match command {
             SipCommand::Ring { party, answer, .. } => {
-                if let Some(side) = self.side(party) {
-                    side.ring(answer);
+                if let Some(dialog) = self.dialog(party) {
+                    dialog.ring(answer);
                 }
             }
             SipCommand::Answer { party, answer } => {
-                if let Some(side) = self.side(party) {
-                    side.accept(answer);
+                if let Some(dialog) = self.dialog(party) {
+                    dialog.accept(answer);
                 }
             }
             SipCommand::Reject {
@@ -287,28 +292,28 @@ impl Call {
                 }
             }
             SipCommand::Offer { party, offer } => {
-                if let Some(side) = self.side(party) {
-                    side.session.offer(offer);
+                if let Some(dialog) = self.dialog(party) {
+                    dialog.session.offer(offer);
                 }
             }
             SipCommand::AnswerOffer { party, answer } => match self.ends.get_mut(&party) {
-                Some(End::Talking(side)) => side.answer(answer),
-                Some(End::Inviting(inviting)) => inviting.forks.answer(answer),
+                Some(End::Talking(dialog)) => dialog.answer(answer),
+                Some(End::Inviting(inviting)) => inviting.early_dialogs.answer(answer),
                 None => {}
             },
             SipCommand::AnswerRefer { party, status } => {
-                if let Some(side) = self.side(party) {
-                    side.answer_refer(status);
+                if let Some(dialog) = self.dialog(party) {
+                    dialog.answer_refer(status);
                 }
             }
             SipCommand::ReportTransfer { party, status } => {
-                if let Some(side) = self.side(party) {
-                    side.report(status);
+                if let Some(dialog) = self.dialog(party) {
+                    dialog.report(status);
                 }
             }
             SipCommand::Key { party, key, millis } => {
-                if let Some(side) = self.side(party) {
-                    side.press(key, millis);
+                if let Some(dialog) = self.dialog(party) {
+                    dialog.press(key, millis);
                 }
             }
         }
@@ -317,9 +322,9 @@ impl Call {
     /// Refuses who waits, hangs up on who talks.
     fn reject(&mut self, party: Party, status: u16, reason: &str) {
         match self.ends.remove(&party) {
-            Some(End::Talking(mut side)) if side.waits() => {
-                side.reject(status, reason);
-                self.shared.layer.remove_dialog(&side.dialog.id());
+            Some(End::Talking(mut dialog)) if dialog.waits() => {
+                dialog.reject(status, reason);
+                self.shared.layer.remove_dialog(&dialog.stack.id());
             }
             Some(end) => self.end(end),
             None => {}
@@ -329,11 +334,11 @@ impl Call {
     /// Ends a dialog, whatever its state.
     fn end(&self, end: End) {
         match end {
-            End::Talking(mut side) if side.waits() => {
-                side.reject(503, "");
-                self.shared.layer.remove_dialog(&side.dialog.id());
+            End::Talking(mut dialog) if dialog.waits() => {
+                dialog.reject(503, "");
+                self.shared.layer.remove_dialog(&dialog.stack.id());
             }
-            End::Talking(side) => self.shared.until_cut(async move { side.say_bye().await }),
+            End::Talking(dialog) => self.shared.until_cut(async move { dialog.say_bye().await }),
             End::Inviting(inviting) => {
                 // The stack cancels an invitation that is dropped, and ends a session whose 200 crossed the CANCEL.
                 let Inviting {
@@ -350,7 +355,7 @@ impl Call {
                     {
                         let Invited { dialog, begun, .. } = invited;
                         let dialog = (dialog, states);
-                        Side::calling(&shared, Party::OPERATOR, dialog, begun, session, &tell)
+                        Dialog::calling(&shared, Party::OPERATOR, dialog, begun, session, &tell)
                             .say_bye()
                             .await;
                     }
@@ -368,19 +373,19 @@ impl Call {
                     inviting.deadline = Instant::now() + self.shared.config.ring;
                 }
                 if let Some(DialogState::Early(_, response)) = state {
-                    let events = inviting.forks.note(party, &response);
+                    let events = inviting.early_dialogs.note(party, &response);
                     for event in events {
                         self.tell(event);
                     }
                 }
             }
-            Some(End::Talking(side)) => match state {
+            Some(End::Talking(dialog)) => match state {
                 Some(DialogState::Terminated(_, reason)) => {
                     let event = match reason {
                         TerminatedReason::UacCancel => Some(SipEvent::Cancelled { party }),
                         TerminatedReason::UasDecline => None,
-                        TerminatedReason::UacBye if side.waits() => {
-                            side.ended_early();
+                        TerminatedReason::UacBye if dialog.waits() => {
+                            dialog.ended_early();
                             Some(SipEvent::Cancelled { party })
                         }
                         TerminatedReason::UacBye | TerminatedReason::UasBye => {
@@ -389,14 +394,14 @@ impl Call {
                         TerminatedReason::Timeout => Some(hung_up(party, DialogEnd::NoAck)),
                         other => Some(hung_up(party, DialogEnd::Broken(format!("{other:?}")))),
                     };
-                    self.shared.layer.remove_dialog(&side.dialog.id());
+                    self.shared.layer.remove_dialog(&dialog.stack.id());
                     self.ends.remove(&party);
                     if let Some(event) = event {
                         self.tell(event);
                     }
                 }
                 Some(state) => {
-                    if let Some(event) = side.hear(&state) {
+                    if let Some(event) = dialog.hear(&state) {
                         self.tell(event);
                     }
                 }
@@ -408,56 +413,59 @@ impl Call {
         }
     }
 
-    fn on_happening(&mut self, happening: Happening) {
-        let (party, event) = match happening {
-            Happening::Request(party, request) => {
+    fn on_dialog_event(&mut self, dialog_event: DialogEvent) {
+        let (party, event) = match dialog_event {
+            DialogEvent::Request(party, request) => {
                 if let Some(End::Inviting(inviting)) = self.ends.get_mut(&party) {
-                    if let Some(event) = inviting.forks.take(party, request) {
+                    if let Some(event) = inviting.early_dialogs.take(party, request) {
                         self.tell(event);
                     }
                     return;
                 }
                 let metadata = body_of(&request.original).filter(Body::has_metadata);
-                let Some(side) = self.side(party) else {
+                let Some(dialog) = self.dialog(party) else {
                     let status = StatusCode::CallTransactionDoesNotExist;
                     ingress::refuse(&self.shared, *request, status, vec![]);
                     return;
                 };
-                let told = side.take(request);
+                let told = dialog.take(request);
                 if let Some(body) = metadata {
                     self.tell(SipEvent::Described { party, body });
                 }
                 (party, told)
             }
-            Happening::OfferedLate(party, call_id, tag, offer) => {
+            DialogEvent::OfferedLate(party, call_id, tag, offer) => {
                 let told = if let Some(End::Inviting(inviting)) = self.ends.get_mut(&party) {
-                    inviting.forks.offered_late(party, call_id, &tag, offer)
+                    inviting
+                        .early_dialogs
+                        .offered_late(party, call_id, &tag, offer)
                 } else {
                     self.shared.answer_late(&call_id, None);
                     None
                 };
                 (party, told)
             }
-            Happening::Acked(party, answer) => {
-                (party, self.side(party).and_then(|side| side.acked(answer)))
-            }
-            Happening::NotAcked(party) => (
+            DialogEvent::Acked(party, answer) => (
                 party,
-                self.side(party).map(|_| hung_up(party, DialogEnd::NoAck)),
+                self.dialog(party).and_then(|dialog| dialog.acked(answer)),
             ),
-            Happening::Responded(party, response) => (
+            DialogEvent::NotAcked(party) => (
                 party,
-                self.side(party)
-                    .and_then(|side| side.responded(response.as_ref())),
+                self.dialog(party).map(|_| hung_up(party, DialogEnd::NoAck)),
             ),
-            Happening::Pracked(party) => {
-                if let Some(side) = self.side(party) {
-                    side.pracked();
+            DialogEvent::Responded(party, response) => (
+                party,
+                self.dialog(party)
+                    .and_then(|dialog| dialog.responded(response.as_ref())),
+            ),
+            DialogEvent::Pracked(party) => {
+                if let Some(dialog) = self.dialog(party) {
+                    dialog.pracked();
                 }
                 return;
             }
-            Happening::TakenOver(replaced, newcomer) => {
-                self.seat(replaced, *newcomer);
+            DialogEvent::TakenOver(replaced, pending) => {
+                self.take_over(replaced, *pending);
                 return;
             }
         };
@@ -467,22 +475,18 @@ impl Call {
     }
 
     /// Somebody comes to take a party's place.
-    fn seat(&mut self, replaced: Party, newcomer: Newcomer) {
-        let offer = newcomer.offer.clone();
-        let party = Party::taking_over(self.newcomers).filter(|_| !self.deserted);
-        self.newcomers = self.newcomers.saturating_add(1);
-        let mut side = Side::called(
-            &self.shared,
-            party.unwrap_or(replaced),
-            newcomer,
-            &self.tell,
-        );
+    fn take_over(&mut self, replaced: Party, pending: PendingInvite) {
+        let offer = pending.offer.clone();
+        let party = Party::taking_over(self.takeovers).filter(|_| !self.deserted);
+        self.takeovers = self.takeovers.saturating_add(1);
+        let mut dialog =
+            Dialog::called(&self.shared, party.unwrap_or(replaced), pending, &self.tell);
         let Some(party) = party else {
-            side.reject(481, "");
-            self.shared.layer.remove_dialog(&side.dialog.id());
+            dialog.reject(481, "");
+            self.shared.layer.remove_dialog(&dialog.stack.id());
             return;
         };
-        self.ends.insert(party, End::Talking(Box::new(side)));
+        self.ends.insert(party, End::Talking(Box::new(dialog)));
         self.tell(SipEvent::TakenOver {
             party,
             replaced,
@@ -491,7 +495,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for SipCall {
     fn drop(&mut self) {
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
     }

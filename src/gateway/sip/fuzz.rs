@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use rsipstack::sip::SipMessage;
 use rsipstack::transport::SipConnection;
 
-use super::side::{allows, description, said};
+use super::dialog::{allows, description, said};
 use super::wire::{self, Frame, Framer, Message};
 use super::{Transport, grammar, ingress, kind_of, uris};
 use crate::sip::address::Address;

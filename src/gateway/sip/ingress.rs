@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::admission::{Admitted, Who};
-use super::ringing::Held;
-use super::side::Happening;
+use super::dialog::DialogEvent;
+use super::ringing::HeldResponse;
 use super::wire::{self, Message, Start};
 use super::{Arrival, InviteKey, NewCall, Shared, call, enrol, grammar, kind_of, locked};
 use crate::sip::Party;
@@ -90,7 +90,7 @@ impl Shared {
         let from = SipAddr::new(kind, source.into());
         let (parsed, connection, from) = match parsed {
             SipMessage::Response(response) => {
-                let held = Held {
+                let held = HeldResponse {
                     response,
                     connection,
                     from,
@@ -226,7 +226,7 @@ impl Shared {
         }
         if who == Who::Anybody && !self.has_room_for_stranger(&invites, flow) {
             // Who has a password may still use it.
-            let challenge = self.admission.asks_for_proof(Instant::now(), flow);
+            let challenge = self.admission.asks_for_credentials(Instant::now(), flow);
             return Some(Some(challenge.unwrap_or_else(|| self.later())));
         }
         invites.insert(
@@ -368,7 +368,7 @@ pub(super) async fn take_requests(
             }
             let id = dialog.id();
             if let Some(taker) = shared
-                .seat(&id)
+                .dialog_of(&id)
                 .or_else(|| shared.ringing.taker(&id.call_id))
             {
                 hand_over(&shared, taker, request);
@@ -389,15 +389,15 @@ pub(super) async fn take_requests(
 }
 
 /// Who takes a request.
-type Taker = (Party, mpsc::Sender<Happening>);
+type Taker = (Party, mpsc::Sender<DialogEvent>);
 
 impl Shared {
-    /// Who sits at a dialog.
-    fn seat(&self, id: &DialogId) -> Option<Taker> {
+    /// Whose a dialog is.
+    fn dialog_of(&self, id: &DialogId) -> Option<Taker> {
         let key = (id.call_id.clone(), id.local_tag.clone());
-        let seats = locked(&self.seats);
-        let seat = seats.get(&key)?;
-        Some((seat.party, seat.tell.clone()))
+        let dialogs = locked(&self.dialogs);
+        let entry = dialogs.get(&key)?;
+        Some((entry.party, entry.tell.clone()))
     }
 
     fn ringer_of(&self, request: &Transaction) -> Option<Taker> {
@@ -409,8 +409,8 @@ impl Shared {
 /// Brings a request to the call that it belongs to.
 fn hand_over(shared: &Arc<Shared>, (party, tell): Taker, request: Transaction) {
     if let Err(TrySendError::Full(unheard) | TrySendError::Closed(unheard)) =
-        tell.try_send(Happening::Request(party, Box::new(request)))
-        && let Happening::Request(_, request) = unheard
+        tell.try_send(DialogEvent::Request(party, Box::new(request)))
+        && let DialogEvent::Request(_, request) = unheard
     {
         refuse(shared, *request, StatusCode::ServiceUnavailable, vec![]);
     }

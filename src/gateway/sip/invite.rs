@@ -14,10 +14,10 @@ use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::sip::{Header, HostWithPort, Response, Scheme, StatusCode, Uri};
 use rsipstack::transport::SipAddr;
 
+use super::dialog::Beginning;
+use super::next_hop::NextHop;
 use super::ringing::Ringer;
-use super::side::Beginning;
 use super::sockets::{self, Carried};
-use super::ways::Way;
 use super::{Shared, Transport, kind_of, local_address_for, uris, wire};
 use crate::private::Private;
 
@@ -50,7 +50,7 @@ pub(super) struct Invited {
 
 impl Invited {
     /// Whether the phone has answered.
-    pub fn is_accepted(&self) -> bool {
+    pub(crate) fn is_accepted(&self) -> bool {
         self.response
             .as_ref()
             .is_some_and(|response| response.status_code == StatusCode::OK)
@@ -80,20 +80,28 @@ pub(super) async fn invite(
     });
     let callees = invitation.callees.len();
     for (index, callee) in invitation.callees.iter().enumerate() {
-        let ways = match shared.ways(callee, invitation.trunk.as_deref()).await {
-            Ok(ways) => ways,
+        let next_hops = match shared.next_hops(callee, invitation.trunk.as_deref()).await {
+            Ok(next_hops) => next_hops,
             Err(unreachable) => {
                 last = Err(unreachable);
                 continue;
             }
         };
-        let count = ways.len();
-        for (way_index, way) in ways.into_iter().enumerate() {
+        let count = next_hops.len();
+        for (hop_index, next_hop) in next_hops.into_iter().enumerate() {
             heard.store(false, Ordering::Relaxed);
-            let is_last = index + 1 == callees && way_index + 1 == count;
+            let is_last = index + 1 == callees && hop_index + 1 == count;
             let patience = (!is_last).then_some(shared.config.hop_reply);
-            let invited =
-                invite_over(&shared, &invitation, callee, way, patience, &heard, &states).await;
+            let invited = invite_over(
+                &shared,
+                &invitation,
+                callee,
+                next_hop,
+                patience,
+                &heard,
+                &states,
+            )
+            .await;
             let status = status_of(&invited);
             last = invited;
             if !is_worth_another_address(status) {
@@ -131,22 +139,22 @@ async fn invite_over(
     shared: &Arc<Shared>,
     invitation: &Invitation,
     callee: &Uri,
-    way: Way,
+    next_hop: NextHop,
     patience: Option<Duration>,
     heard: &AtomicBool,
     states: &DialogStateSender,
 ) -> Result<Invited, Unreachable> {
-    let flow = way.flow;
+    let flow = next_hop.flow;
     let peer = flow.source;
     let stream = Carried::new(shared, flow);
-    sockets::connect(shared, flow, &way.host)
+    sockets::connect(shared, flow, &next_hop.host)
         .await
         .map_err(|error| Unreachable {
             status: 503,
             reason: format!("{peer} over {}: {error}", flow.transport.token()),
         })?;
-    let (login, is_late) = (way.login.clone(), way.offers_late);
-    let mut option = invitation.option(shared, way);
+    let (login, is_late) = (next_hop.login.clone(), next_hop.offers_late);
+    let mut option = invitation.option(shared, next_hop);
     let contact = option.contact.clone();
     let call_id = format!("{:032x}@{}", rand::random::<u128>(), shared.config.realm);
     let mut visited = invitation.visited.clone();
@@ -180,9 +188,9 @@ async fn invite_over(
 }
 
 impl Invitation {
-    fn option(&self, shared: &Shared, way: Way) -> InviteOption {
-        let peer = way.flow.source;
-        let host = way
+    fn option(&self, shared: &Shared, next_hop: NextHop) -> InviteOption {
+        let peer = next_hop.flow.source;
+        let host = next_hop
             .domain
             .as_deref()
             .and_then(|domain| HostWithPort::try_from(domain).ok())
@@ -199,16 +207,16 @@ impl Invitation {
         };
         InviteOption {
             caller: uris::verbatim(caller),
-            callee: uris::verbatim(way.uri),
-            destination: Some(SipAddr::new(kind_of(way.flow.transport), peer.into())),
-            offer: (!way.offers_late).then(|| self.offer.clone().into_bytes()),
-            contact: shared.contact("gateway", way.flow),
-            credential: way.login.map(|(username, password)| Credential {
+            callee: uris::verbatim(next_hop.uri),
+            destination: Some(SipAddr::new(kind_of(next_hop.flow.transport), peer.into())),
+            offer: (!next_hop.offers_late).then(|| self.offer.clone().into_bytes()),
+            contact: shared.contact("gateway", next_hop.flow),
+            credential: next_hop.login.map(|(username, password)| Credential {
                 username,
                 password,
                 ..Credential::default()
             }),
-            route_set: way.routes,
+            route_set: next_hop.routes,
             headers: Some(
                 [
                     Header::MaxForwards(u32::from(self.hops).into()),
@@ -218,7 +226,7 @@ impl Invitation {
                 .into_iter()
                 .chain(self.headers.iter().cloned().map(|header| match header {
                     // An offer comes in the 200 then, not in a response before it.
-                    Header::Supported(_) if way.offers_late => {
+                    Header::Supported(_) if next_hop.offers_late => {
                         Header::Supported(wire::SUPPORTED_LATE.into())
                     }
                     header => header,

@@ -132,7 +132,7 @@ impl Addresses {
     }
 
     /// The first listener's.
-    pub fn first(&self) -> SocketAddr {
+    pub(crate) fn first(&self) -> SocketAddr {
         self.known.first().map_or_else(
             || SocketAddr::from(([127, 0, 0, 1], 5_060)),
             |known| known.local,
@@ -140,7 +140,7 @@ impl Addresses {
     }
 
     /// The listener whose address a peer is told.
-    pub fn towards(&self, peer: SocketAddr, transport: Transport) -> Option<usize> {
+    pub(crate) fn towards(&self, peer: SocketAddr, transport: Transport) -> Option<usize> {
         if transport == Transport::Udp
             && let Some(home) = locked(&self.homes).get(&peer)
         {
@@ -168,7 +168,7 @@ impl Addresses {
     }
 
     /// Remembers over which listener a peer speaks with us that may do so.
-    pub fn remember(&self, peer: SocketAddr, transport: Transport, listener: usize) {
+    pub(crate) fn remember(&self, peer: SocketAddr, transport: Transport, listener: usize) {
         if transport != Transport::Udp {
             return;
         }
@@ -185,7 +185,7 @@ impl Addresses {
     }
 
     /// What a peer is told as a listener's host and port.
-    pub fn name(&self, listener: usize, peer: IpAddr) -> String {
+    pub(crate) fn name(&self, listener: usize, peer: IpAddr) -> String {
         let Some(known) = self.known.get(listener) else {
             return self.first().to_string();
         };
@@ -201,7 +201,7 @@ impl Addresses {
     }
 
     /// Whether a URI's host and port are ours.
-    pub fn are_ours(&self, host: &str, port: Option<u16>) -> bool {
+    pub(crate) fn are_ours(&self, host: &str, port: Option<u16>) -> bool {
         let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         self.known.iter().any(|known| {
             let same_port = port.unwrap_or(known.transport.default_port()) == known.local.port();

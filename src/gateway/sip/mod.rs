@@ -7,14 +7,17 @@
 //! ```
 //! - `wire` cuts, repairs and checks bytes; `listen` takes the addresses, `sockets` owns them and `tls` the certificates;
 //!   `admission` knows who may do what; `ingress` decides what the stack sees; `enrol` serves the extensions' REGISTER.
-//! - `call` drives the two dialogs of one call, each a `side`; `ways` leads from a URI to the addresses to try, by `names`
-//!   where it has to be looked up, `invite` tries them and `ringing` knows them till they have answered; `trunks` asks the trunks whether they live, and registers with those that want it.
+//! - `call` drives the two dialogs of one call, each a `dialog`; `next_hop` leads from a URI to the addresses to try, by
+//!   `resolve` where a name has to be looked up; `invite` tries them and `ringing` knows them till they have answered;
+//!   `trunks` asks the trunks whether they live, and registers with those that want it.
 //! - The stack writes every message to the log. It runs on threads of its own whose log is switched off; what this
 //!   edge has to say goes to the log of the program explicitly, and never holds a number or a name.
 
+mod ack_credentials;
 mod admission;
 mod call;
 mod config;
+mod dialog;
 mod enrol;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -22,16 +25,14 @@ mod grammar;
 mod ingress;
 mod invite;
 mod listen;
-mod names;
+mod next_hop;
 mod prack;
-mod proofs;
+mod resolve;
 mod ringing;
-mod side;
 mod sockets;
 mod tls;
 mod trunks;
 mod uris;
-mod ways;
 mod wire;
 
 #[cfg(test)]
@@ -60,11 +61,11 @@ use tracing::Dispatch;
 use self::admission::{Admission, Who};
 pub use self::config::{BindError, Extension, Listener, SipConfig, Trunk};
 use self::listen::{Addresses, Taken};
+pub use self::next_hop::{RouteSecurity, RouteSecurityLookup, local_address_towards};
 use self::sockets::Datagrams;
 use self::tls::Tls;
 pub use self::tls::{TlsError, TlsFiles};
 pub use self::trunks::TrunkState;
-pub use self::ways::{Outlook, Prospect, local_address_towards};
 use crate::listener::ConnectionGuard;
 pub use crate::sip::Transport;
 use crate::sip::registrar::{Binding, Flow, Registrar};
@@ -93,7 +94,7 @@ pub struct NewCall {
     /// Whom to invite, as SIP URIs in the order to try them; empty when no rule says so.
     pub route: Vec<String>,
     /// What is known of the ways there.
-    pub outlook: Outlook,
+    pub route_security: RouteSecurityLookup,
     /// What happens; `None` when both legs have ended.
     pub events: mpsc::Receiver<SipEvent>,
     /// What to do.
@@ -208,17 +209,17 @@ struct Shared {
     endpoint: EndpointInnerRef,
     layer: Arc<DialogLayer>,
     datagrams: Datagrams,
-    names: names::Names,
+    resolver: resolve::NameResolver,
     registrar: Mutex<Registrar>,
     /// Answers to REGISTER, for their retransmissions.
     enrolled: Mutex<enrol::Answers>,
-    lines: Vec<trunks::Line>,
+    trunks: Vec<trunks::TrunkLink>,
     accepting: AtomicBool,
     /// The INVITEs whose calls run.
     invites: Mutex<HashMap<InviteKey, Arrival>>,
     /// Who sits at which dialog, by Call-ID and our tag.
-    seats: Mutex<HashMap<(String, String), side::Seat>>,
-    early: Arc<prack::EarlyDialogs>,
+    dialogs: Mutex<HashMap<(String, String), dialog::DialogEntry>>,
+    early: Arc<prack::ReliableProvisionals>,
     ringing: ringing::Ringing,
     /// The streams; cancelled when they are closed.
     streams: Mutex<HashMap<Flow, CancellationToken>>,
@@ -285,7 +286,11 @@ impl SipEdge {
     /// The trunks, in the order of the configuration.
     #[must_use]
     pub fn trunks(&self) -> Vec<TrunkState> {
-        self.shared.lines.iter().map(trunks::Line::state).collect()
+        self.shared
+            .trunks
+            .iter()
+            .map(trunks::TrunkLink::state)
+            .collect()
     }
 
     /// Whether new calls are taken; if not, an INVITE gets 503 with Retry-After and running calls go on.
@@ -336,7 +341,11 @@ impl SipEdge {
         let calls_end = async {
             while self.shared.calls.load(Ordering::Relaxed) > 0
                 || !self.shared.layer.is_empty()
-                || self.shared.lines.iter().any(trunks::Line::is_registered)
+                || self
+                    .shared
+                    .trunks
+                    .iter()
+                    .any(trunks::TrunkLink::is_registered)
             {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -402,8 +411,8 @@ impl Shared {
         let name = addresses.first();
         let sender = datagrams.clone().for_stack(name).await;
         transport.add_transport(sender.into());
-        let locator = ways::Locator::default();
-        let early = Arc::<prack::EarlyDialogs>::default();
+        let locator = next_hop::Locator::default();
+        let early = Arc::<prack::ReliableProvisionals>::default();
         let ringing = ringing::Ringing::default();
         let endpoint = EndpointBuilder::new()
             .with_cancel_token(cut.child_token())
@@ -423,7 +432,7 @@ impl Shared {
                 retry_after: config.retry_after,
                 early: early.clone(),
                 ringing: ringing.clone(),
-                proofs: proofs::Proofs::default(),
+                ack_credentials: ack_credentials::AckCredentials::default(),
             }))
             .build();
         let incoming = endpoint.incoming_transactions().map_err(io::Error::other)?;
@@ -435,17 +444,17 @@ impl Shared {
             layer: Arc::new(DialogLayer::new(endpoint.inner.clone())),
             endpoint: endpoint.inner,
             admission: Admission::new(&config, now, log.clone()),
-            names: names::Names::new(&config.nameservers, config.uris()),
+            resolver: resolve::NameResolver::new(&config.nameservers, config.uris()),
             registrar: Mutex::new(Registrar::new(config.terms)),
             enrolled: Mutex::default(),
-            lines: config.trunks.iter().map(trunks::Line::new).collect(),
+            trunks: config.trunks.iter().map(trunks::TrunkLink::new).collect(),
             config,
             addresses,
             tls,
             datagrams,
             accepting: AtomicBool::new(true),
             invites: Mutex::default(),
-            seats: Mutex::default(),
+            dialogs: Mutex::default(),
             early,
             ringing,
             streams: Mutex::default(),
@@ -549,12 +558,13 @@ const fn kind_of(transport: Transport) -> SipTransport {
 }
 
 /// The last touch on messages that leave: a 503 says when to come back (RFC 3261 §21.5.4), credentials name their
-/// algorithm as others do, a PRACK finds its way, and an ACK takes along what its INVITE was proved with and what a late offer is answered.
+/// algorithm as others do, a PRACK finds its way, and an ACK
+/// takes along what its INVITE was authenticated with and what a late offer is answered.
 struct Finish {
     retry_after: u32,
-    early: Arc<prack::EarlyDialogs>,
+    early: Arc<prack::ReliableProvisionals>,
     ringing: ringing::Ringing,
-    proofs: proofs::Proofs,
+    ack_credentials: ack_credentials::AckCredentials,
 }
 
 impl MessageInspector for Finish {
@@ -583,7 +593,7 @@ impl MessageInspector for Finish {
         if let SipMessage::Request(request) = &mut message {
             self.early.lead(request);
             self.ringing.complete(request);
-            self.proofs.follow(request);
+            self.ack_credentials.follow(request);
         }
         message
     }

@@ -17,7 +17,7 @@ const MOST: usize = 1_024;
 
 /// The early dialogs that want their provisional responses acknowledged.
 #[derive(Default)]
-pub(super) struct EarlyDialogs(Mutex<VecDeque<Early>>);
+pub(super) struct ReliableProvisionals(Mutex<VecDeque<Early>>);
 
 struct Early {
     call_id: String,
@@ -33,9 +33,9 @@ struct Early {
 /// The last responses of a phone whose numbers are kept: each waits for its PRACK before the next.
 const MOST_NUMBERS: usize = 8;
 
-impl EarlyDialogs {
+impl ReliableProvisionals {
     /// Remembers where a reliable provisional response wants its PRACK, and shows the stack a number that has grown.
-    pub fn note(&self, response: &mut Response) {
+    pub(crate) fn note(&self, response: &mut Response) {
         if !(101..200).contains(&response.status_code.code())
             || !response.header_contains_token("Require", "100rel")
         {
@@ -77,14 +77,14 @@ impl EarlyDialogs {
     }
 
     /// Whether a phone that rings has answered the offer of our INVITE for certain, though not everybody knows yet.
-    pub fn answers(&self, call_id: &str, tag: &str) -> bool {
+    pub(crate) fn answers(&self, call_id: &str, tag: &str) -> bool {
         locked(&self.0)
             .iter()
             .any(|early| early.answers && early.call_id == call_id && early.tag == tag)
     }
 
     /// Puts a PRACK on its way.
-    pub fn lead(&self, request: &mut Request) {
+    pub(crate) fn lead(&self, request: &mut Request) {
         if request.method != Method::PRack {
             return;
         }
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_prack_takes_the_contact_and_the_reversed_route_of_its_early_dialog() {
-        let dialogs = EarlyDialogs::default();
+        let dialogs = ReliableProvisionals::default();
         dialogs.note(&mut early("op", 70));
         let mut ours = prack(1);
         dialogs.lead(&mut ours);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn every_phone_of_a_fork_is_acknowledged_whatever_its_numbers_are() {
-        let dialogs = EarlyDialogs::default();
+        let dialogs = ReliableProvisionals::default();
         let shown = |tag, number| {
             let mut response = early(tag, number);
             dialogs.note(&mut response);

@@ -11,7 +11,7 @@ use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, SipMessage, 
 use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc;
 
-use super::side::{Happening, description};
+use super::dialog::{DialogEvent, description};
 use super::wire::Message;
 use super::{Shared, locked, wire};
 use crate::sip::Party;
@@ -20,11 +20,11 @@ use crate::sip::Party;
 #[derive(Clone)]
 pub(super) struct Ringer {
     pub party: Party,
-    pub tell: mpsc::Sender<Happening>,
+    pub tell: mpsc::Sender<DialogEvent>,
 }
 
 /// A response on its way to the stack.
-pub(super) struct Held {
+pub(super) struct HeldResponse {
     pub response: Response,
     pub connection: SipConnection,
     pub from: SipAddr,
@@ -33,7 +33,7 @@ pub(super) struct Held {
 /// What an INVITE without an offer waits for.
 enum Late {
     Offer,
-    Answer(Box<Held>),
+    Answer(Box<HeldResponse>),
     /// The answer, and the tag of the phone that gets it.
     Settled(String, Option<String>),
 }
@@ -65,7 +65,7 @@ impl Drop for Rings {
 impl Ringing {
     /// An INVITE is sent; `is_late` if without an offer. `visited` are the URIs that its call has been sent to, this one
     /// included.
-    pub fn begin(
+    pub(crate) fn begin(
         &self,
         call_id: &str,
         ringer: Ringer,
@@ -92,13 +92,13 @@ impl Ringing {
     }
 
     /// Whether an INVITE waits for its final answer.
-    pub fn has(&self, call_id: &str) -> bool {
+    pub(crate) fn has(&self, call_id: &str) -> bool {
         locked(&self.0).contains_key(call_id)
     }
 
     /// Where a call has been sent to already whose new INVITE is one of ours that has come back: it bears a Via or the
     /// Call-ID of ours. A B2BUA on the way that replaces both hides that.
-    pub fn visited_by(&self, invite: &Message) -> Vec<String> {
+    pub(crate) fn visited_by(&self, invite: &Message) -> Vec<String> {
         let vias: HashSet<&str> = invite.items("Via").filter_map(wire::branch).collect();
         let is_it = |call_id: &str, ring: &Ring| {
             let mut branches = ring.branches.iter();
@@ -113,21 +113,21 @@ impl Ringing {
     }
 
     /// Whose it is.
-    pub fn taker(&self, call_id: &str) -> Option<(Party, mpsc::Sender<Happening>)> {
+    pub(crate) fn taker(&self, call_id: &str) -> Option<(Party, mpsc::Sender<DialogEvent>)> {
         let ringing = locked(&self.0);
         let ringer = &ringing.get(call_id)?.ringer;
         Some((ringer.party, ringer.tell.clone()))
     }
 
     /// Whether an INVITE went out without an offer, so that no description answers one.
-    pub fn is_late(&self, call_id: &str) -> bool {
+    pub(crate) fn is_late(&self, call_id: &str) -> bool {
         locked(&self.0)
             .get(call_id)
             .is_some_and(|ring| ring.late.is_some())
     }
 
     /// Holds a 2xx whose offer is to be answered; given back if it is to be served at once.
-    pub fn hold(&self, held: Held) -> Option<Held> {
+    pub(crate) fn hold(&self, held: HeldResponse) -> Option<HeldResponse> {
         let response = &held.response;
         let answers_invite = response.status_code.kind() == StatusCodeKind::Successful
             && response
@@ -150,7 +150,7 @@ impl Ringing {
                 let Some(offer) = description(response) else {
                     return Some(held);
                 };
-                let told = Happening::OfferedLate(ring.ringer.party, call_id, tag, offer);
+                let told = DialogEvent::OfferedLate(ring.ringer.party, call_id, tag, offer);
                 if ring.ringer.tell.try_send(told).is_err() {
                     return Some(held);
                 }
@@ -162,7 +162,7 @@ impl Ringing {
     }
 
     /// The answer is there; the response that waited for it.
-    fn settle(&self, call_id: &str, answer: Option<String>) -> Option<Held> {
+    fn settle(&self, call_id: &str, answer: Option<String>) -> Option<HeldResponse> {
         let mut ringing = locked(&self.0);
         let ring = ringing.get_mut(call_id)?;
         match ring.late.take() {
@@ -180,7 +180,7 @@ impl Ringing {
 
     /// Gives an ACK the answer that it takes along, and an INVITE without an offer no kind of body; notes the branch that
     /// an INVITE is known by when it comes back.
-    pub fn complete(&self, request: &mut Request) {
+    pub(crate) fn complete(&self, request: &mut Request) {
         if request.method == Method::Invite {
             self.note_branch(request);
         }

@@ -56,7 +56,7 @@ struct Sockets {
 }
 
 impl Datagrams {
-    pub fn new(addresses: Arc<Addresses>, sockets: HashMap<usize, Arc<UdpSocket>>) -> Self {
+    pub(crate) fn new(addresses: Arc<Addresses>, sockets: HashMap<usize, Arc<UdpSocket>>) -> Self {
         Self {
             sockets: Arc::new(std::sync::Mutex::new(Some(Arc::new(Sockets {
                 addresses,
@@ -67,7 +67,7 @@ impl Datagrams {
     }
 
     /// Those of one listener.
-    pub fn of(&self, listener: usize) -> Self {
+    pub(crate) fn of(&self, listener: usize) -> Self {
         Self {
             listener: Some(listener),
             ..self.clone()
@@ -75,7 +75,7 @@ impl Datagrams {
     }
 
     /// Gives the addresses back.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         locked(&self.sockets).take();
     }
 
@@ -104,7 +104,7 @@ impl Datagrams {
     }
 
     /// Wraps the sockets for the stack.
-    pub async fn for_stack(self, name: SocketAddr) -> UdpConnection {
+    pub(crate) async fn for_stack(self, name: SocketAddr) -> UdpConnection {
         let inner = UdpInner {
             conn: Arc::new(self),
             addr: SipAddr::new(SipTransport::Udp, name.into()),
@@ -152,7 +152,7 @@ pub(super) struct Carried {
 
 impl Carried {
     /// `None` where nothing is to be kept open.
-    pub fn new(shared: &Arc<Shared>, flow: Flow) -> Option<Self> {
+    pub(crate) fn new(shared: &Arc<Shared>, flow: Flow) -> Option<Self> {
         (flow.transport != Transport::Udp).then(|| {
             *locked(&shared.carried).entry(flow).or_insert(0) += 1;
             Self {

@@ -118,37 +118,37 @@ impl std::error::Error for TlsError {
 /// The certificates in use.
 pub(super) struct Tls {
     files: TlsFiles,
-    held: Mutex<Held>,
+    held: Mutex<Loaded>,
 }
 
-struct Held {
+struct Loaded {
     print: u64,
     server: Option<Arc<ServerConfig>>,
     client: Arc<ClientConfig>,
 }
 
 impl Tls {
-    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let held = Mutex::new(Held::load(&files)?);
+    pub(crate) fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        let held = Mutex::new(Loaded::load(&files)?);
         Ok(Self { files, held })
     }
 
     /// `None` where no certificate is named.
-    pub fn acceptor(&self) -> Option<TlsAcceptor> {
+    pub(crate) fn acceptor(&self) -> Option<TlsAcceptor> {
         locked(&self.held).server.clone().map(TlsAcceptor::from)
     }
 
-    pub fn connector(&self) -> TlsConnector {
+    pub(crate) fn connector(&self) -> TlsConnector {
         TlsConnector::from(locked(&self.held).client.clone())
     }
 
     /// Takes the files again if they have changed; those that cannot be used leave everything as it was.
-    pub fn renew(&self) -> Option<Result<(), TlsError>> {
+    pub(crate) fn renew(&self) -> Option<Result<(), TlsError>> {
         let print = self.files.print();
         if locked(&self.held).print == print {
             return None;
         }
-        let renewed = Held::load(&self.files);
+        let renewed = Loaded::load(&self.files);
         let mut held = locked(&self.held);
         Some(match renewed {
             Ok(renewed) => {
@@ -164,7 +164,7 @@ impl Tls {
     }
 }
 
-impl Held {
+impl Loaded {
     fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         Ok(Self {

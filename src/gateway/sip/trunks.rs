@@ -14,8 +14,8 @@ use rsipstack::transport::SipAddr;
 use tokio::time::timeout;
 
 use super::config::Trunk;
+use super::next_hop::NextHop;
 use super::uris::{sip_uri, written};
-use super::ways::Way;
 use super::{Shared, invite, kind_of, sockets};
 use crate::sip::digest::{Keyring, Patience, Realm};
 use crate::sip::trunk::{Change, Enrolment, Health, Outcome, granted};
@@ -42,15 +42,15 @@ pub struct TrunkState {
 }
 
 /// How a trunk stands, as its tasks find out.
-pub(super) struct Line {
+pub(super) struct TrunkLink {
     name: String,
     up: AtomicBool,
     registers: bool,
     registered: AtomicBool,
 }
 
-impl Line {
-    pub fn new(trunk: &Trunk) -> Self {
+impl TrunkLink {
+    pub(crate) fn new(trunk: &Trunk) -> Self {
         Self {
             name: trunk.name.clone(),
             up: AtomicBool::new(true),
@@ -59,15 +59,15 @@ impl Line {
         }
     }
 
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
     }
 
-    pub fn is_registered(&self) -> bool {
+    pub(crate) fn is_registered(&self) -> bool {
         self.registered.load(Ordering::Relaxed)
     }
 
-    pub fn state(&self) -> TrunkState {
+    pub(crate) fn state(&self) -> TrunkState {
         TrunkState {
             name: self.name.clone(),
             up: self.is_up(),
@@ -93,7 +93,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
 
 /// Asks a trunk whether it lives, for ever.
 async fn watch(shared: Arc<Shared>, index: usize, uri: Uri, every: Duration) {
-    let line = &shared.lines[index];
+    let link = &shared.trunks[index];
     let mut health = Health::new(Instant::now(), every, PATIENCE);
     let mut question = Question::new(&shared, Method::Options, index, uri);
     loop {
@@ -102,16 +102,16 @@ async fn watch(shared: Arc<Shared>, index: usize, uri: Uri, every: Duration) {
         // Any answer is a sign of life, except that it cannot take calls (or our own stack's that it was not reached).
         let answered = answer.is_some_and(|answer| !matches!(answer.status_code.code(), 408 | 503));
         let change = health.note(Instant::now(), answered);
-        gauge!(UP, "trunk" => line.name.clone()).set(f64::from(u8::from(health.is_up())));
+        gauge!(UP, "trunk" => link.name.clone()).set(f64::from(u8::from(health.is_up())));
         match change {
             Some(Change::Up) => {
-                line.up.store(true, Ordering::Relaxed);
-                shared.log(|| tracing::info!(trunk = %line.name, "the trunk answers again"));
+                link.up.store(true, Ordering::Relaxed);
+                shared.log(|| tracing::info!(trunk = %link.name, "the trunk answers again"));
             }
             Some(Change::Down) => {
-                line.up.store(false, Ordering::Relaxed);
+                link.up.store(false, Ordering::Relaxed);
                 shared.log(|| {
-                    tracing::error!(trunk = %line.name, "the trunk does not answer; calls go elsewhere");
+                    tracing::error!(trunk = %link.name, "the trunk does not answer; calls go elsewhere");
                 });
             }
             None => {}
@@ -121,7 +121,7 @@ async fn watch(shared: Arc<Shared>, index: usize, uri: Uri, every: Duration) {
 
 /// Keeps us registered with a trunk, until the edge closes.
 async fn enrol(shared: Arc<Shared>, index: usize, uri: Uri, seconds: u32) {
-    let line = &shared.lines[index];
+    let link = &shared.trunks[index];
     let mut enrolment = Enrolment::new(Instant::now(), seconds, rand::random());
     let mut question = Question::new(&shared, Method::Register, index, uri);
     loop {
@@ -136,22 +136,22 @@ async fn enrol(shared: Arc<Shared>, index: usize, uri: Uri, seconds: u32) {
         let outcome = outcome_of(answer.as_ref(), expires, &question.contact);
         enrolment.note(Instant::now(), outcome);
         let registered = enrolment.is_registered(Instant::now());
-        let before = line.registered.swap(registered, Ordering::Relaxed);
-        gauge!(REGISTERED, "trunk" => line.name.clone()).set(f64::from(u8::from(registered)));
+        let before = link.registered.swap(registered, Ordering::Relaxed);
+        gauge!(REGISTERED, "trunk" => link.name.clone()).set(f64::from(u8::from(registered)));
         let status = answer.map(|answer| answer.status_code.code());
         shared.log(|| match (before, registered) {
-            (false, true) => tracing::info!(trunk = %line.name, "registered"),
-            (true, false) => tracing::error!(trunk = %line.name, ?status, "no longer registered"),
+            (false, true) => tracing::info!(trunk = %link.name, "registered"),
+            (true, false) => tracing::error!(trunk = %link.name, ?status, "no longer registered"),
             (false, false) => {
                 let again = enrolment.next().saturating_duration_since(Instant::now());
-                tracing::warn!(trunk = %line.name, ?status, ?again, "not registered");
+                tracing::warn!(trunk = %link.name, ?status, ?again, "not registered");
             }
             (true, true) => {}
         });
     }
-    if line.is_registered() {
+    if link.is_registered() {
         let _ = question.ask(&shared, vec![Header::Expires(0.into())]).await;
-        line.registered.store(false, Ordering::Relaxed);
+        link.registered.store(false, Ordering::Relaxed);
     }
 }
 
@@ -222,10 +222,10 @@ impl Question {
 
     /// The final answer, with challenges answered; `None` when there is none in time.
     async fn ask(&mut self, shared: &Arc<Shared>, headers: Vec<Header>) -> Option<Response> {
-        let ways = shared.ways_to_trunk(&self.uri, self.trunk).await.ok()?;
+        let hops = shared.hops_to_trunk(&self.uri, self.trunk).await.ok()?;
         let mut last = None;
-        for way in ways {
-            let answer = self.ask_over(shared, &way, &headers).await;
+        for hop in hops {
+            let answer = self.ask_over(shared, &hop, &headers).await;
             let status = answer.as_ref().map(|answer| answer.status_code.code());
             last = answer.or(last);
             if !status.is_none_or(invite::is_worth_another_address) {
@@ -238,29 +238,29 @@ impl Question {
     async fn ask_over(
         &mut self,
         shared: &Arc<Shared>,
-        way: &Way,
+        hop: &NextHop,
         headers: &[Header],
     ) -> Option<Response> {
         let limit = shared.config.t1 * ANSWER_TIME;
-        sockets::connect(shared, way.flow, &way.host).await.ok()?;
+        sockets::connect(shared, hop.flow, &hop.host).await.ok()?;
         let mut patience = Patience::default();
         loop {
-            let mut proved = headers.to_vec();
-            proved.extend(self.proofs());
-            let answer = timeout(limit, self.send(shared, way, proved))
+            let mut authenticated = headers.to_vec();
+            authenticated.extend(self.credentials());
+            let answer = timeout(limit, self.send(shared, hop, authenticated))
                 .await
                 .ok()??;
-            if !wants_proof(&mut self.keys, &mut patience, &answer) {
+            if !wants_credentials(&mut self.keys, &mut patience, &answer) {
                 return Some(answer);
             }
         }
     }
 
-    fn proofs(&mut self) -> impl Iterator<Item = Header> + use<> {
+    fn credentials(&mut self) -> impl Iterator<Item = Header> + use<> {
         let (method, uri) = (self.method.to_string(), self.uri.to_string());
         let cnonce = format!("{:016x}", rand::random::<u64>());
-        let proofs = self.keys.proofs(&method, &uri, &cnonce);
-        proofs
+        let credentials = self.keys.credentials(&method, &uri, &cnonce);
+        credentials
             .into_iter()
             .map(|(name, value)| Header::Other(name.to_owned(), value))
     }
@@ -268,11 +268,11 @@ impl Question {
     async fn send(
         &mut self,
         shared: &Arc<Shared>,
-        way: &Way,
+        hop: &NextHop,
         headers: Vec<Header>,
     ) -> Option<Response> {
         self.number += 1;
-        let user = way.login.as_ref().map_or("gateway", |(user, _)| user);
+        let user = hop.login.as_ref().map_or("gateway", |(user, _)| user);
         let mut own = self.uri.clone();
         own.auth = Some(user.into());
         own.params.clear();
@@ -298,11 +298,11 @@ impl Question {
             self.number,
             call_id,
         );
-        let routes = way.routes.iter().cloned().map(Header::from);
+        let routes = hop.routes.iter().cloned().map(Header::from);
         request.headers.extend(routes.collect());
         let contact = rsipstack::sip::typed::Contact {
             display_name: None,
-            uri: shared.contact(user, way.flow),
+            uri: shared.contact(user, hop.flow),
             params: Vec::new(),
         };
         self.contact = written(&contact.uri);
@@ -310,8 +310,8 @@ impl Question {
         request.headers.extend(headers);
         let key = TransactionKey::from_request(&request, TransactionRole::Client).ok()?;
         let mut transaction = Transaction::new_client(key, request, shared.endpoint.clone(), None);
-        let peer = way.flow.source.into();
-        transaction.destination = Some(SipAddr::new(kind_of(way.flow.transport), peer));
+        let peer = hop.flow.source.into();
+        transaction.destination = Some(SipAddr::new(kind_of(hop.flow.transport), peer));
         transaction.send().await.ok()?;
         while let Some(message) = transaction.receive().await {
             if let SipMessage::Response(response) = message
@@ -325,7 +325,11 @@ impl Question {
 }
 
 /// Whether an answer is a challenge that is worth being answered.
-pub(super) fn wants_proof(keys: &mut Keyring, patience: &mut Patience, answer: &Response) -> bool {
+pub(super) fn wants_credentials(
+    keys: &mut Keyring,
+    patience: &mut Patience,
+    answer: &Response,
+) -> bool {
     let Some(by) = Realm::of(answer.status_code.code()) else {
         return false;
     };

@@ -61,7 +61,7 @@ pub(super) struct Message {
 
 impl Message {
     /// Reads a whole datagram; `None` for the keep-alives of RFC 5626.
-    pub fn from_datagram(bytes: &[u8], source: SocketAddr) -> Result<Option<Self>, Defect> {
+    pub(crate) fn from_datagram(bytes: &[u8], source: SocketAddr) -> Result<Option<Self>, Defect> {
         let bytes = bytes.trim_ascii_start();
         if bytes.is_empty() {
             return Ok(None);
@@ -233,7 +233,7 @@ impl Message {
     }
 
     /// The values of a header, in order; `name` in its long form.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers
             .iter()
             .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
@@ -241,7 +241,7 @@ impl Message {
     }
 
     /// The first value of a header; `name` in its long form.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(other, _)| other.eq_ignore_ascii_case(name))
@@ -249,13 +249,13 @@ impl Message {
     }
 
     /// Number and method.
-    pub fn cseq(&self) -> Option<(u32, &str)> {
+    pub(crate) fn cseq(&self) -> Option<(u32, &str)> {
         let (number, method) = self.header("CSeq")?.split_once(char::is_whitespace)?;
         Some((number.parse().ok()?, method.trim()))
     }
 
     /// The method of a request.
-    pub fn method(&self) -> Option<&str> {
+    pub(crate) fn method(&self) -> Option<&str> {
         match &self.start {
             Start::Request { method, .. } => Some(method),
             Start::Response { .. } => None,
@@ -263,7 +263,7 @@ impl Message {
     }
 
     /// The Request-URI.
-    pub fn uri(&self) -> Option<&str> {
+    pub(crate) fn uri(&self) -> Option<&str> {
         match &self.start {
             Start::Request { uri, .. } => Some(uri),
             Start::Response { .. } => None,
@@ -271,7 +271,7 @@ impl Message {
     }
 
     /// Whom a request is for: of a REGISTER To, of others the Request-URI.
-    pub fn target(&self) -> Option<&str> {
+    pub(crate) fn target(&self) -> Option<&str> {
         match &self.start {
             Start::Request { method, .. } if method == "REGISTER" => self.header("To"),
             Start::Request { uri, .. } => Some(uri),
@@ -280,12 +280,12 @@ impl Message {
     }
 
     /// The items of a header that is a list: those of all its lines, cut at the commas outside of quotes and brackets.
-    pub fn items<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn items<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.all(name).flat_map(items)
     }
 
     /// Puts values in the place of all that a header has.
-    pub fn replace(&mut self, name: &str, values: Vec<String>) {
+    pub(crate) fn replace(&mut self, name: &str, values: Vec<String>) {
         self.headers
             .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
         let values = values.into_iter().map(|value| (name.to_owned(), value));
@@ -294,7 +294,7 @@ impl Message {
 
     /// Lets the Contact of a peer behind a translating router lead to where it sends from: its own address is a private
     /// one that leads nowhere from here. A proxy that records its route is the way itself.
-    pub fn mend_contact(&mut self, source: SocketAddr) {
+    pub(crate) fn mend_contact(&mut self, source: SocketAddr) {
         if self.header("Record-Route").is_some() || self.all("Contact").count() != 1 {
             return;
         }
@@ -330,7 +330,7 @@ impl Message {
 
     /// Writes addresses in the forms that the stack reads rightly: it takes the first bracket of a value for that of its
     /// address, and the first semicolon for the URI's end.
-    pub fn simplify_addresses(&mut self) {
+    pub(crate) fn simplify_addresses(&mut self) {
         // Where a dialog's requests go is the first place of a kind that they can go to; a registrar lists bindings.
         let target = self.items("Contact").find_map(|contact| {
             let uri = Address::parse(contact)?.uri;
@@ -352,12 +352,12 @@ impl Message {
     }
 
     /// The branch of the top Via.
-    pub fn branch(&self) -> Option<&str> {
+    pub(crate) fn branch(&self) -> Option<&str> {
         branch(first_via(self.header("Via")?).0)
     }
 
     /// The items of a header that is a list of tokens, in small letters.
-    pub fn tokens<'a>(&'a self, name: &'a str) -> impl Iterator<Item = String> {
+    pub(crate) fn tokens<'a>(&'a self, name: &'a str) -> impl Iterator<Item = String> {
         self.all(name)
             .flat_map(|value| value.split(','))
             .map(|token| token.trim().to_ascii_lowercase())
@@ -365,7 +365,7 @@ impl Message {
     }
 
     /// The body with its kind, if there is one.
-    pub fn to_body(&self) -> Option<Body> {
+    pub(crate) fn to_body(&self) -> Option<Body> {
         (!self.body.is_empty()).then(|| Body {
             content_type: self.header("Content-Type").unwrap_or_default().to_owned(),
             bytes: self.body.clone(),
@@ -373,7 +373,7 @@ impl Message {
     }
 
     /// The message for the stack: UTF-8, no folded lines, one correct Content-Length.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = format!("{}\r\n", self.line).into_bytes();
         for (name, value) in &self.headers {
             if !name.eq_ignore_ascii_case("Content-Length") {
@@ -387,7 +387,7 @@ impl Message {
 
     /// A stateless answer (RFC 3261 §8.2.7); `None` where none may be given: to ACK, to a response, and to what lacks
     /// the headers that route an answer.
-    pub fn reply(
+    pub(crate) fn reply(
         &self,
         status: u16,
         extra: &[(&str, &str)],
@@ -419,7 +419,7 @@ impl Message {
 
     /// The answer to somebody who has not shown that he is where he says: at most twice as long as what he sent, so that
     /// it is no weapon against another. Headers that do not fit are left out, the last first.
-    pub fn reply_to_stranger(
+    pub(crate) fn reply_to_stranger(
         &self,
         status: u16,
         extra: &[(&str, &str)],
@@ -467,17 +467,17 @@ pub(super) struct Framer {
 }
 
 impl Framer {
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Whether a message has begun.
-    pub fn is_within_message(&self) -> bool {
+    pub(crate) fn is_within_message(&self) -> bool {
         !self.buffer.trim_ascii_start().is_empty()
     }
 
     /// The next frame, `None` until more is pushed.
-    pub fn next(&mut self, source: SocketAddr) -> Result<Option<Frame>, Defect> {
+    pub(crate) fn next(&mut self, source: SocketAddr) -> Result<Option<Frame>, Defect> {
         if self.buffer.len() < self.needed {
             return Ok(None);
         }

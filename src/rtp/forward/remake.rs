@@ -14,7 +14,7 @@ const LONGEST: u32 = 60;
 const OF_OPUS: [u32; 4] = [60, 40, 20, 10];
 
 /// A packet to send.
-pub struct Piece<'a> {
+pub(crate) struct Piece<'a> {
     /// Packets before it that are missing because theirs never came.
     pub lost: u16,
     /// Whether sound begins with it.
@@ -37,7 +37,7 @@ struct Transcoder {
 /// Cuts and joins payloads to the packet time that is wanted; transcodes them first where the codecs differ.
 ///
 /// What comes late is not sent: codecs with a memory could make nothing of it.
-pub struct Remake {
+pub(crate) struct Remake {
     from: Codec,
     to: Codec,
     transcoder: Option<Transcoder>,
@@ -57,7 +57,7 @@ pub struct Remake {
 
 impl Remake {
     /// Makes `outgoing` of `from`; `first` shows the sender's packet time, which is kept where the leg wishes none.
-    pub fn new(from: Codec, first: &Packet<'_>, outgoing: &Outgoing) -> Self {
+    pub(crate) fn new(from: Codec, first: &Packet<'_>, outgoing: &Outgoing) -> Self {
         let to = outgoing.codec;
         let comes = from
             .rate()
@@ -97,12 +97,12 @@ impl Remake {
     }
 
     /// The codec that comes in.
-    pub const fn from(&self) -> Codec {
+    pub(crate) const fn from(&self) -> Codec {
         self.from
     }
 
     /// Another source begins.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.newest = None;
         self.expected = None;
         self.octets.clear();
@@ -112,7 +112,7 @@ impl Remake {
     }
 
     /// Takes note of a packet that is none of ours.
-    pub fn pass_over(&mut self, sequence: WireSequence) {
+    pub(crate) fn pass_over(&mut self, sequence: WireSequence) {
         let ahead = self.newest.map_or(0, |newest| step(newest, sequence));
         if ahead > 0 {
             self.newest = Some(sequence);
@@ -120,7 +120,7 @@ impl Remake {
     }
 
     /// Takes a packet whose sound begins `at` on the outgoing clock and gives `send` what is full.
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         packet: &Packet<'_>,
         at: u32,

@@ -153,7 +153,7 @@ impl Realm {
 
     /// The header that answers.
     #[must_use]
-    pub const fn proves(self) -> &'static str {
+    pub const fn credentials_header(self) -> &'static str {
         match self {
             Self::Server => "Authorization",
             Self::Proxy => "Proxy-Authorization",
@@ -186,7 +186,7 @@ impl Keyring {
         }
     }
 
-    /// Takes over what a request of ours, sent elsewhere, was proved with.
+    /// Takes over what a request of ours, sent elsewhere, was authenticated with.
     pub fn used(&mut self, by: Realm, credentials: &str) {
         let Some(fields) = fields(credentials) else {
             return;
@@ -239,7 +239,12 @@ impl Keyring {
     }
 
     /// The headers that prove a request, for every realm that has asked so far.
-    pub fn proofs(&mut self, method: &str, uri: &str, cnonce: &str) -> Vec<(&'static str, String)> {
+    pub fn credentials(
+        &mut self,
+        method: &str,
+        uri: &str,
+        cnonce: &str,
+    ) -> Vec<(&'static str, String)> {
         let Some((user, password)) = &self.login else {
             return Vec::new();
         };
@@ -251,7 +256,7 @@ impl Keyring {
                     known
                         .challenge
                         .answer((user, password), method, uri, cnonce, known.count);
-                (known.by.proves(), answer)
+                (known.by.credentials_header(), answer)
             })
             .collect()
     }

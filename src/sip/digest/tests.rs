@@ -283,33 +283,33 @@ fn an_old_telephone_without_counts_may_use_a_nonce_once() {
 fn a_client_uses_a_nonce_again_with_a_growing_count_until_another_is_given() {
     let mut world = World::new();
     let mut keys = Keyring::new(Some(("1001".to_owned(), "right".to_owned())));
-    let proofs = |keys: &mut Keyring| keys.proofs("REGISTER", "sip:hotline", "c");
-    assert_eq!(proofs(&mut keys), []);
+    let credentials = |keys: &mut Keyring| keys.credentials("REGISTER", "sip:hotline", "c");
+    assert_eq!(credentials(&mut keys), []);
     let mut ask = |keys: &mut Keyring| {
         let values = world.guard.challenge(world.now, HERE, false);
         keys.challenged(Realm::Server, values.iter().map(String::as_str))
     };
     assert_eq!(ask(&mut keys), Some(Stale(false)));
-    let first = proofs(&mut keys).remove(0);
-    let second = proofs(&mut keys).remove(0);
+    let first = credentials(&mut keys).remove(0);
+    let second = credentials(&mut keys).remove(0);
     assert_eq!(first.0, "Authorization");
     assert!(second.1.contains("nc=00000002"), "{}", second.1);
     assert_eq!(ask(&mut keys), Some(Stale(false)));
-    let third = proofs(&mut keys).remove(0);
-    for proof in [&first, &second, &third] {
-        assert_eq!(world.judge(&proof.1), Verdict::Known("desk one"));
+    let third = credentials(&mut keys).remove(0);
+    for credential in [&first, &second, &third] {
+        assert_eq!(world.judge(&credential.1), Verdict::Known("desk one"));
     }
     // A request that the stack has sent used its nonce up to there.
     let mut another = Keyring::new(Some(("1001".to_owned(), "right".to_owned())));
     another.used(Realm::Server, &third.1);
-    let fourth = proofs(&mut another).remove(0);
+    let fourth = credentials(&mut another).remove(0);
     assert_eq!(world.judge(&fourth.1), Verdict::Known("desk one"));
     // A proxy on the way and the server behind it ask each for itself.
     keys.challenged(
         Realm::Proxy,
         std::iter::once("Digest realm=\"edge\", nonce=\"n\""),
     );
-    let names: Vec<_> = proofs(&mut keys)
+    let names: Vec<_> = credentials(&mut keys)
         .into_iter()
         .map(|(name, _)| name)
         .collect();

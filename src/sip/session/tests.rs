@@ -6,7 +6,7 @@ const TERMS: Terms = Terms {
     expires: 1_800,
     min: 90,
 };
-const NONE: Said = Said {
+const NONE: TimerHeaders = TimerHeaders {
     expires: None,
     min_se: None,
     supported: false,
@@ -18,8 +18,8 @@ fn secs(seconds: u64) -> Duration {
 
 /// What is on its way: when it arrives, to whom, and what it is.
 enum Sent {
-    Ask(Ask, Option<String>, Said),
-    Response(u16, Option<u32>, Said),
+    Ask(Ask, Option<String>, TimerHeaders),
+    Response(u16, Option<u32>, TimerHeaders),
 }
 
 /// The end that began the dialog, and the other one.
@@ -128,7 +128,7 @@ impl Pair {
                             Sent::Response(200, None, answer(grant))
                         }
                         Err(refusal) => {
-                            let said = Said {
+                            let said = TimerHeaders {
                                 min_se: refusal.min_se,
                                 ..NONE
                             };
@@ -146,8 +146,8 @@ impl Pair {
     }
 }
 
-fn answer(grant: Option<Grant>) -> Said {
-    Said {
+fn answer(grant: Option<Grant>) -> TimerHeaders {
+    TimerHeaders {
         expires: grant.map(|grant| (grant.expires, Some(grant.refresher))),
         ..NONE
     }
@@ -242,7 +242,7 @@ fn without_a_refresh_each_end_gives_up_before_the_session_is_over() {
 #[test]
 fn too_short_a_session_is_refused_with_the_shortest_that_is_taken() {
     let mut callee = Session::new(false, TERMS, 1);
-    let said = Said {
+    let said = TimerHeaders {
         expires: Some((60, None)),
         min_se: None,
         supported: true,
@@ -250,7 +250,7 @@ fn too_short_a_session_is_refused_with_the_shortest_that_is_taken() {
     let refusal = callee.asked(true, said).expect_err("too short");
     assert_eq!((refusal.status, refusal.min_se), (422, Some(90)));
     // Nothing is open after a refusal.
-    let said = Said {
+    let said = TimerHeaders {
         expires: Some((90, None)),
         ..said
     };
@@ -279,7 +279,7 @@ fn too_short_a_session_is_refused_with_the_shortest_that_is_taken() {
 fn who_does_not_know_timers_is_refreshed_and_never_refused() {
     let mut callee = Session::new(false, TERMS, 1);
     // A proxy asked for it.
-    let said = Said {
+    let said = TimerHeaders {
         expires: Some((30, Some(Refresher::Uac))),
         min_se: None,
         supported: false,
@@ -374,16 +374,16 @@ fn a_peer_that_always_defers_is_asked_a_bounded_number_of_times() {
 
 #[test]
 fn headers_are_read_as_they_come() {
-    let said = Said::new(Some(" 1800 ; Refresher=UAS"), Some("120;x=1"), true);
+    let said = TimerHeaders::new(Some(" 1800 ; Refresher=UAS"), Some("120;x=1"), true);
     assert_eq!(said.expires, Some((1_800, Some(Refresher::Uas))));
     assert_eq!(said.min_se, Some(120));
     assert_eq!(
-        Said::new(Some("99999999999999"), None, false).expires,
+        TimerHeaders::new(Some("99999999999999"), None, false).expires,
         Some((86_400, None))
     );
     for broken in ["", "soon", "-1", ";refresher=uac"] {
         assert_eq!(
-            Said::new(Some(broken), Some(broken), false),
+            TimerHeaders::new(Some(broken), Some(broken), false),
             NONE,
             "{broken}"
         );

@@ -40,7 +40,7 @@ pub struct Terms {
 
 /// What a message says of the session timer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct TimerHeaders {
     /// Session-Expires.
     pub expires: Option<(u32, Option<Refresher>)>,
     /// Min-SE.
@@ -49,7 +49,7 @@ pub struct Said {
     pub supported: bool,
 }
 
-impl Said {
+impl TimerHeaders {
     /// Reads what the three headers say.
     #[must_use]
     pub fn new(expires: Option<&str>, min_se: Option<&str>, supported: bool) -> Self {
@@ -130,7 +130,7 @@ pub(super) struct Timer {
 }
 
 impl Timer {
-    pub const fn new(terms: Terms) -> Self {
+    pub(crate) const fn new(terms: Terms) -> Self {
         Self {
             terms,
             floor: terms.min,
@@ -139,7 +139,7 @@ impl Timer {
     }
 
     /// What a request of ours says. A running session keeps its refresher.
-    pub fn says(&self) -> Said {
+    pub(crate) fn says(&self) -> TimerHeaders {
         let interval = self.running.map_or(self.terms.expires, |running| {
             running.interval.as_secs() as u32
         });
@@ -151,7 +151,7 @@ impl Timer {
             }
         });
         let wanted = interval > 0 && self.terms.expires > 0;
-        Said {
+        TimerHeaders {
             expires: wanted.then_some((interval.max(self.floor), refresher)),
             min_se: wanted.then_some(self.floor),
             supported: true,
@@ -159,7 +159,7 @@ impl Timer {
     }
 
     /// What we grant to a request; the Min-SE with which it is refused otherwise.
-    pub fn asked(&self, said: Said) -> Result<Option<Grant>, u32> {
+    pub(crate) fn asked(&self, said: TimerHeaders) -> Result<Option<Grant>, u32> {
         if self.terms.expires == 0 {
             return Ok(None);
         }
@@ -190,13 +190,13 @@ impl Timer {
         }))
     }
 
-    pub fn granted(&mut self, now: Instant, grant: Option<Grant>) {
+    pub(crate) fn granted(&mut self, now: Instant, grant: Option<Grant>) {
         self.running =
             grant.map(|grant| running(now, grant.expires, grant.refresher == Refresher::Uas));
     }
 
     /// A 2xx without Session-Expires is one of a peer, or an agreement, without timers.
-    pub fn accepted(&mut self, now: Instant, said: Said) {
+    pub(crate) fn accepted(&mut self, now: Instant, said: TimerHeaders) {
         self.running =
             said.expires
                 .filter(|_| self.terms.expires > 0)
@@ -206,7 +206,7 @@ impl Timer {
     }
 
     /// Takes what a 422 demands; whether it asks for more than before.
-    pub fn raise(&mut self, min_se: Option<u32>) -> bool {
+    pub(crate) fn raise(&mut self, min_se: Option<u32>) -> bool {
         let Some(min_se) = min_se.filter(|min_se| *min_se > self.floor) else {
             return false;
         };
@@ -215,23 +215,23 @@ impl Timer {
     }
 
     /// A refresh was refused: half of what is left may bring a better answer.
-    pub fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {
             running.refresh = now + end(running).saturating_duration_since(now) / 2;
         }
     }
 
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.running = None;
     }
 
-    pub fn refreshes(&self) -> Option<Instant> {
+    pub(crate) fn refreshes(&self) -> Option<Instant> {
         self.running
             .filter(|running| running.we_refresh)
             .map(|running| running.refresh)
     }
 
-    pub fn expires(&self) -> Option<Instant> {
+    pub(crate) fn expires(&self) -> Option<Instant> {
         self.running.as_ref().map(end)
     }
 }

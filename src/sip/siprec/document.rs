@@ -25,7 +25,7 @@ pub(super) struct Element {
 
 impl Element {
     /// Reads a document's root.
-    pub fn read(xml: &[u8]) -> Result<Self, MetadataError> {
+    pub(crate) fn read(xml: &[u8]) -> Result<Self, MetadataError> {
         if xml.len() > MAX_BYTES {
             return Err(MetadataError::TooLarge("text"));
         }
@@ -111,7 +111,7 @@ impl Element {
     }
 
     /// The first attribute of these local names.
-    pub fn attribute(&self, names: &[&str]) -> Option<&str> {
+    pub(crate) fn attribute(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|wanted| {
             let (_, value) = self.attributes.iter().find(|(name, _)| name == wanted)?;
             Some(value.trim())
@@ -119,12 +119,12 @@ impl Element {
     }
 
     /// The first child of this name.
-    pub fn child(&self, name: &str) -> Option<&Self> {
+    pub(crate) fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| child.name == name)
     }
 
     /// The texts of the children of this name.
-    pub fn texts(&self, name: &str) -> Vec<String> {
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
         self.children
             .iter()
             .filter(|child| child.name == name)
@@ -133,7 +133,7 @@ impl Element {
     }
 
     /// Everything below this element, in no order; the depth is bounded by [`MAX_DEPTH`].
-    pub fn descendants(&self) -> impl Iterator<Item = &Self> {
+    pub(crate) fn descendants(&self) -> impl Iterator<Item = &Self> {
         let mut open: Vec<&Self> = self.children.iter().collect();
         std::iter::from_fn(move || {
             let next = open.pop()?;

@@ -85,10 +85,10 @@ impl Kamailio {
     pub fn registered(&self, times: usize) {
         until("registered with Kamailio", || {
             let seen = self.seen();
-            let proved = seen
+            let authenticated = seen
                 .iter()
                 .filter(|seen| seen.method == "REGISTER" && seen.note("user") == "hotline");
-            (proved.count() >= times).then_some(())
+            (authenticated.count() >= times).then_some(())
         });
     }
 }
@@ -171,8 +171,8 @@ async fn we_register_with_kamailio_renew_take_a_call_from_it_and_prove_ourselves
         let mut requests = seen
             .iter()
             .filter(|seen| seen.method == method && !seen.is_within_a_dialog());
-        let unproved = requests.any(|seen| seen.note("user") != "hotline");
-        unproved && requests.any(|seen| seen.note("user") == "hotline")
+        let unauthenticated = requests.any(|seen| seen.note("user") != "hotline");
+        unauthenticated && requests.any(|seen| seen.note("user") == "hotline")
     };
     assert!(challenged("REGISTER") && challenged("INVITE"));
     let last = seen.iter().rfind(|seen| seen.method == "REGISTER");

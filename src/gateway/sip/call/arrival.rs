@@ -9,12 +9,12 @@ use rsipstack::transaction::key::TransactionRole;
 use rsipstack::transaction::transaction::Transaction;
 use tokio::sync::mpsc;
 
-use super::{Call, End, MAX_BREADTH, MAX_FORWARDS, body_of};
-use crate::gateway::sip::side::{Beginning, Happening, Newcomer, Side, said};
+use super::{End, MAX_BREADTH, MAX_FORWARDS, SipCall, body_of};
+use crate::gateway::sip::dialog::{Beginning, Dialog, DialogEvent, PendingInvite, said};
 use crate::gateway::sip::sockets::Carried;
 use crate::gateway::sip::{
-    Alive, Arrival, CALL_QUEUE, Extension, InviteKey, NewCall, Outlook, Shared, Who, ingress,
-    locked, uris, wire,
+    Alive, Arrival, CALL_QUEUE, Extension, InviteKey, NewCall, RouteSecurityLookup, Shared, Who,
+    ingress, locked, uris, wire,
 };
 use crate::private::Private;
 use crate::sip::address::{self, escaped_user};
@@ -22,7 +22,7 @@ use crate::sip::session::Session;
 use crate::sip::{IncomingCall, Party, Replaces, SipCommand, SipEvent};
 
 /// Takes an INVITE: its dialog, its task and its announcement; or its place in a call that runs.
-pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sender<NewCall>) {
+pub(crate) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sender<NewCall>) {
     let key = key_of(&request.original);
     let arrival = key
         .as_ref()
@@ -80,7 +80,7 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
     let limit = |name| request.original.header_value(name)?.trim().parse().ok();
     let hops = limit("Max-Forwards").map_or(MAX_FORWARDS, |hops: u32| hops.min(255) as u8);
     let breadth = limit("Max-Breadth").unwrap_or(MAX_BREADTH);
-    let new = Newcomer {
+    let new = PendingInvite {
         dialog: dialog.clone(),
         states,
         respond: request.tu_sender.clone(),
@@ -95,7 +95,7 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
         let _ = driver.handle(&mut request).await;
     });
     if let Some((party, tell)) = replaced {
-        let handed = tell.try_send(Happening::TakenOver(party, Box::new(new)));
+        let handed = tell.try_send(DialogEvent::TakenOver(party, Box::new(new)));
         if handed.is_err() {
             let _ = dialog.reject(Some(StatusCode::CallTransactionDoesNotExist), None);
             shared.layer.remove_dialog(&dialog.id());
@@ -109,22 +109,22 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
         source: arrival.flow.source,
         transport: arrival.flow.transport,
         route: route.clone(),
-        outlook: Outlook::new(shared),
+        route_security: RouteSecurityLookup::new(shared),
         events: event_receiver,
         commands: command_sender,
     });
-    let mut call = Call::new(shared, events, commands);
+    let mut call = SipCall::new(shared, events, commands);
     call.hops = hops.saturating_sub(1);
     call.breadth = breadth;
     call.visited = arrival.visited;
     call.route = route;
     call.trunk = trunk;
-    let mut side = Side::called(shared, Party::CALLER, new, &call.tell);
+    let mut callers = Dialog::called(shared, Party::CALLER, new, &call.tell);
     if announced.is_err() {
-        side.reject(503, "");
+        callers.reject(503, "");
     }
     call.ends
-        .insert(Party::CALLER, End::Talking(Box::new(side)));
+        .insert(Party::CALLER, End::Talking(Box::new(callers)));
     call.begun = true;
     shared.calls.fetch_add(1, Ordering::Relaxed);
     shared.until_cut(call.run());
@@ -134,32 +134,32 @@ pub fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sende
 fn replaced(
     shared: &Shared,
     request: &Request,
-) -> Result<Option<(Party, mpsc::Sender<Happening>)>, u16> {
+) -> Result<Option<(Party, mpsc::Sender<DialogEvent>)>, u16> {
     let Some(value) = request.header_value("Replaces") else {
         return Ok(None);
     };
     let replaces = Replaces::parse(&value).ok_or(400_u16)?;
-    let seats = locked(&shared.seats);
-    let seat = seats
+    let dialogs = locked(&shared.dialogs);
+    let entry = dialogs
         .get(&(replaces.call_id, replaces.to_tag))
-        .filter(|seat| seat.remote_tag == replaces.from_tag)
+        .filter(|entry| entry.remote_tag == replaces.from_tag)
         .ok_or(481_u16)?;
-    match (replaces.early_only, seat.answered) {
+    match (replaces.early_only, entry.answered) {
         (true, true) => Err(486),
         // Nobody takes a call from a caller who still waits.
         (_, false) => Err(481),
-        _ => Ok(Some((seat.party, seat.tell.clone()))),
+        _ => Ok(Some((entry.party, entry.tell.clone()))),
     }
 }
 
 /// Starts a call without a caller.
-pub fn place(
+pub(crate) fn place(
     shared: &Arc<Shared>,
     runtime: &tokio::runtime::Handle,
 ) -> (mpsc::Receiver<SipEvent>, mpsc::Sender<SipCommand>) {
     let (events, event_receiver) = mpsc::channel(CALL_QUEUE);
     let (command_sender, commands) = mpsc::channel(CALL_QUEUE);
-    let call = Call::new(shared, events, commands);
+    let call = SipCall::new(shared, events, commands);
     shared.calls.fetch_add(1, Ordering::Relaxed);
     let _inside = runtime.enter();
     shared.until_cut(call.run());

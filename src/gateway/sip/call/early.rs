@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, StatusCode};
 use rsipstack::transaction::transaction::Transaction;
 
-use crate::gateway::sip::side::{allows, description};
+use crate::gateway::sip::dialog::{allows, description};
 use crate::gateway::sip::{Shared, wire};
 use crate::sip::{Party, SipEvent};
 
@@ -81,7 +81,7 @@ pub(super) struct Outcome {
 }
 
 /// The phones that ring by one invitation; the requests of theirs that nobody answers are refused when it is over.
-pub(super) struct Forks {
+pub(super) struct EarlyDialogs {
     shared: Arc<Shared>,
     known: Vec<Early>,
     /// Whose description the call was told last.
@@ -90,8 +90,8 @@ pub(super) struct Forks {
     previewed: Option<String>,
 }
 
-impl Forks {
-    pub fn new(shared: &Arc<Shared>) -> Self {
+impl EarlyDialogs {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         Self {
             shared: shared.clone(),
             known: Vec::new(),
@@ -113,7 +113,7 @@ impl Forks {
     }
 
     /// Takes a provisional response, which has been acknowledged if it is to be; what the call is told of it.
-    pub fn note(&mut self, party: Party, response: &Response) -> Vec<SipEvent> {
+    pub(crate) fn note(&mut self, party: Party, response: &Response) -> Vec<SipEvent> {
         // Where our INVITE offered nothing, nothing answers.
         let call_id = response.header_value("Call-ID").unwrap_or_default();
         let told = description(response).filter(|_| !self.shared.ringing.is_late(&call_id));
@@ -149,7 +149,7 @@ impl Forks {
     }
 
     /// Takes a request of a phone that rings.
-    pub fn take(&mut self, party: Party, request: Box<Transaction>) -> Option<SipEvent> {
+    pub(crate) fn take(&mut self, party: Party, request: Box<Transaction>) -> Option<SipEvent> {
         let shared = self.shared.clone();
         let original = &request.original;
         let from = original.header_value("From").unwrap_or_default();
@@ -209,7 +209,7 @@ impl Forks {
     }
 
     /// Answers the offer that the call was told of.
-    pub fn answer(&mut self, answer: Result<String, u16>) {
+    pub(crate) fn answer(&mut self, answer: Result<String, u16>) {
         let open = self.known.iter_mut().find(|early| early.open.is_some());
         let Some(early) = open else {
             return;
@@ -240,7 +240,7 @@ impl Forks {
     }
 
     /// The phone accepts with an offer, for our INVITE had none.
-    pub fn offered_late(
+    pub(crate) fn offered_late(
         &mut self,
         party: Party,
         call_id: String,
@@ -260,7 +260,7 @@ impl Forks {
     }
 
     /// What is left of the dialog of the phone that answers.
-    pub fn answered(mut self, tag: &str) -> Outcome {
+    pub(crate) fn answered(mut self, tag: &str) -> Outcome {
         let at = self.known.iter().position(|early| early.tag == tag);
         let Some(early) = at.map(|at| self.known.swap_remove(at)) else {
             return Outcome {
@@ -283,7 +283,7 @@ impl Forks {
     }
 }
 
-impl Drop for Forks {
+impl Drop for EarlyDialogs {
     fn drop(&mut self) {
         // Not where the edge itself is being cut.
         if tokio::runtime::Handle::try_current().is_ok() {

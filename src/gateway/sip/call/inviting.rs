@@ -8,11 +8,11 @@ use rsipstack::sip::{Header, Response, Uri};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::early::Forks;
-use super::{Call, End};
+use super::early::EarlyDialogs;
+use super::{End, SipCall};
+use crate::gateway::sip::dialog::{Dialog, allows, description, said, timer_headers};
 use crate::gateway::sip::invite::{self, Invitation, Invited, Unreachable};
 use crate::gateway::sip::ringing::Ringer;
-use crate::gateway::sip::side::{Side, allows, description, said, timer_headers};
 use crate::gateway::sip::uris::sip_uri;
 use crate::private::Private;
 use crate::sip::session::Session;
@@ -28,7 +28,7 @@ pub(super) struct Inviting {
     pub deadline: Instant,
     pub heard: Arc<AtomicBool>,
     pub session: Session,
-    pub forks: Forks,
+    pub early_dialogs: EarlyDialogs,
     pub asked: Asked,
     pub tries: u8,
 }
@@ -43,8 +43,8 @@ pub(super) struct Asked {
     pub offer: String,
 }
 
-impl Call {
-    pub fn invite(
+impl SipCall {
+    pub(crate) fn invite(
         &mut self,
         party: Party,
         target: Target,
@@ -122,21 +122,25 @@ impl Call {
             deadline: Instant::now() + patience,
             heard,
             session,
-            forks: Forks::new(&self.shared),
+            early_dialogs: EarlyDialogs::new(&self.shared),
             asked,
             tries,
         };
         self.ends.insert(party, End::Inviting(Box::new(inviting)));
     }
 
-    pub fn on_invitation(&mut self, party: Party, result: Option<Result<Invited, Unreachable>>) {
+    pub(crate) fn on_invitation(
+        &mut self,
+        party: Party,
+        result: Option<Result<Invited, Unreachable>>,
+    ) {
         let Some(End::Inviting(inviting)) = self.ends.remove(&party) else {
             return;
         };
         let Inviting {
             mut states,
             mut session,
-            mut forks,
+            mut early_dialogs,
             asked,
             tries,
             ..
@@ -145,7 +149,7 @@ impl Call {
         while let Ok(state) = states.try_recv() {
             match state {
                 DialogState::Early(_, response) => {
-                    let events = forks.note(party, &response);
+                    let events = early_dialogs.note(party, &response);
                     for event in events {
                         self.tell(event);
                     }
@@ -158,7 +162,7 @@ impl Call {
             Some(Ok(invited)) => match &invited.response {
                 Some(response) if invited.is_accepted() => {
                     session.accepted(std::time::Instant::now(), said(response));
-                    let early = forks.answered(&invited.dialog.id().remote_tag);
+                    let early = early_dialogs.answered(&invited.dialog.id().remote_tag);
                     session.described(early.ours.as_ref().unwrap_or(&asked.offer));
                     session.peer_takes_updates(allows(response, "UPDATE") || early.takes_updates);
                     // A 2xx that says nothing means what was said while it rang.
@@ -174,10 +178,10 @@ impl Call {
                     });
                     let Invited { dialog, begun, .. } = invited;
                     let dialog = (dialog, states);
-                    let mut side =
-                        Side::calling(&self.shared, party, dialog, begun, session, &self.tell);
-                    side.was_early(early.number, early.open);
-                    self.ends.insert(party, End::Talking(Box::new(side)));
+                    let mut connected =
+                        Dialog::calling(&self.shared, party, dialog, begun, session, &self.tell);
+                    connected.was_early(early.number, early.open);
+                    self.ends.insert(party, End::Talking(Box::new(connected)));
                     return;
                 }
                 Some(response)
@@ -209,7 +213,7 @@ impl Call {
         });
     }
 
-    pub fn give_up(&mut self, party: Party) {
+    pub(crate) fn give_up(&mut self, party: Party) {
         let Some(End::Inviting(inviting)) = self.ends.remove(&party) else {
             return;
         };

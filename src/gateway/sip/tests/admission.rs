@@ -73,7 +73,7 @@ pub(super) fn header<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 /// The request again with the answer to a challenge.
-fn proved(
+fn authenticated(
     text: &str,
     challenged: &str,
     algorithm: Algorithm,
@@ -102,7 +102,13 @@ fn proved(
 pub(super) fn registers(peer: &Peer, text: &str, user: &str) -> String {
     let challenged = peer.ask(text);
     assert!(challenged.starts_with("SIP/2.0 401 "), "{challenged}");
-    peer.ask(proved(text, &challenged, Algorithm::Sha256, user, PASSWORD))
+    peer.ask(authenticated(
+        text,
+        &challenged,
+        Algorithm::Sha256,
+        user,
+        PASSWORD,
+    ))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,7 +157,7 @@ async fn a_replay_a_wrong_password_and_a_foreign_name_are_refused_and_a_retransm
     let peer = Peer::of(&edge);
     let text = register("1001", 1, "<sip:1001@127.0.0.1:9>", "");
     let challenged = peer.ask(&text);
-    let right = proved(&text, &challenged, Algorithm::Md5, "1001", PASSWORD);
+    let right = authenticated(&text, &challenged, Algorithm::Md5, "1001", PASSWORD);
     let granted = peer.ask(&right);
     assert!(granted.starts_with("SIP/2.0 200 "), "{granted}");
     assert_eq!(
@@ -177,7 +183,7 @@ async fn a_replay_a_wrong_password_and_a_foreign_name_are_refused_and_a_retransm
     // Wrong, unknown, and somebody else's place with one's own password.
     for (user, password) in [("1001", "wrong"), ("9999", PASSWORD), ("nobody", "")] {
         let text = register(user, 5, "<sip:1001@127.0.0.1:9>", "");
-        let answer = thief.ask(proved(
+        let answer = thief.ask(authenticated(
             &text,
             &thief.ask(&text),
             Algorithm::Sha256,
@@ -190,7 +196,7 @@ async fn a_replay_a_wrong_password_and_a_foreign_name_are_refused_and_a_retransm
         );
     }
     let text = register("1002", 5, "<sip:1001@127.0.0.1:9>", "");
-    let answer = thief.ask(proved(
+    let answer = thief.ask(authenticated(
         &text,
         &thief.ask(&text),
         Algorithm::Sha256,
@@ -211,13 +217,19 @@ async fn a_nonce_that_is_too_old_is_said_to_be_stale() {
     let text = register("1001", 1, "<sip:1001@127.0.0.1:9>", "");
     let challenged = peer.ask(&text);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let late = proved(&text, &challenged, Algorithm::Sha256, "1001", PASSWORD);
+    let late = authenticated(&text, &challenged, Algorithm::Sha256, "1001", PASSWORD);
     let again = peer.ask(&late);
     assert!(
         again.starts_with("SIP/2.0 401 ") && again.contains("stale=true"),
         "{again}"
     );
-    let answer = peer.ask(proved(&text, &again, Algorithm::Sha256, "1001", PASSWORD));
+    let answer = peer.ask(authenticated(
+        &text,
+        &again,
+        Algorithm::Sha256,
+        "1001",
+        PASSWORD,
+    ));
     assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
 }
 
@@ -233,14 +245,14 @@ async fn with_a_trunk_set_up_only_those_who_prove_it_may_call() {
     );
     let challenged = peer.ask(&invite);
     assert!(challenged.starts_with("SIP/2.0 401 "), "{challenged}");
-    let wrong = peer.ask(proved(
+    let wrong = peer.ask(authenticated(
         &invite,
         &challenged,
         Algorithm::Sha256,
         "carrier",
         "guess",
     ));
-    let unknown = peer.ask(proved(
+    let unknown = peer.ask(authenticated(
         &invite,
         &challenged,
         Algorithm::Sha256,
@@ -261,7 +273,7 @@ async fn with_a_trunk_set_up_only_those_who_prove_it_may_call() {
     assert_eq!(shape(&wrong), shape(&unknown), "{wrong}\n{unknown}");
     assert!(calls.try_recv().is_err());
     // The trunk is believed about the caller, an extension is not.
-    peer.send(proved(
+    peer.send(authenticated(
         &invite,
         &challenged,
         Algorithm::Md5,
@@ -276,7 +288,7 @@ async fn with_a_trunk_set_up_only_those_who_prove_it_may_call() {
     while !peer.receive().starts_with("SIP/2.0 503 ") {}
     let invite = invite.replace("Call-ID: stranger", "Call-ID: desk");
     let challenged = peer.ask(&invite);
-    peer.send(proved(
+    peer.send(authenticated(
         &invite,
         &challenged,
         Algorithm::Md5,
@@ -348,7 +360,7 @@ async fn known_and_unknown_names_are_refused_in_the_same_time() {
     for round in 0..200 {
         for (index, name) in names.into_iter().enumerate() {
             let text = register(name, round * 2 + 1, "<sip:x@127.0.0.1:9>", "");
-            let wrong = proved(&text, &peer.ask(&text), Algorithm::Sha256, name, "wrong");
+            let wrong = authenticated(&text, &peer.ask(&text), Algorithm::Sha256, name, "wrong");
             let began = Instant::now();
             let answer = peer.ask(wrong);
             took[index].push(began.elapsed());
@@ -439,7 +451,7 @@ fn guess(
     user: &str,
     dress: fn(&str) -> String,
 ) -> String {
-    let guessed = proved(
+    let guessed = authenticated(
         text,
         challenged,
         Algorithm::Sha256,
@@ -477,7 +489,7 @@ async fn guesses_are_counted_by_the_header_that_is_judged_whatever_stands_beside
             .count();
         assert_eq!(answered, 10, "dress {index}");
         // Even the right one is not judged there any more, and that of somebody else is.
-        peer.send(proved(
+        peer.send(authenticated(
             &register,
             &challenged,
             Algorithm::Sha256,
@@ -488,7 +500,7 @@ async fn guesses_are_counted_by_the_header_that_is_judged_whatever_stands_beside
         let other = register
             .replace("1001", "1002")
             .replace("CSeq: 1 ", &format!("CSeq: {} ", index * 2 + 1));
-        peer.send(proved(
+        peer.send(authenticated(
             &other,
             &challenged,
             Algorithm::Sha256,
@@ -501,7 +513,7 @@ async fn guesses_are_counted_by_the_header_that_is_judged_whatever_stands_beside
     // Two for our realm are one too many, whichever is right.
     let peer = peer_at(&edge, "127.0.1.9");
     let challenged = peer.ask(&register);
-    let right = proved(&register, &challenged, Algorithm::Sha256, "1001", PASSWORD);
+    let right = authenticated(&register, &challenged, Algorithm::Sha256, "1001", PASSWORD);
     let line = right
         .lines()
         .find(|line| line.starts_with("Authorization: "));
@@ -554,7 +566,7 @@ async fn forged_packets_shut_nobody_out_and_bans_meet_new_requests_of_strangers_
     let caller = peer_at(&edge, office);
     let invite = request("INVITE", "office", "", SDP);
     let challenged = caller.ask(&invite);
-    caller.send(proved(
+    caller.send(authenticated(
         &invite,
         &challenged,
         Algorithm::Sha256,
@@ -622,7 +634,7 @@ async fn forged_packets_shut_nobody_out_and_bans_meet_new_requests_of_strangers_
     let answer = caller.ask(within("BYE", 3));
     assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
     drop(call);
-    // Where nobody has ever proved himself, a scan silences its own socket.
+    // Where nobody has ever authenticated himself, a scan silences its own socket.
     let (scanner, newcomer) = (peer_at(&edge, "127.0.3.2"), peer_at(&edge, "127.0.3.2"));
     for number in 0..40 {
         scanner.send(
@@ -756,7 +768,7 @@ async fn strangers_have_a_share_of_the_calls_and_nobody_holds_it_alone_unheard()
     let phone = peer_at(&edge, "127.0.4.6");
     let invite = request("INVITE", "phone", "", SDP);
     let challenged = phone.ask(&invite);
-    let invite = proved(&invite, &challenged, Algorithm::Sha256, "1001", PASSWORD);
+    let invite = authenticated(&invite, &challenged, Algorithm::Sha256, "1001", PASSWORD);
     phone.send(invite);
     let call = next(&mut calls).await;
     assert_eq!(call.incoming.caller_number, Some("1001".into()));
@@ -928,7 +940,7 @@ async fn a_registered_stream_is_reused_for_calls_and_outlives_idleness() {
     };
     let text = register("1001", 1, "<sip:1001@10.9.9.9:40000;transport=tcp>", "");
     let challenged = ask(&text);
-    let granted = ask(&proved(
+    let granted = ask(&authenticated(
         &text,
         &challenged,
         Algorithm::Sha256,

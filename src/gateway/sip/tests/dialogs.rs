@@ -167,7 +167,7 @@ pub(super) fn sdp(direction: &str) -> String {
 
 const US: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A PBX that wants every request proved.
+/// A PBX that wants every request authenticated.
 struct Strict(Guard<&'static str>);
 
 impl Strict {
@@ -179,7 +179,7 @@ impl Strict {
         Self(guard)
     }
 
-    /// The headers of a challenge, if the request is not proved.
+    /// The headers of a challenge, if the request is not authenticated.
     fn doubts(&mut self, request: &str) -> Option<String> {
         let method = request.split(' ').next().expect("a method");
         let proofs = request
@@ -201,7 +201,7 @@ impl Strict {
         lines.collect()
     }
 
-    /// The next request of a method, once it is proved; how often it was doubted.
+    /// The next request of a method, once it is authenticated; how often it was doubted.
     fn demands(&mut self, talk: &Talk, method: &str) -> (String, usize) {
         for doubted in 0.. {
             let (request, _) = talk.phone.receive(method);
@@ -222,7 +222,7 @@ fn trunk(to: u16) -> Trunk {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pbx_that_wants_every_request_proved_gets_proofs_with_growing_counts() {
+async fn a_pbx_that_wants_every_request_authenticated_gets_credentials_with_growing_counts() {
     let guarded = |port| SipConfig {
         trunks: vec![trunk(port)],
         ..config()
@@ -238,7 +238,9 @@ async fn a_pbx_that_wants_every_request_proved_gets_proofs_with_growing_counts()
     let operator = move |phone: Phone| {
         let mut strict = Strict::new();
         let (talk, invite) = Talk::invited(phone);
-        let challenge = strict.doubts(&invite).expect("nothing is proved yet");
+        let challenge = strict
+            .doubts(&invite)
+            .expect("nothing is authenticated yet");
         talk.answers(&invite, "401 Unauthorized", &challenge, "");
         let (invite, _) = strict.demands(&talk, "INVITE");
         talk.answers(&invite, "200 OK", "", PHONE_SDP);
@@ -246,7 +248,7 @@ async fn a_pbx_that_wants_every_request_proved_gets_proofs_with_growing_counts()
         let proof = |message: &str| {
             let mut lines = message.lines();
             let proof = lines.find(|line| line.starts_with("Authorization: "));
-            proof.expect("proved").to_owned()
+            proof.expect("authenticated").to_owned()
         };
         assert_eq!(proof(&ack), proof(&invite), "{ack}");
         // The nonce serves on, with the next count.
@@ -275,7 +277,8 @@ async fn a_pbx_that_wants_every_request_proved_gets_proofs_with_growing_counts()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trunk_that_called_may_want_our_bye_proved_and_one_that_takes_no_proof_loses_no_call() {
+async fn a_trunk_that_called_may_want_our_bye_authenticated_and_one_that_takes_no_credentials_loses_no_call()
+ {
     let guarded = |_| SipConfig {
         trunks: vec![trunk(9)],
         ..config()

@@ -144,14 +144,18 @@ async fn a_call_that_was_challenged_on_its_way_is_known_when_it_comes_back() {
     pbx.0
         .send_to(challenge.as_bytes(), edge.local_addr())
         .expect("sent");
-    let proved = loop {
+    let authenticated = loop {
         let (again, _) = pbx.receive("INVITE");
         if again.contains("\r\nAuthorization:") {
             break again;
         }
     };
-    let text = passed_on(&proved, &format!("sip:12345@{}", edge.local_addr()), "a")
-        .replace(value(&invite, "Call-ID"), "another");
+    let text = passed_on(
+        &authenticated,
+        &format!("sip:12345@{}", edge.local_addr()),
+        "a",
+    )
+    .replace(value(&invite, "Call-ID"), "another");
     assert_eq!(said_to(&edge, &pbx, &text), "SIP/2.0 482 Loop Detected");
 }
 

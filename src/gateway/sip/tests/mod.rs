@@ -16,8 +16,8 @@ mod dialogs;
 mod flows;
 mod loops;
 mod malformed;
-mod names;
 mod races;
+mod resolve;
 #[path = "../../../../tests/peers/sipp.rs"]
 mod sipp;
 mod torture;

@@ -6,8 +6,8 @@ use rsipstack::sip::{Header, HeadersExt, Method, Request, SipMessage, StatusCode
 use rsipstack::transaction::transaction::{Transaction, TransactionEvent, TransactionEventSender};
 use tokio::sync::mpsc;
 
-use super::words::{description, granted, pressed, progress, said, with_sdp};
-use super::{Happening, Side};
+use super::bodies::{description, granted, pressed, progress, said, with_sdp};
+use super::{Dialog, DialogEvent};
 use crate::gateway::sip::wire;
 use crate::sip::multipart::{self, media_type};
 use crate::sip::session::Grant;
@@ -22,9 +22,9 @@ pub(super) enum Open {
     Other(Box<Transaction>, Option<Grant>),
 }
 
-impl Side {
+impl Dialog {
     /// Takes a request within the dialog.
-    pub fn take(&mut self, request: Box<Transaction>) -> Option<SipEvent> {
+    pub(crate) fn take(&mut self, request: Box<Transaction>) -> Option<SipEvent> {
         let original = &request.original;
         let number = original
             .cseq_header()
@@ -51,7 +51,7 @@ impl Side {
     }
 
     /// What was asked while the phone rang, and has no answer yet.
-    pub fn was_early(&mut self, number: u32, open: Option<Box<Transaction>>) {
+    pub(crate) fn was_early(&mut self, number: u32, open: Option<Box<Transaction>>) {
         self.number = number;
         if let Some(request) = open
             && self.session.asked(true, said(&request.original)).is_ok()
@@ -114,7 +114,7 @@ impl Side {
     }
 
     /// Answers the open offer.
-    pub fn answer(&mut self, answer: Result<String, u16>) {
+    pub(crate) fn answer(&mut self, answer: Result<String, u16>) {
         let Some(open) = self.open.take() else {
             return;
         };
@@ -169,7 +169,7 @@ impl Side {
                 match message.method {
                     Method::Ack => {
                         let _ = tell
-                            .send(Happening::Acked(party, description(&message)))
+                            .send(DialogEvent::Acked(party, description(&message)))
                             .await;
                         return;
                     }
@@ -184,13 +184,13 @@ impl Side {
                 .as_ref()
                 .is_some_and(|last| last.status_code.kind() == StatusCodeKind::Successful);
             if accepted {
-                let _ = tell.send(Happening::NotAcked(party)).await;
+                let _ = tell.send(DialogEvent::NotAcked(party)).await;
             }
         });
     }
 
     /// The ACK of a re-INVITE.
-    pub fn acked(&mut self, answer: Option<String>) -> Option<SipEvent> {
+    pub(crate) fn acked(&mut self, answer: Option<String>) -> Option<SipEvent> {
         let party = self.party;
         self.session
             .acknowledged()
@@ -274,7 +274,7 @@ impl Side {
     }
 
     /// Answers the REFER; one that is accepted is told of the transfer's progress, unless it wants none (RFC 4488).
-    pub fn answer_refer(&mut self, status: u16) {
+    pub(crate) fn answer_refer(&mut self, status: u16) {
         let Some(request) = self.refer.take() else {
             return;
         };
@@ -307,7 +307,7 @@ impl Side {
     }
 
     /// Tells the party that referred how far its successor is; one that does not listen misses what is between.
-    pub fn report(&mut self, status: u16) {
+    pub(crate) fn report(&mut self, status: u16) {
         if let Some(reports) = &self.reports {
             let _ = reports.try_send(status);
         }

@@ -9,7 +9,7 @@ use crate::audio::{Frame, Frequency, MediaTime};
 use crate::speech::segmenter::{Event, RATE, Segmenter, Settings};
 
 /// Resampler, leveler, voice activity and end-pointer of one leg, on one timeline.
-pub struct Ear {
+pub struct SpeechPipeline {
     resampler: Resampler,
     rate: Frequency,
     leveler: Leveler,
@@ -18,8 +18,8 @@ pub struct Ear {
     samples: Vec<f32>,
 }
 
-impl Ear {
-    /// An ear whose first frame begins at `start`.
+impl SpeechPipeline {
+    /// A pipeline whose first frame begins at `start`.
     #[must_use]
     pub fn new(settings: Settings, start: MediaTime) -> Self {
         Self {

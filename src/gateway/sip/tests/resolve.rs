@@ -9,7 +9,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use super::dialogs::Talk;
 use super::flows::{Bridge, PHONE_SDP, Phone, leaves_nothing};
 use super::*;
-use crate::gateway::sip::names::{ANSWER_TIME, LOOKUP_TIME, Names};
+use crate::gateway::sip::resolve::{ANSWER_TIME, LOOKUP_TIME, NameResolver};
 
 const DOMAIN: &str = "pbx.hotline.cn.";
 const SERVICE: &str = "_sip._udp.pbx.hotline.cn.";
@@ -138,7 +138,7 @@ fn serve_some(
     (address, asked)
 }
 
-async fn status_of(names: &Names, text: &str) -> (Result<usize, u16>, Duration) {
+async fn status_of(names: &NameResolver, text: &str) -> (Result<usize, u16>, Duration) {
     let began = Instant::now();
     let found = names.locate(&uris::sip_uri(text).expect("a URI")).await;
     let found = found.map(|flows| flows.len());
@@ -149,7 +149,7 @@ async fn status_of(names: &Names, text: &str) -> (Result<usize, u16>, Duration) 
 async fn names_whose_server_is_silent_cost_those_of_the_configuration_nothing() {
     let (server, asked) = serve_some(|host| !host.contains("evil"));
     let configured = "sip:op@op.example:17580".to_owned();
-    let names = Arc::new(Names::new(&[server], [&configured]));
+    let names = Arc::new(NameResolver::new(&[server], [&configured]));
     assert_eq!(status_of(&names, &configured).await.0, Ok(1));
     // One caller names a domain whose server is silent.
     let (found, took) = status_of(&names, "sip:x@evil.example:5060").await;
@@ -190,7 +190,7 @@ async fn what_was_known_of_a_name_serves_on_while_its_server_is_silent() {
     let is_silent = silent.clone();
     let (server, _) = serve_some(move |_| !is_silent.load(Ordering::Relaxed));
     let configured = "sip:op@pbx.example".to_owned();
-    let names = Names::new(&[server], [&configured]);
+    let names = NameResolver::new(&[server], [&configured]);
     for uri in [configured.as_str(), "sip:peer@peer.example:5070"] {
         assert_eq!(status_of(&names, uri).await.0, Ok(1));
     }
@@ -213,7 +213,7 @@ async fn what_was_known_of_a_name_serves_on_while_its_server_is_silent() {
 async fn the_next_name_server_is_asked_where_the_first_is_silent() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let (server, _) = serve_some(|_| true);
-    let names = Names::new(&[silent.local_addr().expect("bound"), server], []);
+    let names = NameResolver::new(&[silent.local_addr().expect("bound"), server], []);
     let uri = "sip:a@one.example:5060";
     assert_eq!(status_of(&names, uri).await.0, Ok(1));
     // The silent one is not waited for again.
@@ -225,7 +225,7 @@ async fn the_next_name_server_is_asked_where_the_first_is_silent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn name_servers_that_are_silent_are_not_waited_for_again_and_hosts_need_none() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let names = Names::new(&[silent.local_addr().expect("bound")], []);
+    let names = NameResolver::new(&[silent.local_addr().expect("bound")], []);
     let uri = |text: &str| uris::sip_uri(text).expect("a URI");
     let lookup = async |text: &str| {
         let began = Instant::now();
@@ -237,7 +237,7 @@ async fn name_servers_that_are_silent_are_not_waited_for_again_and_hosts_need_no
     assert!(first < LOOKUP_TIME + ANSWER_TIME, "{first:?}");
     let (_, again) = lookup("sip:op@pbx.hotline.cn").await;
     assert!(again < ANSWER_TIME, "{again:?}");
-    let system = Names::new(&[], []);
+    let system = NameResolver::new(&[], []);
     for (text, at, transport) in [
         ("sip:op@192.0.2.7", "192.0.2.7:5060", Transport::Udp),
         (

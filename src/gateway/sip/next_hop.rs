@@ -13,7 +13,7 @@ use rsipstack::transport::SipAddr;
 
 use super::admission::Who;
 use super::invite::Unreachable;
-use super::names::Names;
+use super::resolve::NameResolver;
 use super::uris::{self, sip_uri};
 use super::{Shared, THE_CALLED, kind_of, local_address_for, locked, sockets};
 use crate::sip::Transport;
@@ -23,7 +23,7 @@ use crate::sip::registrar::{Binding, Flow};
 
 /// One address to try, and how.
 #[derive(Clone)]
-pub(super) struct Way {
+pub(super) struct NextHop {
     /// The Request-URI.
     pub uri: Uri,
     /// Where it is sent.
@@ -42,35 +42,35 @@ pub(super) struct Way {
 
 /// What is known of the way to a URI before it is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prospect {
+pub struct RouteSecurity {
     /// Whether nobody on the way can read what is signalled.
     pub is_secret: bool,
     /// Where the answer will come from, if that is sure.
     pub signals_from: Option<IpAddr>,
 }
 
-/// Tells what is known of the ways to URIs.
+/// Tells what is known of the next hops to URIs.
 #[derive(Clone, Default)]
-pub struct Outlook(Option<Arc<Shared>>);
+pub struct RouteSecurityLookup(Option<Arc<Shared>>);
 
-impl std::fmt::Debug for Outlook {
+impl std::fmt::Debug for RouteSecurityLookup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Outlook")
+        f.write_str("RouteSecurityLookup")
     }
 }
 
-impl Outlook {
+impl RouteSecurityLookup {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
         Self(Some(shared.clone()))
     }
 
     /// What is known of the way to a URI.
     #[must_use]
-    pub fn towards(&self, uri: &str) -> Prospect {
+    pub fn towards(&self, uri: &str) -> RouteSecurity {
         let uri = sip_uri(uri);
         match (uri, &self.0) {
-            (Some(uri), Some(shared)) => shared.prospect(&uri),
-            (uri, _) => Prospect {
+            (Some(uri), Some(shared)) => shared.route_security(&uri),
+            (uri, _) => RouteSecurity {
                 is_secret: uri.is_some_and(|uri| is_secret(&uri)),
                 signals_from: None,
             },
@@ -88,7 +88,7 @@ fn is_secret(uri: &Uri) -> bool {
 pub(super) struct Locator(Arc<OnceLock<Weak<Shared>>>);
 
 impl Locator {
-    pub fn serve(&self, shared: &Arc<Shared>) {
+    pub(crate) fn serve(&self, shared: &Arc<Shared>) {
         let _ = self.0.set(Arc::downgrade(shared));
     }
 }
@@ -119,7 +119,7 @@ impl Shared {
     /// Where a request within a dialog goes, with a stream of ours there if it wants one.
     pub(super) async fn reach(self: &Arc<Self>, uri: &Uri) -> Result<Flow, Unreachable> {
         let uri = uris::mended(uri);
-        let flows = self.names.locate(&uri).await?;
+        let flows = self.resolver.locate(&uri).await?;
         let host = uri.host_with_port.host.to_string();
         let mut last = Unreachable {
             status: 503,
@@ -235,14 +235,14 @@ impl Shared {
     }
 
     /// The addresses to try for a URI, in order.
-    pub(super) async fn ways(
+    pub(super) async fn next_hops(
         &self,
         callee: &Uri,
         trunk: Option<&str>,
-    ) -> Result<Vec<Way>, Unreachable> {
-        let ways = self.ways_out(callee).await?;
-        if !ways.iter().any(|way| self.leads_here(way)) {
-            return Ok(ways);
+    ) -> Result<Vec<NextHop>, Unreachable> {
+        let hops = self.hops_out(callee).await?;
+        if !hops.iter().any(|hop| self.leads_here(hop)) {
+            return Ok(hops);
         }
         // A name of this machine that we did not know: its numbers are ours.
         let named = Uri {
@@ -258,10 +258,10 @@ impl Shared {
             reason: "the way there leads back to this gateway".to_owned(),
         });
         for callee in meant {
-            last = self.ways_out(&callee).await;
-            if let Ok(ways) = &mut last {
-                ways.retain(|way| !self.leads_here(way));
-                if !ways.is_empty() {
+            last = self.hops_out(&callee).await;
+            if let Ok(hops) = &mut last {
+                hops.retain(|hop| !self.leads_here(hop));
+                if !hops.is_empty() {
                     break;
                 }
             }
@@ -270,22 +270,22 @@ impl Shared {
     }
 
     /// Whether a request would come back to this gateway.
-    fn leads_here(&self, way: &Way) -> bool {
-        let flow = way.flow;
+    fn leads_here(&self, hop: &NextHop) -> bool {
+        let flow = hop.flow;
         self.addresses
             .are_ours(&flow.source.ip().to_string(), Some(flow.source.port()))
     }
 
-    async fn ways_out(&self, callee: &Uri) -> Result<Vec<Way>, Unreachable> {
+    async fn hops_out(&self, callee: &Uri) -> Result<Vec<NextHop>, Unreachable> {
         if let Some(name) = self.extension_of(callee) {
-            return self.ways_to_extension(name).await;
+            return self.hops_to_extension(name).await;
         }
         match self.trunk_of(callee) {
-            Some(index) if !self.lines[index].is_up() => Err(Unreachable {
+            Some(index) if !self.trunks[index].is_up() => Err(Unreachable {
                 status: 503,
                 reason: format!("trunk {} is down", self.config.trunks[index].name),
             }),
-            Some(index) => self.ways_to_trunk(callee, index).await,
+            Some(index) => self.hops_to_trunk(callee, index).await,
             None => match &self.config.outbound_proxy {
                 Some(proxy) => self.through(proxy, callee).await,
                 None => self.direct(callee, callee).await,
@@ -332,13 +332,13 @@ impl Shared {
     }
 
     /// What is known of the way to a URI before it is tried.
-    fn prospect(&self, callee: &Uri) -> Prospect {
+    fn route_security(&self, callee: &Uri) -> RouteSecurity {
         if let Some(name) = self.extension_of(callee) {
             let bindings = locked(&self.registrar).contacts(Instant::now(), name);
             let is_tls = |binding: &Binding| {
                 binding.path.is_empty() && binding.flow.transport == Transport::Tls
             };
-            return Prospect {
+            return RouteSecurity {
                 is_secret: !bindings.is_empty() && bindings.iter().all(is_tls),
                 signals_from: match &bindings[..] {
                     [only] => Some(only.flow.source.ip()),
@@ -353,7 +353,7 @@ impl Shared {
             .and_then(|trunk| trunk.outbound_proxy.as_ref())
             .or(self.config.outbound_proxy.as_ref());
         let next = proxy.or(trunk.and_then(|trunk| trunk.uri.as_ref()));
-        Prospect {
+        RouteSecurity {
             is_secret: match next {
                 Some(next) => hop(next).is_some_and(|next| is_secret(&next)),
                 None => is_secret(callee),
@@ -363,14 +363,14 @@ impl Shared {
     }
 
     /// The ways to somebody at a trunk, whether it is up or not.
-    pub(super) async fn ways_to_trunk(
+    pub(super) async fn hops_to_trunk(
         &self,
         callee: &Uri,
         index: usize,
-    ) -> Result<Vec<Way>, Unreachable> {
+    ) -> Result<Vec<NextHop>, Unreachable> {
         let trunk = &self.config.trunks[index];
         let proxy = trunk.outbound_proxy.as_ref();
-        let mut ways = if let Some(proxy) = proxy.or(self.config.outbound_proxy.as_ref()) {
+        let mut hops = if let Some(proxy) = proxy.or(self.config.outbound_proxy.as_ref()) {
             self.through(proxy, callee).await?
         } else {
             // The transport and the port are the trunk's, also for a number there.
@@ -378,39 +378,39 @@ impl Shared {
             self.direct(callee, its_own.as_ref().unwrap_or(callee))
                 .await?
         };
-        for way in &mut ways {
-            way.login.clone_from(&trunk.login);
+        for hop in &mut hops {
+            hop.login.clone_from(&trunk.login);
             let domain = callee.host_with_port.host.to_string();
-            way.domain = trunk.login.is_some().then_some(domain);
-            way.offers_late = trunk.offers_late;
+            hop.domain = trunk.login.is_some().then_some(domain);
+            hop.offers_late = trunk.offers_late;
         }
-        Ok(ways)
+        Ok(hops)
     }
 
-    async fn ways_to_extension(&self, name: &str) -> Result<Vec<Way>, Unreachable> {
+    async fn hops_to_extension(&self, name: &str) -> Result<Vec<NextHop>, Unreachable> {
         let bindings = locked(&self.registrar).contacts(Instant::now(), name);
-        let mut ways = Vec::new();
+        let mut hops = Vec::new();
         for binding in bindings {
-            ways.extend(self.way_to_binding(&binding).await);
+            hops.extend(self.hop_to_binding(&binding).await);
         }
-        if ways.is_empty() {
+        if hops.is_empty() {
             return Err(Unreachable {
                 status: 480,
                 reason: format!("extension {name} is not registered"),
             });
         }
-        for way in &mut ways {
-            way.login = self.login_of(name);
+        for hop in &mut hops {
+            hop.login = self.login_of(name);
         }
-        Ok(ways)
+        Ok(hops)
     }
 
-    async fn way_to_binding(&self, binding: &Binding) -> Option<Way> {
+    async fn hop_to_binding(&self, binding: &Binding) -> Option<NextHop> {
         let uri = sip_uri(&binding.contact)?;
         if let Some(first) = binding.path.first() {
-            let mut way = self.through(first, &uri).await.ok()?.into_iter().next()?;
-            way.routes = routes(&binding.path);
-            return Some(way);
+            let mut hop = self.through(first, &uri).await.ok()?.into_iter().next()?;
+            hop.routes = routes(&binding.path);
+            return Some(hop);
         }
         let Flow { source, transport } = binding.flow;
         let stream_is_open = self.is_open(binding.flow);
@@ -423,7 +423,7 @@ impl Shared {
             },
             _ => binding.flow,
         };
-        Some(Way {
+        Some(NextHop {
             host: uri.host_with_port.host.to_string(),
             uri,
             flow,
@@ -435,7 +435,7 @@ impl Shared {
     }
 
     /// Through a proxy, which is told so by a Route.
-    async fn through(&self, proxy: &str, callee: &Uri) -> Result<Vec<Way>, Unreachable> {
+    async fn through(&self, proxy: &str, callee: &Uri) -> Result<Vec<NextHop>, Unreachable> {
         let mut proxy = hop(proxy).ok_or_else(|| Unreachable {
             status: 500,
             reason: "the outbound proxy is no sip: URI".to_owned(),
@@ -447,19 +447,19 @@ impl Shared {
         {
             proxy.params.push(rsipstack::sip::Param::Lr);
         }
-        let mut ways = self.direct(callee, &proxy).await?;
-        for way in &mut ways {
-            way.routes = vec![Route::from(proxy.clone())];
+        let mut hops = self.direct(callee, &proxy).await?;
+        for hop in &mut hops {
+            hop.routes = vec![Route::from(proxy.clone())];
         }
-        Ok(ways)
+        Ok(hops)
     }
 
     /// To where `towards` leads.
-    async fn direct(&self, callee: &Uri, towards: &Uri) -> Result<Vec<Way>, Unreachable> {
-        let flows = self.names.locate(towards).await?;
+    async fn direct(&self, callee: &Uri, towards: &Uri) -> Result<Vec<NextHop>, Unreachable> {
+        let flows = self.resolver.locate(towards).await?;
         Ok(flows
             .into_iter()
-            .map(|flow| Way {
+            .map(|flow| NextHop {
                 uri: callee.clone(),
                 flow,
                 host: towards.host_with_port.host.to_string(),
@@ -496,7 +496,7 @@ fn port_of(uri: &Uri, transport: Transport) -> u16 {
 /// What is wrong with the URI or its host.
 pub async fn local_address_towards(uri: &str) -> Result<IpAddr, String> {
     let uri = sip_uri(uri).ok_or("it is no sip: URI")?;
-    let flows = Names::new(&[], [])
+    let flows = NameResolver::new(&[], [])
         .locate(&uri)
         .await
         .map_err(|unreachable| unreachable.reason)?;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use rsipstack::sip::{Header, HeadersExt, Method, Request, StatusCode};
 use rsipstack::transaction::transaction::{Transaction, TransactionEvent, TransactionEventSender};
 
-use super::words::{description, granted, with_sdp};
-use super::{Open, Side};
+use super::bodies::{description, granted, with_sdp};
+use super::{Dialog, Open};
 use crate::gateway::sip::wire;
 use crate::sip::reliable::{Due, Reliable};
-use crate::sip::session::{Grant, Said};
+use crate::sip::session::{Grant, TimerHeaders};
 use crate::sip::{DialogEnd, SipEvent};
 
 /// What waits for a PRACK, with its description.
@@ -36,7 +36,7 @@ pub(super) struct Unanswered {
 }
 
 impl Unanswered {
-    pub fn new(
+    pub(crate) fn new(
         invite: &Request,
         t1: Duration,
         respond: TransactionEventSender,
@@ -58,9 +58,9 @@ impl Unanswered {
     }
 }
 
-impl Side {
+impl Dialog {
     /// Answers provisionally: 183 with a description, 180 without.
-    pub fn ring(&mut self, description: Option<String>) {
+    pub(crate) fn ring(&mut self, description: Option<String>) {
         let Some(unanswered) = &mut self.unanswered else {
             return;
         };
@@ -81,11 +81,11 @@ impl Side {
             unanswered.last = Some((headers.clone(), body.clone()));
             unanswered.offered |= describes && unanswered.without_offer;
         }
-        let _ = self.dialog.ringing(Some(headers), body);
+        let _ = self.stack.ringing(Some(headers), body);
     }
 
     /// Accepts; a provisional response that carried a description has to be acknowledged first (RFC 3262 §3).
-    pub fn accept(&mut self, description: Option<String>) {
+    pub(crate) fn accept(&mut self, description: Option<String>) {
         let Some(unanswered) = &mut self.unanswered else {
             return;
         };
@@ -106,15 +106,15 @@ impl Side {
         if self.records {
             headers.push(self.own_contact());
         }
-        let _ = self.dialog.accept(Some(headers), body);
+        let _ = self.stack.accept(Some(headers), body);
         self.session.answered(answer_follows);
         self.session.granted(Instant::now(), grant);
-        self.seat.is_answered();
+        self.registration.is_answered();
         self.unanswered = None;
     }
 
     /// Refuses; the stack ends the dialog.
-    pub fn reject(&mut self, status: u16, reason: &str) {
+    pub(crate) fn reject(&mut self, status: u16, reason: &str) {
         if self.unanswered.take().is_some() {
             // RFC 3326; the phrase of the status line is the stack's.
             let plain: String = reason
@@ -123,15 +123,15 @@ impl Side {
                 .collect();
             let reason =
                 (!plain.is_empty()).then(|| format!("SIP;cause={status};text=\"{plain}\""));
-            let _ = self.dialog.reject(Some(status.into()), reason);
+            let _ = self.stack.reject(Some(status.into()), reason);
         }
     }
 
     /// A caller that ends its early dialog by BYE still gets a final response to its INVITE (RFC 3261 §15.1.2).
-    pub fn ended_early(&mut self) {
+    pub(crate) fn ended_early(&mut self) {
         if let Some(unanswered) = self.unanswered.take() {
             let response = self.response(
-                &self.dialog.initial_request(),
+                &self.stack.initial_request(),
                 StatusCode::RequestTerminated,
                 vec![],
                 None,
@@ -140,8 +140,8 @@ impl Side {
         }
     }
 
-    pub fn take_prack(&mut self, request: Box<Transaction>) -> Option<SipEvent> {
-        let (invite, rack) = (self.dialog.initial_request(), request.original.rack_value());
+    pub(crate) fn take_prack(&mut self, request: Box<Transaction>) -> Option<SipEvent> {
+        let (invite, rack) = (self.stack.initial_request(), request.original.rack_value());
         let invite = invite.cseq_header().ok().and_then(|cseq| cseq.seq().ok());
         let acknowledges = rack.is_some_and(|(number, cseq, method)| {
             method == Method::Invite
@@ -166,7 +166,9 @@ impl Side {
             self.session.answered(false);
         }
         match described {
-            Some(offer) if !answers && self.session.asked(true, Said::default()).is_ok() => {
+            Some(offer)
+                if !answers && self.session.asked(true, TimerHeaders::default()).is_ok() =>
+            {
                 self.open = Some(Open::Other(request, None));
                 Some(SipEvent::Offered {
                     party: self.party,
@@ -186,13 +188,13 @@ impl Side {
     }
 
     /// Repeats what waits for its PRACK; what comes of it if there is none.
-    pub fn tick_unanswered(&mut self, now: Instant) -> Option<SipEvent> {
+    pub(crate) fn tick_unanswered(&mut self, now: Instant) -> Option<SipEvent> {
         let unanswered = self.unanswered.as_mut()?;
         loop {
             match unanswered.reliable.poll(now) {
                 Due::Resend => {
                     if let Some((headers, body)) = unanswered.last.clone() {
-                        let _ = self.dialog.ringing(Some(headers), body);
+                        let _ = self.stack.ringing(Some(headers), body);
                     }
                 }
                 Due::GiveUp => {
@@ -204,8 +206,8 @@ impl Side {
         }
     }
 
-    /// When [`Side::tick_unanswered`] has something to do.
-    pub fn unanswered_deadline(&mut self, now: Instant) -> Option<Instant> {
+    /// When [`Dialog::tick_unanswered`] has something to do.
+    pub(crate) fn unanswered_deadline(&mut self, now: Instant) -> Option<Instant> {
         match self.unanswered.as_mut()?.reliable.poll(now) {
             Due::At(at) => Some(at),
             _ => None,
@@ -213,7 +215,7 @@ impl Side {
     }
 
     /// What waited for a PRACK follows its answer.
-    pub fn pracked(&mut self) {
+    pub(crate) fn pracked(&mut self) {
         let next = self
             .unanswered
             .as_mut()

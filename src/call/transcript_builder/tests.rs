@@ -1,4 +1,4 @@
-//! Tests of the scribe: passes and outcomes in, lines, gaps and alarms out.
+//! Tests of the transcript builder: passes and outcomes in, lines, gaps and alarms out.
 
 use super::*;
 use crate::speech::RecognizerError;
@@ -7,16 +7,16 @@ use crate::speech::words::{Letter, words};
 use crate::text::pen::Pen;
 use crate::text::vocabulary::Vocabulary;
 
-/// A scribe with a stopwatch; speaks in milliseconds of one leg's clock.
+/// A builder with a stopwatch; speaks in milliseconds of one leg's clock.
 struct Desk {
-    scribe: Scribe,
+    builder: TranscriptBuilder,
     now: Instant,
 }
 
 impl Desk {
     fn new() -> Self {
         Self {
-            scribe: Scribe::new(CallId::new("c1"), Arc::new(AsHeard)),
+            builder: TranscriptBuilder::new(CallId::new("c1"), Arc::new(AsHeard)),
             now: Instant::now(),
         }
     }
@@ -26,7 +26,7 @@ impl Desk {
             number,
             start: MediaTime::from_millis(start),
         };
-        self.scribe
+        self.builder
             .listen(self.now, leg, event, Duration::from_millis(start));
     }
 
@@ -40,14 +40,14 @@ impl Desk {
             cut: None,
             end: MediaTime::from_millis(u64::from(number) * 1_000 + length as u64),
         };
-        self.scribe
+        self.builder
             .listen(self.now, leg, Event::Due(segment), Duration::from_secs(1));
     }
 
     /// The passes that were sent since last asked, and what was told.
     fn notes(&mut self) -> (Vec<(UtteranceKey, Pass)>, Vec<TranscriptEvent>) {
         let (mut sent, mut told) = (Vec::new(), Vec::new());
-        while let Some(note) = self.scribe.note() {
+        while let Some(note) = self.builder.note() {
             match note {
                 Note::Recognize(utterance, _) => sent.push((utterance.key, utterance.pass)),
                 Note::Tell(event) => told.push(event),
@@ -72,7 +72,7 @@ impl Desk {
     }
 
     fn outcome(&mut self, key: &UtteranceKey, outcome: Outcome) {
-        self.scribe
+        self.builder
             .heard(self.now, key, outcome, Duration::from_secs(1));
     }
 
@@ -112,7 +112,7 @@ fn reviewing() -> (Desk, UtteranceKey) {
 
 fn reviewing_of(finish: Arc<dyn Finish>, said: [&str; 2]) -> (Desk, UtteranceKey) {
     let mut desk = Desk::new();
-    desk.scribe = Scribe::new(CallId::new("c1"), finish).reviewing(true);
+    desk.builder = TranscriptBuilder::new(CallId::new("c1"), finish).reviewing(true);
     for (number, text) in (0..).zip(said) {
         desk.began(Leg::Caller, number, u64::from(number) * 1_000);
         desk.due(Leg::Caller, number, Pass::Final, 16_000);
@@ -120,13 +120,13 @@ fn reviewing_of(finish: Arc<dyn Finish>, said: [&str; 2]) -> (Desk, UtteranceKey
         assert_eq!(pass, Pass::Final);
         let heard = spoken(text, u64::from(number) * 1_000);
         desk.outcome(&key, Outcome::Recognized(heard));
-        assert!(!desk.scribe.is_waiting());
+        assert!(!desk.builder.is_waiting());
     }
     let (sent, _) = desk.notes();
     let [(review, Pass::Review)] = &sent[..] else {
         panic!("{sent:?}");
     };
-    assert!(desk.scribe.is_reviewing());
+    assert!(desk.builder.is_reviewing());
     (desk, review.clone())
 }
 
@@ -144,9 +144,9 @@ fn what_is_heard_better_in_one_piece_is_written_anew() {
             line(1, "没人来修。", true)
         ]
     );
-    let second = desk.scribe.transcript().line(1).expect("a line");
+    let second = desk.builder.transcript().line(1).expect("a line");
     assert_eq!((second.revision, second.start.as_millis()), (2, 1_000));
-    assert!(!desk.scribe.is_reviewing() && !desk.scribe.is_waiting());
+    assert!(!desk.builder.is_reviewing() && !desk.builder.is_waiting());
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_change_seen_before_its_line_was_heard_anew_is_not_undone_in_its_place() {
     let said = ["来三区的电提", "没人来修"];
     let (mut desk, review) = reviewing_of(Arc::new(pen), said);
     assert_eq!(
-        desk.scribe
+        desk.builder
             .transcript()
             .line(0)
             .expect("a line")
@@ -168,7 +168,7 @@ fn a_change_seen_before_its_line_was_heard_anew_is_not_undone_in_its_place() {
     desk.outcome(&review, Outcome::Recognized(heard));
     assert_eq!(desk.lines()[0].1, "芝罘区的电梯。");
     let mut undo = |change, seen| {
-        let answer = desk.scribe.revise(Revision {
+        let answer = desk.builder.revise(Revision {
             line: 0,
             change,
             seen,
@@ -186,17 +186,17 @@ fn a_change_seen_before_its_line_was_heard_anew_is_not_undone_in_its_place() {
 fn a_review_that_lost_words_changes_nothing_and_one_that_gave_way_is_asked_for_again() {
     let (mut desk, review) = reviewing();
     desk.outcome(&review, Outcome::Superseded);
-    assert!(!desk.scribe.is_reviewing());
+    assert!(!desk.builder.is_reviewing());
     assert!(
         desk.notes().0.is_empty(),
         "it would only be in the way again"
     );
-    desk.scribe.review_rest(desk.now);
+    desk.builder.review_rest(desk.now);
     let (again, pass) = desk.sent();
     assert_eq!((&again, pass), (&review, Pass::Review));
     desk.outcome(&again, Outcome::Recognized(spoken("我要", 0)));
     assert_eq!(desk.lines(), []);
-    desk.scribe.review_rest(desk.now);
+    desk.builder.review_rest(desk.now);
     assert!(desk.notes().0.is_empty(), "nothing new was said");
 }
 
@@ -209,7 +209,7 @@ fn what_was_said_during_a_review_is_reviewed_after_it() {
     desk.outcome(&key, Outcome::Recognized(spoken("好吧", 2_000)));
     assert!(desk.notes().0.is_empty(), "one at a time");
     desk.outcome(&review, Outcome::Shed);
-    desk.scribe.review_rest(desk.now);
+    desk.builder.review_rest(desk.now);
     let (next, pass) = desk.sent();
     assert_eq!((next.id, pass), (2, Pass::Review));
 }
@@ -227,7 +227,7 @@ fn an_end_point_that_is_confirmed_becomes_final_without_another_pass() {
     desk.heard(&endpoint, "你好。");
     assert_eq!(desk.lines(), [line(0, "你好。", false)]);
     desk.due(Leg::Caller, 0, Pass::Final, 900);
-    assert!(!desk.scribe.is_waiting());
+    assert!(!desk.builder.is_waiting());
     let (sent, told) = desk.notes();
     assert_eq!(sent, []);
     assert!(
@@ -243,13 +243,13 @@ fn an_end_point_under_way_is_waited_for_and_a_superseded_one_is_recognised_again
     let (endpoint, _) = desk.sent();
     desk.due(Leg::Caller, 0, Pass::Final, 900);
     assert!(desk.notes().0.is_empty());
-    assert!(desk.scribe.is_waiting());
+    assert!(desk.builder.is_waiting());
     desk.outcome(&endpoint, Outcome::Superseded);
     let (again, pass) = desk.sent();
     assert_eq!((again.revision, pass), (2, Pass::Final));
     desk.heard(&again, "再见。");
     assert_eq!(desk.lines(), [line(0, "再见。", true)]);
-    assert!(!desk.scribe.is_waiting());
+    assert!(!desk.builder.is_waiting());
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn long_speech_without_a_word_of_text_is_an_alarm_once() {
             number: second as u32,
             start: MediaTime::from_millis(second * 1_000),
         };
-        desk.scribe
+        desk.builder
             .listen(desk.now, Leg::Caller, event, Duration::from_secs(second));
     }
     let alarm = TranscriptEvent::Alarm {
@@ -344,12 +344,12 @@ fn what_still_waits_when_the_scribe_gives_up_becomes_a_gap() {
     desk.began(Leg::Caller, 0, 0);
     desk.due(Leg::Caller, 0, Pass::Final, 900);
     desk.notes();
-    desk.scribe.give_up();
+    desk.builder.give_up();
     assert!(matches!(
         &desk.notes().1[..],
         [TranscriptEvent::Gap { id: 0, .. }]
     ));
-    assert!(!desk.scribe.is_waiting());
+    assert!(!desk.builder.is_waiting());
 }
 
 #[test]
@@ -365,7 +365,7 @@ fn behind_a_long_passage_only_the_rest_is_heard_and_the_passage_is_its_prompt() 
     desk.due(Leg::Caller, 0, Pass::Partial, seconds(4) + 1_600);
     assert!(desk.notes().0.is_empty());
     desk.due(Leg::Caller, 0, Pass::Partial, seconds(6));
-    let Some(Note::Recognize(rest, _)) = desk.scribe.note() else {
+    let Some(Note::Recognize(rest, _)) = desk.builder.note() else {
         panic!("a pass over the rest");
     };
     assert_eq!(rest.samples.len(), seconds(2));
@@ -375,7 +375,7 @@ fn behind_a_long_passage_only_the_rest_is_heard_and_the_passage_is_its_prompt() 
     assert_eq!(desk.lines(), [line(0, "我要投诉，一家店", false)]);
     // What will stand is heard whole.
     desk.due(Leg::Caller, 0, Pass::Final, seconds(7));
-    let Some(Note::Recognize(last, _)) = desk.scribe.note() else {
+    let Some(Note::Recognize(last, _)) = desk.builder.note() else {
         panic!("a pass over all");
     };
     assert_eq!(last.samples.len(), seconds(7));
@@ -410,7 +410,7 @@ fn a_change_that_an_operator_takes_back_is_a_new_version_of_the_line_and_nothing
         true,
     );
     let mut desk = Desk::new();
-    desk.scribe = Scribe::new(CallId::new("c1"), Arc::new(pen));
+    desk.builder = TranscriptBuilder::new(CallId::new("c1"), Arc::new(pen));
     desk.began(Leg::Caller, 0, 0);
     desk.due(Leg::Caller, 0, Pass::Final, 900);
     let (key, _) = desk.sent();
@@ -423,13 +423,13 @@ fn a_change_that_an_operator_takes_back_is_a_new_version_of_the_line_and_nothing
             seen: None,
             undone,
         };
-        let answer = desk.scribe.revise(revision);
+        let answer = desk.builder.revise(revision);
         answer.map(|()| desk.lines())
     };
     let becomes = |text| Ok(vec![line(0, text, true)]);
     assert_eq!(revise(&mut desk, 0, true), becomes("在支湖区23号。"));
     assert_eq!(revise(&mut desk, 1, true), becomes("在支湖区二十三号。"));
-    let now = desk.scribe.transcript().line(0).expect("a line");
+    let now = desk.builder.transcript().line(0).expect("a line");
     assert_eq!(
         (now.revision, now.marks.len()),
         (3, 1),
@@ -450,12 +450,12 @@ fn the_decoder_is_told_how_the_side_speaks_and_what_was_misheard_before_until_so
     )]);
     let mut desk = Desk::new();
     let pen = Pen::new(lists.expect("a list"), true);
-    desk.scribe = Scribe::new(CallId::new("c1"), Arc::new(pen));
+    desk.builder = TranscriptBuilder::new(CallId::new("c1"), Arc::new(pen));
     let say = |desk: &mut Desk, leg, number, text: &str| {
         desk.began(leg, number, 0);
         desk.due(leg, number, Pass::Final, 900);
         let mut hints = None;
-        while let Some(note) = desk.scribe.note() {
+        while let Some(note) = desk.builder.note() {
             if let Note::Recognize(utterance, _) = note {
                 hints = Some((utterance.key, utterance.prompt.hints.into_inner()));
             }
@@ -479,7 +479,7 @@ fn the_decoder_is_told_how_the_side_speaks_and_what_was_misheard_before_until_so
         seen: None,
         undone: true,
     };
-    desk.scribe
+    desk.builder
         .revise(revision)
         .expect("there is such a change");
     assert_eq!(say(&mut desk, Leg::Caller, 2, "对"), "莱山区。我要投诉。");

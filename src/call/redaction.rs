@@ -124,15 +124,15 @@ struct Reading {
 }
 
 /// Follows one call.
-pub(super) struct Hiding {
+pub(super) struct NumberRedaction {
     longest: Duration,
     reading: Option<Reading>,
     /// Until where no number begins any more: what was hidden once does not begin anew with a line's next version.
     done: MediaTime,
 }
 
-impl Hiding {
-    pub const fn new(longest: Duration) -> Self {
+impl NumberRedaction {
+    pub(crate) const fn new(longest: Duration) -> Self {
         Self {
             longest,
             reading: None,
@@ -196,7 +196,7 @@ impl Hiding {
         Some((reading.last + QUIET).min(reading.since + self.longest))
     }
 
-    const fn is_hiding(&self) -> bool {
+    const fn is_redacting(&self) -> bool {
         self.reading.is_some()
     }
 
@@ -264,12 +264,14 @@ fn begins(text: &str, leg: Leg) -> Option<(u32, usize)> {
 impl Call {
     /// Hides what a line says is to be hidden, or lets the recording hear again.
     pub(super) fn hide_numbers(&mut self, now: Instant, line: &Line) {
-        let Some(hiding) = &mut self.hiding else {
+        let Some(redaction) = &mut self.redaction else {
             return;
         };
-        match hiding.read(line) {
+        match redaction.read(line) {
             Some(Change::Begin(since)) => {
-                self.sides.iter_mut().for_each(|side| side.hide(true));
+                self.media_legs
+                    .iter_mut()
+                    .for_each(|media_leg| media_leg.hide(true));
                 let until = self.clock(now);
                 self.outputs.push_back(Output::Erase(since, until));
                 self.mark_at(since, RecordingMark::NumberBegins);
@@ -280,17 +282,20 @@ impl Call {
     }
 
     /// Lets the recording hear again when the time of a number is over.
-    pub(super) fn look_after_hiding(&mut self, now: Instant) {
+    pub(super) fn look_after_redaction(&mut self, now: Instant) {
         let clock = self.clock(now);
-        let due = self.hiding.as_ref().and_then(Hiding::deadline);
+        let due = self.redaction.as_ref().and_then(NumberRedaction::deadline);
         if due.is_some_and(|due| due <= clock) {
             self.show_again(now);
         }
     }
 
     /// When that is.
-    pub(super) fn hiding_deadline(&self) -> Option<Instant> {
-        let due = self.hiding.as_ref().and_then(Hiding::deadline)?;
+    pub(super) fn redaction_deadline(&self) -> Option<Instant> {
+        let due = self
+            .redaction
+            .as_ref()
+            .and_then(NumberRedaction::deadline)?;
         Some(self.answered? + due.since(MediaTime::ZERO))
     }
 
@@ -299,12 +304,18 @@ impl Call {
             Some((ended, _)) => self.clock(*ended),
             None => self.clock(now),
         };
-        let Some(hiding) = self.hiding.as_mut().filter(|hiding| hiding.is_hiding()) else {
+        let Some(redaction) = self
+            .redaction
+            .as_mut()
+            .filter(|redaction| redaction.is_redacting())
+        else {
             return;
         };
-        hiding.end(clock);
+        redaction.end(clock);
         if !matches!(self.state, State::Over) {
-            self.sides.iter_mut().for_each(|side| side.hide(false));
+            self.media_legs
+                .iter_mut()
+                .for_each(|media_leg| media_leg.hide(false));
             self.mark_at(clock, RecordingMark::NumberOver);
         }
     }
@@ -316,7 +327,7 @@ mod tests {
 
     /// What becomes of a recording in which these lines are said, each two seconds long; `!` marks the operator's.
     fn told(lines: &[&str]) -> Vec<(usize, Change)> {
-        let mut hiding = Hiding::new(Duration::from_mins(1));
+        let mut redaction = NumberRedaction::new(Duration::from_mins(1));
         let mut changes = Vec::new();
         for (number, text) in lines.iter().enumerate() {
             let leg = if text.starts_with('!') {
@@ -327,9 +338,9 @@ mod tests {
             let start = MediaTime::from_millis(3_000 * number as u64);
             let end = start + Duration::from_secs(2);
             let line = Line::plain(number as u32, leg, text.trim_start_matches('!'), start, end);
-            if let Some(change) = hiding.read(&line) {
+            if let Some(change) = redaction.read(&line) {
                 if change == Change::End {
-                    hiding.end(end);
+                    redaction.end(end);
                 }
                 changes.push((number, change));
             }
@@ -415,7 +426,7 @@ mod tests {
             matches!(changes[..], [(0, _), (3, Change::End)]),
             "{changes:?}"
         );
-        let mut hiding = Hiding::new(Duration::from_secs(30));
+        let mut redaction = NumberRedaction::new(Duration::from_secs(30));
         let end = MediaTime::from_millis(10_000);
         let line = Line::plain(
             0,
@@ -424,27 +435,27 @@ mod tests {
             MediaTime::from_millis(8_000),
             end,
         );
-        assert!(hiding.read(&line).is_some());
-        assert_eq!(hiding.deadline(), Some(end + QUIET));
+        assert!(redaction.read(&line).is_some());
+        assert_eq!(redaction.deadline(), Some(end + QUIET));
     }
 
     #[test]
     fn a_partial_line_hides_at_once_and_its_later_versions_do_not_again() {
-        let mut hiding = Hiding::new(Duration::from_mins(1));
+        let mut redaction = NumberRedaction::new(Duration::from_mins(1));
         let at = MediaTime::from_millis;
         let mut line = Line::plain(0, Leg::Operator, "请报一下身份证号", at(1_000), at(3_000));
         line.is_final = false;
-        assert_eq!(hiding.read(&line), Some(Change::Begin(at(2_700))));
+        assert_eq!(redaction.read(&line), Some(Change::Begin(at(2_700))));
         line.is_final = true;
         line.end = at(3_200);
-        assert_eq!(hiding.read(&line), None);
-        hiding.end(at(9_000));
-        assert_eq!(hiding.read(&line), None, "it was over before");
+        assert_eq!(redaction.read(&line), None);
+        redaction.end(at(9_000));
+        assert_eq!(redaction.read(&line), None, "it was over before");
     }
 
     #[test]
     fn only_the_number_is_erased_where_words_have_times() {
-        let mut hiding = Hiding::new(Duration::from_mins(1));
+        let mut redaction = NumberRedaction::new(Duration::from_mins(1));
         let at = MediaTime::from_millis;
         let text = "我住在解放路身份证号是三七零六零二一九八五零三零四一二三四";
         let mut line = Line::plain(0, Leg::Caller, text, at(0), at(20_000));
@@ -456,6 +467,6 @@ mod tests {
             confidence: 1.0,
         };
         line.words = vec![word(0, 11, 0, 8_000), word(11, 29, 8_000, 20_000)];
-        assert_eq!(hiding.read(&line), Some(Change::Begin(at(7_700))));
+        assert_eq!(redaction.read(&line), Some(Change::Begin(at(7_700))));
     }
 }

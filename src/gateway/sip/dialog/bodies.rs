@@ -4,10 +4,10 @@ use rsipstack::sip::{Header, HeadersExt, Request, Response, StatusCode};
 
 use crate::gateway::sip::wire;
 use crate::sip::Body;
-use crate::sip::session::{Grant, Refresher, Said};
+use crate::sip::session::{Grant, Refresher, TimerHeaders};
 
 /// A message with a body; the stack's own trait knows only headers.
-pub trait Bodied: HeadersExt {
+pub(crate) trait Bodied: HeadersExt {
     fn octets(&self) -> &[u8];
 }
 
@@ -24,7 +24,7 @@ impl Bodied for Response {
 }
 
 /// A NOTIFY's headers and body: how far a transfer is (RFC 3515 §2.4).
-pub fn progress(status: u16) -> (Vec<Header>, Vec<u8>) {
+pub(crate) fn progress(status: u16) -> (Vec<Header>, Vec<u8>) {
     let state = if status >= 200 {
         "terminated;reason=noresource"
     } else {
@@ -40,10 +40,10 @@ pub fn progress(status: u16) -> (Vec<Header>, Vec<u8>) {
 }
 
 /// What a message says of the session timer.
-pub fn said(message: &impl HeadersExt) -> Said {
+pub(crate) fn said(message: &impl HeadersExt) -> TimerHeaders {
     let supported = message.header_contains_token("Supported", "timer")
         || message.header_contains_token("Require", "timer");
-    Said::new(
+    TimerHeaders::new(
         message.header_value("Session-Expires").as_deref(),
         message.header_value("Min-SE").as_deref(),
         supported,
@@ -51,7 +51,7 @@ pub fn said(message: &impl HeadersExt) -> Said {
 }
 
 /// What a request of ours says of the session timer.
-pub fn timer_headers(said: Said) -> Vec<Header> {
+pub(crate) fn timer_headers(said: TimerHeaders) -> Vec<Header> {
     let expires = said
         .expires_header()
         .map(|value| Header::SessionExpires(value.into()));
@@ -66,7 +66,7 @@ pub fn timer_headers(said: Said) -> Vec<Header> {
 }
 
 /// What a 2xx of ours says of it (RFC 4028 §9).
-pub fn granted(grant: Option<Grant>) -> Vec<Header> {
+pub(crate) fn granted(grant: Option<Grant>) -> Vec<Header> {
     let Some(grant) = grant else {
         return vec![Header::Supported(wire::SUPPORTED.into())];
     };
@@ -81,7 +81,7 @@ pub fn granted(grant: Option<Grant>) -> Vec<Header> {
 }
 
 /// Whether a message's Allow names a method.
-pub fn allows(message: &impl HeadersExt, method: &str) -> bool {
+pub(crate) fn allows(message: &impl HeadersExt, method: &str) -> bool {
     message.header_value("Allow").is_some_and(|value| {
         value
             .split(',')
@@ -90,7 +90,7 @@ pub fn allows(message: &impl HeadersExt, method: &str) -> bool {
 }
 
 /// The key that an INFO names, and how long it was pressed.
-pub fn pressed(text: &str) -> Option<(char, u16)> {
+pub(crate) fn pressed(text: &str) -> Option<(char, u16)> {
     let value = |name: &str| {
         text.lines().find_map(|line| {
             let (found, value) = line.split_once('=')?;
@@ -116,7 +116,7 @@ pub fn pressed(text: &str) -> Option<(char, u16)> {
 }
 
 /// The session description that a message carries, be it in a part of its body.
-pub fn description(message: &impl Bodied) -> Option<String> {
+pub(crate) fn description(message: &impl Bodied) -> Option<String> {
     let body = Body {
         content_type: message
             .header_value("Content-Type")
@@ -127,7 +127,7 @@ pub fn description(message: &impl Bodied) -> Option<String> {
 }
 
 /// Headers and body that carry a description.
-pub fn with_sdp(description: String) -> (Vec<Header>, Option<Vec<u8>>) {
+pub(crate) fn with_sdp(description: String) -> (Vec<Header>, Option<Vec<u8>>) {
     let headers = vec![
         Header::ContentType("application/sdp".into()),
         Header::Allow(wire::ALLOW.into()),

@@ -7,7 +7,7 @@ use super::{Doing, Store, StoreError, unix_ms};
 
 /// A registered place, in the words of its own room; the contact is the phone's, not a citizen's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct RegisteredLocation {
     /// Whose phone.
     pub extension: String,
     /// What is kept of it.
@@ -21,7 +21,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be written; the old ones are kept then.
-    pub async fn keep_places(&self, changed: &[(&str, Vec<Place>)]) -> Result<(), StoreError> {
+    pub async fn keep_registered_locations(
+        &self,
+        changed: &[(&str, Vec<RegisteredLocation>)],
+    ) -> Result<(), StoreError> {
         const DOING: &str = "keeping where extensions are registered";
         let mut transaction = self.db.begin().await.doing(DOING)?;
         for (extension, places) in changed {
@@ -49,7 +52,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be read or written.
-    pub async fn places(&self, now: SystemTime) -> Result<Vec<Place>, StoreError> {
+    pub async fn registered_locations(
+        &self,
+        now: SystemTime,
+    ) -> Result<Vec<RegisteredLocation>, StoreError> {
         const DOING: &str = "reading where extensions are registered";
         self.db
             .execute(
@@ -68,7 +74,7 @@ impl Store {
             .doing(DOING)?;
         Ok(rows
             .iter()
-            .map(|row| Place {
+            .map(|row| RegisteredLocation {
                 extension: row.get("extension"),
                 body: row.get("body"),
                 until: super::from_unix_ms(row.get("until_ms")),

@@ -3,9 +3,9 @@
 use super::*;
 
 impl World {
-    fn hiding(says: &'static [&'static str]) -> Self {
+    fn redaction(says: &'static [&'static str]) -> Self {
         let mut world = Self::answered();
-        world.call.hiding = Some(Hiding::new(Duration::from_mins(1)));
+        world.call.redaction = Some(NumberRedaction::new(Duration::from_mins(1)));
         world.says = says;
         world
     }
@@ -36,7 +36,7 @@ impl World {
 
 #[test]
 fn a_number_is_silent_in_the_recording_and_stands_in_the_transcript() {
-    let mut world = World::hiding(&[
+    let mut world = World::redaction(&[
         "您好请讲",
         "请您报一下身份证号",
         "三七零六零二一九八五零三零四一二三四",
@@ -86,7 +86,7 @@ fn a_number_is_silent_in_the_recording_and_stands_in_the_transcript() {
 
 #[test]
 fn a_number_that_nobody_asked_for_is_erased_from_its_first_digit_on() {
-    let mut world = World::hiding(&["六二二二零二一六零六零零三四二一七八", "你记一下"]);
+    let mut world = World::redaction(&["六二二二零二一六零六零零三四二一七八", "你记一下"]);
     world.recognition = Some(1_500 * MS);
     world
         .pass(400, false, false)
@@ -105,7 +105,7 @@ fn a_number_that_nobody_asked_for_is_erased_from_its_first_digit_on() {
 
 #[test]
 fn a_call_that_ends_while_a_number_is_read_ends_its_silence_too() {
-    let mut world = World::hiding(&["卡号是多少", "六二二二"]);
+    let mut world = World::redaction(&["卡号是多少", "六二二二"]);
     world
         .pass(1_500, false, true)
         .pass(1_400, false, false)
@@ -125,8 +125,9 @@ fn a_call_that_ends_while_a_number_is_read_ends_its_silence_too() {
 
 #[test]
 fn without_the_setting_nothing_is_hidden() {
-    let mut world = World::hiding(&["请您报一下身份证号", "三七零六零二一九八五零三零四一二三四"]);
-    world.call.hiding = None;
+    let mut world =
+        World::redaction(&["请您报一下身份证号", "三七零六零二一九八五零三零四一二三四"]);
+    world.call.redaction = None;
     world
         .pass(1_400, false, true)
         .pass(1_400, false, false)

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use rsipstack::sip::{Header, HeadersExt, Method, Response};
 
-use super::words::{description, said, timer_headers, with_sdp};
-use super::{Happening, Side};
+use super::bodies::{description, said, timer_headers, with_sdp};
+use super::{Dialog, DialogEvent};
 use crate::sip::session::{Act, Ask, Outcome};
 use crate::sip::{DialogEnd, SipEvent};
 
-impl Side {
+impl Dialog {
     /// Says by INFO that a key was pressed.
-    pub fn press(&self, key: char, millis: u16) {
+    pub(crate) fn press(&self, key: char, millis: u16) {
         let headers = vec![Header::ContentType("application/dtmf-relay".into())];
         let text = format!("Signal={key}\r\nDuration={millis}\r\n");
         let requests = self.requests.clone();
@@ -23,7 +23,7 @@ impl Side {
     }
 
     /// Does what is due; what comes of it.
-    pub fn tick(&mut self, now: Instant) -> Option<SipEvent> {
+    pub(crate) fn tick(&mut self, now: Instant) -> Option<SipEvent> {
         let unacknowledged = self.tick_unanswered(now);
         if unacknowledged.is_some() {
             return unacknowledged;
@@ -38,8 +38,8 @@ impl Side {
         None
     }
 
-    /// When [`Side::tick`] has something to do.
-    pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
+    /// When [`Dialog::tick`] has something to do.
+    pub(crate) fn deadline(&mut self, now: Instant) -> Option<Instant> {
         let unanswered = self.unanswered_deadline(now);
         if unanswered.is_some() {
             return unanswered;
@@ -60,12 +60,12 @@ impl Side {
         let (requests, tell, party) = (self.requests.clone(), self.tell.clone(), self.party);
         self.shared.until_cut(async move {
             let response = requests.ask(method, headers, body).await;
-            let _ = tell.send(Happening::Responded(party, response)).await;
+            let _ = tell.send(DialogEvent::Responded(party, response)).await;
         });
     }
 
-    /// What became of what [`Side::tick`] asked; `None` is a request that nobody answered.
-    pub fn responded(&mut self, response: Option<&Response>) -> Option<SipEvent> {
+    /// What became of what [`Dialog::tick`] asked; `None` is a request that nobody answered.
+    pub(crate) fn responded(&mut self, response: Option<&Response>) -> Option<SipEvent> {
         let status = response.map_or(408, |response| response.status_code.code());
         let retry_after = response
             .and_then(|response| response.header_value("Retry-After"))

@@ -1,4 +1,4 @@
-//! The requests that we send within a dialog: where they go (RFC 3261 §12.2), and how they are proved to a peer that
+//! The requests that we send within a dialog: where they go (RFC 3261 §12.2), and how they are authenticated to a peer that
 //! asks who sends them (§22).
 //!
 //! The stack sends what belongs to the INVITE that began the dialog; all that follows is sent from here. Its own way
@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use rsipstack::dialog::dialog::Dialog;
+use rsipstack::dialog::dialog::Dialog as StackDialog;
 use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::sip::headers::ToTypedHeader;
 use rsipstack::sip::uri::ParamsExt;
@@ -20,7 +20,7 @@ use rsipstack::transaction::transaction::Transaction;
 use rsipstack::transport::SipAddr;
 
 use crate::gateway::sip::sockets::Carried;
-use crate::gateway::sip::trunks::wants_proof;
+use crate::gateway::sip::trunks::wants_credentials;
 use crate::gateway::sip::{Shared, Transport, kind_of, locked, uris, wire};
 use crate::sip::digest::{Keyring, Patience, Realm};
 use crate::sip::registrar::Flow;
@@ -29,7 +29,7 @@ use crate::sip::registrar::Flow;
 const MAX_FORWARDS: u32 = 70;
 
 /// How a dialog began, for what is sent within it.
-pub struct Beginning {
+pub(crate) struct Beginning {
     /// The way its INVITE took.
     pub flow: Flow,
     /// That its stream is in use.
@@ -43,15 +43,15 @@ pub struct Beginning {
 }
 
 /// What we send within one dialog.
-pub struct Requests {
+pub(crate) struct Requests {
     shared: Arc<Shared>,
     dialog: InviteDialog,
     contact: Uri,
-    course: Mutex<Course>,
+    state: Mutex<RequestState>,
     stays: bool,
 }
 
-struct Course {
+struct RequestState {
     /// The number of our last request.
     number: u32,
     keys: Keyring,
@@ -62,13 +62,13 @@ struct Course {
 }
 
 impl Requests {
-    pub fn new(shared: &Arc<Shared>, dialog: &InviteDialog, begun: Beginning) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, dialog: &InviteDialog, begun: Beginning) -> Self {
         let mut keys = Keyring::new(begun.login);
         if dialog.role() == TransactionRole::Client {
-            // What the stack has proved the INVITE with serves on.
+            // What the stack has authenticated the INVITE with serves on.
             let invite = dialog.initial_request();
             for by in Realm::ALL {
-                if let Some(credentials) = invite.header_value(by.proves()) {
+                if let Some(credentials) = invite.header_value(by.credentials_header()) {
                     keys.used(by, &credentials);
                 }
             }
@@ -78,17 +78,17 @@ impl Requests {
         {
             if !dialog.snapshot().route_set.is_empty() {
                 // The stack has added what carried the INVITE, which here is the proxy's and not the target's.
-                Dialog::Invite(dialog.clone()).set_remote_target(named, None);
+                StackDialog::Invite(dialog.clone()).set_remote_target(named, None);
             } else if begun.stays && leads_away(&named, begun.flow) {
                 let target = returned(named, begun.flow);
-                Dialog::Invite(dialog.clone()).set_remote_target(target, None);
+                StackDialog::Invite(dialog.clone()).set_remote_target(target, None);
             }
         }
         Self {
             shared: shared.clone(),
             dialog: dialog.clone(),
             contact: begun.contact,
-            course: Mutex::new(Course {
+            state: Mutex::new(RequestState {
                 number: 0,
                 keys,
                 flow: begun.flow,
@@ -100,37 +100,37 @@ impl Requests {
     }
 
     /// Our Contact.
-    pub const fn contact(&self) -> &Uri {
+    pub(crate) const fn contact(&self) -> &Uri {
         &self.contact
     }
 
     /// Takes the target that a peer names in a request that changes it, or in the answer to one of ours (§12.2.1.2).
-    pub fn refresh(&self, message: &impl HeadersExt) {
+    pub(crate) fn refresh(&self, message: &impl HeadersExt) {
         let Some(mut uri) = target(message) else {
             return;
         };
         let before = self.dialog.snapshot();
-        let mut course = locked(&self.course);
-        if self.stays && before.route_set.is_empty() && leads_away(&uri, course.flow) {
-            uri = returned(uri, course.flow);
+        let mut state = locked(&self.state);
+        if self.stays && before.route_set.is_empty() && leads_away(&uri, state.flow) {
+            uri = returned(uri, state.flow);
         }
         // Who speaks over a stream and names no transport means that stream; not so one behind a proxy.
         if uri.transport().is_none()
             && before.route_set.is_empty()
-            && course.flow.transport != Transport::Udp
+            && state.flow.transport != Transport::Udp
         {
             uri.params
-                .push(Param::Transport(kind_of(course.flow.transport)));
+                .push(Param::Transport(kind_of(state.flow.transport)));
         }
         let before = before.remote_uri;
-        course.moved |=
+        state.moved |=
             uri.host_with_port != before.host_with_port || uri.transport() != before.transport();
-        drop(course);
-        Dialog::Invite(self.dialog.clone()).set_remote_target(uri, None);
+        drop(state);
+        StackDialog::Invite(self.dialog.clone()).set_remote_target(uri, None);
     }
 
     /// The final answer to a request, with challenges answered; `None` when it could not be sent.
-    pub async fn ask(
+    pub(crate) async fn ask(
         self: &Arc<Self>,
         method: Method,
         headers: Vec<Header>,
@@ -139,7 +139,7 @@ impl Requests {
         let mut patience = Patience::default();
         loop {
             let answer = self.send(method, headers.clone(), body.clone()).await?;
-            let again = wants_proof(&mut locked(&self.course).keys, &mut patience, &answer);
+            let again = wants_credentials(&mut locked(&self.state).keys, &mut patience, &answer);
             if !again {
                 return Some(answer);
             }
@@ -153,7 +153,9 @@ impl Requests {
         body: Option<Vec<u8>>,
     ) -> Option<Response> {
         let snapshot = self.dialog.snapshot();
-        let flow = self.way(&snapshot.remote_uri, &snapshot.route_set).await;
+        let flow = self
+            .flow_to(&snapshot.remote_uri, &snapshot.route_set)
+            .await;
         let request = self.compose(method, headers, body)?;
         let key = TransactionKey::from_request(&request, TransactionRole::Client).ok()?;
         let endpoint = self.shared.endpoint.clone();
@@ -195,10 +197,10 @@ impl Requests {
 
     /// Where a request goes now: over the stream that the dialog uses while that stands and leads to its target, else
     /// to the first proxy of its route or to the target.
-    async fn way(&self, target: &Uri, routes: &[Route]) -> Flow {
+    async fn flow_to(&self, target: &Uri, routes: &[Route]) -> Flow {
         let (flow, moved) = {
-            let course = locked(&self.course);
-            (course.flow, course.moved)
+            let state = locked(&self.state);
+            (state.flow, state.moved)
         };
         if flow.transport != Transport::Udp && !moved && self.shared.is_open(flow) {
             return flow;
@@ -216,10 +218,10 @@ impl Requests {
         };
         if found != flow {
             let stream = Carried::new(&self.shared, found);
-            let mut course = locked(&self.course);
-            (course.flow, course.stream) = (found, stream);
+            let mut state = locked(&self.state);
+            (state.flow, state.stream) = (found, stream);
         }
-        locked(&self.course).moved = false;
+        locked(&self.state).moved = false;
         found
     }
 
@@ -232,13 +234,13 @@ impl Requests {
             TransactionRole::Client => (from, tagged(to, &snapshot.id.remote_tag)),
             TransactionRole::Server => (tagged(to, &snapshot.id.local_tag), from),
         };
-        let (number, proofs) = {
-            let mut course = locked(&self.course);
-            course.number = course.number.max(snapshot.local_cseq) + 1;
+        let (number, credentials) = {
+            let mut state = locked(&self.state);
+            state.number = state.number.max(snapshot.local_cseq) + 1;
             let cnonce = format!("{:016x}", rand::random::<u64>());
             let uri = uris::written(&snapshot.remote_uri);
-            let proofs = course.keys.proofs(&method.to_string(), &uri, &cnonce);
-            (course.number, proofs)
+            let credentials = state.keys.credentials(&method.to_string(), &uri, &cnonce);
+            (state.number, credentials)
         };
         let via = self.shared.endpoint.get_via(None, None).ok()?;
         let mut headers = vec![
@@ -253,7 +255,7 @@ impl Requests {
         ];
         headers.extend(snapshot.route_set.into_iter().map(Header::Route));
         headers.extend(
-            proofs
+            credentials
                 .into_iter()
                 .map(|(name, value)| Header::Other(name.to_owned(), value)),
         );

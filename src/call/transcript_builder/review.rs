@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Note, Open, Scribe};
+use super::{Note, Open, TranscriptBuilder};
 use crate::private::Private;
 use crate::speech::finish::Spoken;
 use crate::speech::segmenter::RATE;
@@ -13,7 +13,7 @@ use crate::transcript::Line;
 /// The pass number of a review, which is none of its utterance's own passes.
 const REVIEW: u32 = u32::MAX;
 
-impl Scribe {
+impl TranscriptBuilder {
     /// Whether what was said is being heard once more.
     pub fn is_reviewing(&self) -> bool {
         self.hearing

@@ -143,7 +143,7 @@ struct Hearing {
 }
 
 /// One call's transcript in the making.
-pub struct Scribe {
+pub struct TranscriptBuilder {
     call: CallId,
     finish: Arc<dyn Finish>,
     reviews: bool,
@@ -158,7 +158,7 @@ pub struct Scribe {
     notes: VecDeque<Note>,
 }
 
-impl Scribe {
+impl TranscriptBuilder {
     /// A scribe with an empty page, which writes what it hears by `finish`.
     #[must_use]
     pub fn new(call: CallId, finish: Arc<dyn Finish>) -> Self {

@@ -1,6 +1,6 @@
-//! What our INVITEs were sent with, for their ACKs say the same again: that of a 2xx what they were proved with (RFC 3261
-//! §13.2.2.4), for a proxy that lets nothing pass without a proof cannot challenge an ACK; that of a refusal their Via
-//! (§17.1.1.3), which the stack takes from the answer, with all that the peer has written into it.
+//! What our INVITEs were sent with, for their ACKs say the same again: that of a 2xx what they were authenticated with
+//! (RFC 3261 §13.2.2.4), for a proxy that lets nothing pass without credentials cannot challenge an ACK; that of a
+//! refusal their Via (§17.1.1.3), which the stack takes from the answer, with all that the peer has written into it.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -18,16 +18,16 @@ struct Sent {
     number: u32,
     branch: String,
     via: String,
-    proofs: Vec<Header>,
+    credentials: Vec<Header>,
 }
 
 /// The INVITEs that were sent.
 #[derive(Default)]
-pub(super) struct Proofs(Mutex<VecDeque<Sent>>);
+pub(super) struct AckCredentials(Mutex<VecDeque<Sent>>);
 
-impl Proofs {
+impl AckCredentials {
     /// Remembers what an INVITE is sent with, and gives it to its ACK.
-    pub fn follow(&self, request: &mut Request) {
+    pub(crate) fn follow(&self, request: &mut Request) {
         if !matches!(request.method, Method::Invite | Method::Ack) {
             return;
         }
@@ -55,8 +55,8 @@ impl Proofs {
                 .headers
                 .push_front(Header::Via(invite.via.clone().into()));
         }
-        if sent.proofs.is_empty() {
-            request.headers.extend(invite.proofs.clone());
+        if sent.credentials.is_empty() {
+            request.headers.extend(invite.credentials.clone());
         }
     }
 }
@@ -69,17 +69,17 @@ impl Sent {
             number: request.cseq_header().ok()?.seq().ok()?,
             branch: via.typed().ok()?.branch()?.to_string(),
             via: via.value().to_owned(),
-            proofs: request
+            credentials: request
                 .headers
                 .iter()
-                .filter(|header| is_proof(header))
+                .filter(|header| is_credentials(header))
                 .cloned()
                 .collect(),
         })
     }
 }
 
-fn is_proof(header: &Header) -> bool {
+fn is_credentials(header: &Header) -> bool {
     match header {
         Header::Authorization(_) | Header::ProxyAuthorization(_) => true,
         Header::Other(name, _) => ["Authorization", "Proxy-Authorization"].contains(&name.as_str()),

@@ -4,14 +4,14 @@
 //! within it comes here, so that the dialog never leaves its confirmed state while a request waits, and a BYE can
 //! always be sent and taken.
 //!
-//! `first` is the INVITE that began it, until it is answered; `asked` what the peer asks, `asking` what we ask,
-//! `requests` how that is sent, and `words` what all these messages say.
+//! `initial_invite` is the INVITE that began it, until it is answered; `incoming` what the peer asks, `outgoing` what we
+//! ask, `requests` how that is sent, and `bodies` what all these messages say.
 
-mod asked;
-mod asking;
-mod first;
+mod bodies;
+mod incoming;
+mod initial_invite;
+mod outgoing;
 mod requests;
-mod words;
 
 use std::sync::Arc;
 
@@ -23,17 +23,17 @@ use rsipstack::transaction::transaction::{Transaction, TransactionEventSender};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use self::asked::Open;
-use self::first::Unanswered;
+pub(super) use self::bodies::{allows, description, said, timer_headers};
+use self::incoming::Open;
+use self::initial_invite::Unanswered;
 pub(super) use self::requests::{Beginning, Requests};
-pub(super) use self::words::{allows, description, said, timer_headers};
 use super::{Alive, Shared, locked, wire};
 use crate::sip::session::{Grant, Session};
 use crate::sip::siprec;
 use crate::sip::{DialogEnd, Party, SipEvent};
 
 /// What happens to a dialog besides what the stack tells of it.
-pub(super) enum Happening {
+pub(super) enum DialogEvent {
     /// A request within it.
     Request(Party, Box<Transaction>),
     /// The 2xx to our INVITE makes the offer: Call-ID, the phone's tag, and the offer.
@@ -47,11 +47,11 @@ pub(super) enum Happening {
     /// What became of a request of ours; `None` when it could not be sent.
     Responded(Party, Option<Response>),
     /// An INVITE takes this party's place.
-    TakenOver(Party, Box<Newcomer>),
+    TakenOver(Party, Box<PendingInvite>),
 }
 
-/// Who came with an INVITE that names another's dialog.
-pub(super) struct Newcomer {
+/// An INVITE that waits for our answer, and its dialog.
+pub(super) struct PendingInvite {
     pub dialog: InviteDialog,
     pub states: DialogStateReceiver,
     pub respond: TransactionEventSender,
@@ -63,24 +63,24 @@ pub(super) struct Newcomer {
     pub offer: Option<String>,
 }
 
-/// Who sits at a dialog, for requests that name it.
-pub(super) struct Seat {
+/// Whose a dialog is, for requests that name it.
+pub(super) struct DialogEntry {
     pub party: Party,
     pub remote_tag: String,
     pub answered: bool,
-    pub tell: mpsc::Sender<Happening>,
+    pub tell: mpsc::Sender<DialogEvent>,
 }
 
-/// Keeps a seat taken.
-pub(super) struct Seated {
+/// Keeps a dialog in the table while it lives.
+pub(super) struct DialogRegistration {
     shared: Arc<Shared>,
     key: (String, String),
 }
 
-impl Seated {
-    pub fn new(shared: &Arc<Shared>, id: &DialogId, seat: Seat) -> Self {
+impl DialogRegistration {
+    pub(crate) fn new(shared: &Arc<Shared>, id: &DialogId, entry: DialogEntry) -> Self {
         let key = (id.call_id.clone(), id.local_tag.clone());
-        locked(&shared.seats).insert(key.clone(), seat);
+        locked(&shared.dialogs).insert(key.clone(), entry);
         Self {
             shared: shared.clone(),
             key,
@@ -88,27 +88,27 @@ impl Seated {
     }
 
     fn is_answered(&self) {
-        if let Some(seat) = locked(&self.shared.seats).get_mut(&self.key) {
-            seat.answered = true;
+        if let Some(entry) = locked(&self.shared.dialogs).get_mut(&self.key) {
+            entry.answered = true;
         }
     }
 }
 
-impl Drop for Seated {
+impl Drop for DialogRegistration {
     fn drop(&mut self) {
-        locked(&self.shared.seats).remove(&self.key);
+        locked(&self.shared.dialogs).remove(&self.key);
     }
 }
 
 /// A dialog and what it still owes.
-pub(super) struct Side {
+pub(super) struct Dialog {
     pub party: Party,
-    pub dialog: InviteDialog,
+    pub stack: InviteDialog,
     pub states: DialogStateReceiver,
     pub confirmed: bool,
     pub session: Session,
     shared: Arc<Shared>,
-    tell: mpsc::Sender<Happening>,
+    tell: mpsc::Sender<DialogEvent>,
     requests: Arc<Requests>,
     unanswered: Option<Unanswered>,
     open: Option<Open>,
@@ -119,20 +119,20 @@ pub(super) struct Side {
     records: bool,
     /// The number of the peer's last request.
     number: u32,
-    seat: Seated,
+    registration: DialogRegistration,
     alive: Option<Alive>,
 }
 
-impl Side {
+impl Dialog {
     /// The dialog of an INVITE that came.
-    pub fn called(
+    pub(crate) fn called(
         shared: &Arc<Shared>,
         party: Party,
-        new: Newcomer,
-        tell: &mpsc::Sender<Happening>,
+        new: PendingInvite,
+        tell: &mpsc::Sender<DialogEvent>,
     ) -> Self {
         let request = new.dialog.initial_request();
-        let mut side = Self::new(
+        let mut dialog = Self::new(
             shared,
             party,
             (new.dialog, new.states),
@@ -140,37 +140,39 @@ impl Side {
             new.session,
             tell,
         );
-        side.number = request
+        dialog.number = request
             .cseq_header()
             .ok()
             .and_then(|cseq| cseq.seq().ok())
             .unwrap_or(0);
-        side.session.peer_takes_updates(allows(&request, "UPDATE"));
-        side.records = request.header_contains_token("Require", siprec::OPTION_TAG);
-        side.alive = new.alive;
-        side.unanswered = Some(Unanswered::new(
+        dialog
+            .session
+            .peer_takes_updates(allows(&request, "UPDATE"));
+        dialog.records = request.header_contains_token("Require", siprec::OPTION_TAG);
+        dialog.alive = new.alive;
+        dialog.unanswered = Some(Unanswered::new(
             &request,
             shared.config.t1,
             new.respond,
             new.grant,
             new.offer.is_none(),
         ));
-        side
+        dialog
     }
 
     /// The dialog of an INVITE of ours that has been accepted.
-    pub fn calling(
+    pub(crate) fn calling(
         shared: &Arc<Shared>,
         party: Party,
         dialog: (InviteDialog, DialogStateReceiver),
         begun: Beginning,
         session: Session,
-        tell: &mpsc::Sender<Happening>,
+        tell: &mpsc::Sender<DialogEvent>,
     ) -> Self {
-        let mut side = Self::new(shared, party, dialog, begun, session, tell);
-        side.confirmed = true;
-        side.seat.is_answered();
-        side
+        let mut dialog = Self::new(shared, party, dialog, begun, session, tell);
+        dialog.confirmed = true;
+        dialog.registration.is_answered();
+        dialog
     }
 
     fn new(
@@ -179,10 +181,10 @@ impl Side {
         (dialog, states): (InviteDialog, DialogStateReceiver),
         begun: Beginning,
         session: Session,
-        tell: &mpsc::Sender<Happening>,
+        tell: &mpsc::Sender<DialogEvent>,
     ) -> Self {
         let id = dialog.id();
-        let seat = Seat {
+        let entry = DialogEntry {
             party,
             remote_tag: id.remote_tag.clone(),
             answered: false,
@@ -190,9 +192,9 @@ impl Side {
         };
         Self {
             party,
-            seat: Seated::new(shared, &id, seat),
+            registration: DialogRegistration::new(shared, &id, entry),
             requests: Arc::new(Requests::new(shared, &dialog, begun)),
-            dialog,
+            stack: dialog,
             states,
             confirmed: false,
             session,
@@ -209,7 +211,7 @@ impl Side {
     }
 
     /// Whether its INVITE still waits for our final response.
-    pub const fn waits(&self) -> bool {
+    pub(crate) const fn waits(&self) -> bool {
         self.unanswered.is_some()
     }
 
@@ -223,7 +225,7 @@ impl Side {
     // What the stack tells.
 
     /// What a dialog that is not over has to say.
-    pub fn hear(&mut self, state: &DialogState) -> Option<SipEvent> {
+    pub(crate) fn hear(&mut self, state: &DialogState) -> Option<SipEvent> {
         if !matches!(state, DialogState::Confirmed(..)) || self.confirmed {
             return None;
         }
@@ -234,7 +236,7 @@ impl Side {
         if !self.session.acknowledged() {
             return Some(SipEvent::Acknowledged { party: self.party });
         }
-        let answer = description(&self.dialog.last_remote_ack()?)?;
+        let answer = description(&self.stack.last_remote_ack()?)?;
         Some(SipEvent::OfferAnswered {
             party: self.party,
             answer,
@@ -244,27 +246,27 @@ impl Side {
     // Its end.
 
     /// Ends a dialog that was answered; one that waits for its ACK first gets it (RFC 3261 §15).
-    pub async fn say_bye(mut self) {
+    pub(crate) async fn say_bye(mut self) {
         let patience = self.shared.config.t1 * 70;
         let waits_for_ack =
             |dialog: &InviteDialog| matches!(dialog.state(), DialogState::WaitAck(..));
         let farewell = async {
             // The 200 may still be on its way out.
-            while !self.confirmed && waits_for_ack(&self.dialog) {
+            while !self.confirmed && waits_for_ack(&self.stack) {
                 if self.states.recv().await.is_none() {
                     break;
                 }
             }
             // Where no ACK came, the stack has said it already.
             if matches!(
-                self.dialog.state(),
+                self.stack.state(),
                 DialogState::Confirmed(..) | DialogState::WaitAck(..)
             ) {
                 self.requests.ask(Method::Bye, vec![], None).await;
             }
         };
         let _ = timeout(patience, farewell).await;
-        self.shared.layer.remove_dialog(&self.dialog.id());
+        self.shared.layer.remove_dialog(&self.stack.id());
     }
 
     // Responses.
@@ -277,7 +279,7 @@ impl Side {
         body: Option<Vec<u8>>,
     ) -> Response {
         let mut response = self.shared.endpoint.make_response(request, status, body);
-        let id = self.dialog.id();
+        let id = self.stack.id();
         let tagged = request.to_header().ok().map(ToString::to_string);
         let line = tagged.unwrap_or_default();
         let to = line.split_once(':').map_or("", |(_, value)| value).trim();
@@ -308,7 +310,7 @@ impl Side {
         self.shared.until_cut(async move {
             let _ = request.respond(response).await;
             if is_prack {
-                let _ = tell.send(Happening::Pracked(party)).await;
+                let _ = tell.send(DialogEvent::Pracked(party)).await;
             }
             // A refused INVITE waits for its ACK.
             while request.receive().await.is_some() {}
@@ -316,7 +318,7 @@ impl Side {
     }
 }
 
-impl Drop for Side {
+impl Drop for Dialog {
     /// What the peer asked last gets an answer, for its transaction lives until then (RFC 3261 §15.1.2).
     fn drop(&mut self) {
         // Not where the edge itself is being cut.

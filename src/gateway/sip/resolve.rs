@@ -54,7 +54,7 @@ const OWN_QUESTIONS: usize = 64;
 const PEERS_QUESTIONS: usize = 16;
 
 /// What names are looked up with.
-pub(super) struct Names {
+pub(super) struct NameResolver {
     /// One for each name server, in the order to ask them.
     resolvers: Vec<TokioResolver>,
     /// Name servers are set, and are asked for everything.
@@ -100,7 +100,7 @@ impl Memory {
 }
 
 /// What one server said.
-enum Said {
+enum ServerAnswer {
     Data(Instant, Vec<RData>),
     /// There is no such thing.
     Nothing,
@@ -108,9 +108,9 @@ enum Said {
     Failed,
 }
 
-impl Names {
+impl NameResolver {
     /// Asks these name servers, or those of the system; `configured` are the SIP URIs that the configuration names.
-    pub fn new<'a>(
+    pub(crate) fn new<'a>(
         servers: &[SocketAddr],
         configured: impl IntoIterator<Item = &'a String>,
     ) -> Self {
@@ -151,7 +151,7 @@ impl Names {
     }
 
     /// Where a URI leads, in the order to try.
-    pub async fn locate(&self, uri: &Uri) -> Result<Vec<Flow>, Unreachable> {
+    pub(crate) async fn locate(&self, uri: &Uri) -> Result<Vec<Flow>, Unreachable> {
         let wanted = wanted(uri)?;
         let transport = wanted.unwrap_or(Transport::Udp);
         let port = uri.host_with_port.port.map(|port| port.value());
@@ -256,10 +256,10 @@ impl Names {
                     Ok(found) => {
                         let answers = found.answers().iter();
                         let data = answers.map(|record| record.data.clone()).collect();
-                        Said::Data(found.valid_until(), data)
+                        ServerAnswer::Data(found.valid_until(), data)
                     }
-                    Err(error) if error.is_no_records_found() => Said::Nothing,
-                    Err(_) => Said::Failed,
+                    Err(error) if error.is_no_records_found() => ServerAnswer::Nothing,
+                    Err(_) => ServerAnswer::Failed,
                 }
             }
         })
@@ -281,10 +281,10 @@ impl Names {
                     match resolver.lookup_ip(host).await {
                         Ok(found) => {
                             let data = found.iter().map(RData::from).collect();
-                            Said::Data(found.as_lookup().valid_until(), data)
+                            ServerAnswer::Data(found.as_lookup().valid_until(), data)
                         }
-                        Err(error) if error.is_no_records_found() => Said::Nothing,
-                        Err(_) => Said::Failed,
+                        Err(error) if error.is_no_records_found() => ServerAnswer::Nothing,
+                        Err(_) => ServerAnswer::Failed,
                     }
                 }
             })
@@ -333,7 +333,7 @@ impl Names {
 
     /// The answer to a question, fresh, from the first server that has one, or an old one; `about` is what a server is
     /// not asked about again if it says nothing.
-    async fn answer<F: Future<Output = Said> + Send + 'static>(
+    async fn answer<F: Future<Output = ServerAnswer> + Send + 'static>(
         &self,
         memory: &Memory,
         about: &Question,
@@ -359,15 +359,15 @@ impl Names {
             drop(place);
             let now = Instant::now();
             match said {
-                Ok(Said::Data(fresh_until, data)) => {
+                Ok(ServerAnswer::Data(fresh_until, data)) => {
                     memory.remember(now, question, fresh_until, &data);
                     return data;
                 }
-                Ok(Said::Nothing) => {
+                Ok(ServerAnswer::Nothing) => {
                     locked(&memory.answers).remove(&question);
                     return Vec::new();
                 }
-                Ok(Said::Failed) => {}
+                Ok(ServerAnswer::Failed) => {}
                 Err(_) => locked(&memory.unanswered).put(now, server, now + DEAF_TIME, ()),
             }
         }
