@@ -22,7 +22,7 @@
 //!
 //! Reading order: [`speech`] (utterances and the `Recognizer` seam) and its `segmenter`, [`rtp`], [`sip`], [`transcript`],
 //! [`ticket`] (its `model` is the one contract of a ticket's fields; the drafter; the `TicketDesk` seam), [`call`], which
-//! composes them; then the edge: [`control`], [`recognition`], [`recording`], [`events`], [`store`] with the outbox,
+//! composes them, and [`work_order`], the closed loop; then the edge: [`control`], [`recognition`], [`recording`], [`events`], [`store`] with the outbox,
 //! [`people`] with [`access`], [`grpc`], [`ticketing`], [`listener`], [`console`], [`gateway`] with the sockets and the call table; and [`app`], which
 //! builds them all, runs them and takes them down.
 //! `tests/integration/layering.rs` holds which room may import which.
@@ -64,3 +64,4 @@ pub mod ticketing;
 pub mod transcript;
 pub mod vcon;
 pub mod webhook;
+pub mod work_order;

@@ -28,6 +28,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
         &["audio", "speech", "transcript", "ticket", "call"],
     ),
     ("people", true, &[]),
+    ("work_order", true, &[]),
     (
         "access",
         false,
