@@ -702,7 +702,7 @@ impl Call {
             self.outputs.push_back(Output::Draft(DraftOutput {
                 revision: self.revision,
                 draft: self.draft.clone(),
-                lines: from.transcript.final_lines().cloned().collect(),
+                lines: self.drawn.lines(&from.transcript),
                 closes: from.closes,
             }));
         }

@@ -26,6 +26,16 @@ pub fn is_word(letters: &[char]) -> bool {
     DICTIONARY.has_word(&letters.iter().collect::<String>())
 }
 
+/// The words of a text: how many characters each has.
+#[must_use]
+pub fn segmented(text: &str) -> Vec<usize> {
+    let words = DICTIONARY.cut(text, false);
+    words
+        .into_iter()
+        .map(|word| word.word.chars().count())
+        .collect()
+}
+
 /// The name as it was most likely said, if one character of each of some of its words was misheard.
 #[must_use]
 pub fn likeliest(name: &[char]) -> Option<Vec<char>> {

@@ -5,10 +5,14 @@
 use std::collections::BTreeMap;
 
 use super::resemble::Resemblance;
-use super::{Field, FieldName, FieldValue, TicketDraft};
+use super::{Evidence, Field, FieldName, FieldValue, TicketDraft};
+use crate::private::Private;
+use crate::transcript::{Line, Transcript};
 
 /// From here on, the rules' value stands against a model's.
 const SURE: f32 = 0.5;
+/// What stands for a character that is withheld.
+const COVER: char = '*';
 
 /// One thing that was found out.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +55,40 @@ pub struct Advised {
 pub struct Drawn {
     pub(super) draft: TicketDraft,
     pub(super) instead: Instead,
+    /// Where a number was said that the caller does not want noted.
+    pub(super) withheld: Vec<Evidence>,
+}
+
+impl Drawn {
+    /// The final lines as they may leave with the draft: what the caller does not want noted is covered, letter by letter,
+    /// so that evidence still points at what it did.
+    pub fn lines(&self, transcript: &Transcript) -> Vec<Line> {
+        let lines = transcript.final_lines().cloned();
+        lines.map(|line| covered(line, &self.withheld)).collect()
+    }
+}
+
+/// `line` with the places of it covered.
+fn covered(mut line: Line, places: &[Evidence]) -> Line {
+    let of_line = |place: &&Evidence| place.utterance == line.id;
+    let places: Vec<Evidence> = places.iter().filter(of_line).copied().collect();
+    if places.is_empty() {
+        return line;
+    }
+    let within = |at: u32| {
+        places
+            .iter()
+            .any(|place| (place.start..place.end).contains(&at))
+    };
+    let letters = (0_u32..).zip(line.text.reveal().chars());
+    let text: String = letters
+        .map(|(at, letter)| if within(at) { COVER } else { letter })
+        .collect();
+    line.text = Private::new(text);
+    // What was heard there tells the number as well.
+    line.changes
+        .retain(|change| !(change.from..change.to.max(change.from + 1)).any(within));
+    line
 }
 
 /// What is said instead of what the operator wrote.
@@ -113,7 +151,7 @@ impl Advised {
 
     /// The draft with what the operator has written by now, each field marked where something said later contradicts it.
     pub fn judge(&mut self, drawn: &Drawn) -> TicketDraft {
-        let Drawn { draft, instead } = drawn;
+        let Drawn { draft, instead, .. } = drawn;
         let mut judged = draft.clone();
         for name in draft.edited.keys() {
             // What has been given back since is as it is said.
@@ -174,7 +212,11 @@ mod tests {
 
     fn drawn(advised: &Advised, mut draft: TicketDraft) -> Drawn {
         let instead = advised.amend(&mut draft);
-        Drawn { draft, instead }
+        Drawn {
+            draft,
+            instead,
+            withheld: Vec::new(),
+        }
     }
 
     #[test]

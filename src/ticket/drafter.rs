@@ -7,6 +7,7 @@ use super::classifier::Classifier;
 use super::dialing::Dialing;
 use super::hearing::alike;
 use super::learned::{ForeignClassifier, Learned};
+use super::phone::Forbidden;
 use super::said::{MENDED, Said, Talk};
 use super::taxonomy::Taxonomy;
 use super::{CallFacts, Evidence, Field, FieldName, FieldValue, RequestType, TicketDraft, Urgency};
@@ -114,8 +115,17 @@ impl Drafter {
         let instead = advised.amend(&mut draft);
         let TicketDraft { mended, edited, .. } = &mut draft;
         mended.retain(|name| !edited.contains_key(name));
-        self.settle(&mut draft, talk);
-        Drawn { draft, instead }
+        let number = facts.caller_number.as_ref();
+        let forbidden = phone::forbidden(talk, number.map(|number| number.reveal().as_str()));
+        self.settle(&mut draft, talk, &forbidden);
+        let withheld = (talk.iter())
+            .flat_map(|said| forbidden.places(said))
+            .collect();
+        Drawn {
+            draft,
+            instead,
+            withheld,
+        }
     }
 
     /// The fields that stand by themselves, and how much speaks for each category once the caller has said anything.
@@ -191,27 +201,34 @@ impl Drafter {
         if is_question && place.address.is_none() {
             place.address.clone_from(&place.district);
         }
-        let named = subject::find(
-            talk,
+        let address = place.address.as_ref();
+        let known = subject::Known {
             category,
-            place.site.as_ref(),
-            place
-                .address
-                .as_ref()
-                .map_or(&[], |address| &address.evidence),
+            spoken_of: &matter::things_spoken_of(&weights, taxonomy),
+            site: place.site.as_ref(),
+            address: address.map_or(&[], |address| &address.evidence),
             is_question,
-            request.kind == RequestType::Suggestion,
-            caller_text.as_deref(),
-        );
+            is_suggestion: request.kind == RequestType::Suggestion,
+            caller: caller_text.as_deref(),
+        };
+        let named = subject::find(talk, known);
         let named_text = named.as_ref().and_then(text);
         put(
             FieldName::Departments,
-            matter::departments(talk, taxonomy, choice.as_ref(), named_text.as_deref()),
+            matter::departments(
+                talk,
+                taxonomy,
+                choice.as_ref(),
+                named_text.as_deref(),
+                &weights,
+                &danger,
+            ),
         );
         put(FieldName::Subject, named);
         put(FieldName::Address, place.address);
         put(FieldName::District, place.district);
-        let demand = wording::demand(talk, taxonomy, category, request.kind, is_danger);
+        let clear = choice.as_ref().is_some_and(|choice| choice.clear);
+        let demand = wording::demand(talk, taxonomy, category, request.kind, is_danger, clear);
         let wants_money = demand
             .as_ref()
             .and_then(|field| field.value.text())
@@ -239,7 +256,7 @@ impl Drafter {
 
     /// What follows from the fields as they now stand, also from those that the operator wrote: who handles a category
     /// that was written, the district of an address that was, title and summary, what is still missing, how long it may take.
-    fn settle(&self, draft: &mut TicketDraft, talk: &[Said]) {
+    fn settle(&self, draft: &mut TicketDraft, talk: &[Said], forbidden: &Forbidden) {
         let value = |name| draft.fields.get(&name).map(|field| &field.value);
         let text = |name| value(name).and_then(FieldValue::text).unwrap_or_default();
         let levels = value(FieldName::Category).map_or(&[][..], FieldValue::list);
@@ -290,15 +307,18 @@ impl Drafter {
                 draft.fields.insert(name, field);
             }
         }
-        let forbidden = phone::forbidden(talk);
-        for (name, field) in &mut draft.fields {
+        let edited = &draft.edited;
+        draft.fields.retain(|name, field| {
             if let FieldValue::Text(text) = &mut field.value
-                && !draft.edited.contains_key(name)
+                && !edited.contains_key(name)
                 && let Some(rest) = forbidden.taken_out_of(text.reveal())
             {
+                let says = rest.chars().any(char::is_alphanumeric);
                 *text = Private::new(rest);
+                return says;
             }
-        }
+            true
+        });
         let needs = category.map_or(&FIRST[..], |category| &category.needs);
         let known = |name: &FieldName| {
             let field = draft.fields.get(name);

@@ -3,10 +3,13 @@
 use std::ops::{Index, IndexMut};
 use std::sync::LazyLock;
 
+use toml::Spanned;
+
+use super::lexicon::list;
 use super::said::{self, Said, Words, is_stop, words};
 use super::taxonomy::{Category, Taxonomy};
 use super::urgency;
-use super::{Basis, Because, Evidence, Field, FieldValue, Likely, RequestType};
+use super::{Basis, Because, Evidence, Field, FieldValue, Likely, RequestType, Urgency};
 
 /// A choice with the words that it rests on.
 pub(super) struct Choice {
@@ -14,6 +17,8 @@ pub(super) struct Choice {
     pub index: usize,
     pub confidence: f32,
     pub evidence: Vec<Evidence>,
+    /// A phrase that settles it was said, or several that point to it.
+    pub clear: bool,
 }
 
 /// A kind of request with the words that it rests on.
@@ -56,6 +61,74 @@ impl Weights {
             }
         }
     }
+}
+
+impl Weights {
+    /// The caller's phrases for a category, with their weights.
+    fn phrases(&self, index: usize) -> impl Iterator<Item = (i32, Evidence)> {
+        (self.places[index].iter())
+            .filter(|(_, because)| because.basis == Basis::Phrase)
+            .map(|(weight, because)| (*weight, because.evidence))
+    }
+
+    /// Where phrases were said that settle a category.
+    fn settled(&self, index: usize) -> impl Iterator<Item = Evidence> {
+        (self.phrases(index))
+            .filter(|(weight, _)| *weight >= STRONG)
+            .map(|(_, place)| place)
+    }
+}
+
+/// What may be complained of where nobody is named, of every category that a caller spoke of in so many words.
+pub(super) fn things_spoken_of<'t>(weights: &Weights, taxonomy: &'t Taxonomy) -> Vec<&'t str> {
+    (taxonomy.categories.iter().enumerate())
+        .filter(|(index, category)| {
+            !category.place_is_subject && weights.settled(*index).next().is_some()
+        })
+        .flat_map(|(_, category)| category.things.iter().map(String::as_str))
+        .collect()
+}
+
+/// The department of a second matter that the caller announces as such: 还有一个事, 另外.
+fn second_matter(
+    talk: &[Said],
+    taxonomy: &Taxonomy,
+    weights: &Weights,
+    first: usize,
+) -> Option<(String, Evidence)> {
+    static ANNOUNCES: Words = LazyLock::new(|| list("matter.announces_another"));
+    let announced = (talk.iter().filter(|said| said.by_caller())).find_map(|said| {
+        let range = said.first(&ANNOUNCES)?;
+        Some(said.evidence(&range))
+    })?;
+    let behind =
+        |place: &Evidence| (place.utterance, place.start) >= (announced.utterance, announced.end);
+    let lead = |index: usize| taxonomy.categories[index].departments.first();
+    let known = |index: usize| {
+        let joins = taxonomy.categories[first].departments.iter();
+        joins
+            .map(Spanned::get_ref)
+            .any(|name| Some(name) == lead(index).map(Spanned::get_ref))
+    };
+    // What gives way to the first matter is no second one.
+    let same = |index: usize| {
+        let over = |a: usize, b: usize| {
+            let gives = &taxonomy.categories[b].name.get_ref()[1];
+            taxonomy.categories[a]
+                .over
+                .iter()
+                .any(|over| over.get_ref() == gives)
+        };
+        index == first || over(first, index) || over(index, first)
+    };
+    // Of the first matter something was said before the second one began.
+    let begun = weights.phrases(first).any(|(_, place)| !behind(&place));
+    let candidates =
+        (0..weights.scores.len()).filter(|index| begun && !same(*index) && !known(*index));
+    let (index, place) = candidates
+        .filter_map(|index| Some((index, weights.settled(index).find(behind)?)))
+        .max_by(|(a, _), (b, _)| weights.scores[*a].total_cmp(&weights.scores[*b]))?;
+    Some((lead(index)?.get_ref().clone(), place))
 }
 
 /// How many reasons are given for a department.
@@ -269,6 +342,11 @@ pub(super) fn category(weights: &Weights) -> Option<Choice> {
         index,
         confidence: (0.4 + 0.55 * (top - second) / top).clamp(0.3, 0.95),
         evidence: shown,
+        clear: weights
+            .phrases(index)
+            .map(|(weight, _)| weight)
+            .sum::<i32>()
+            > 1,
     })
 }
 
@@ -398,6 +476,8 @@ pub(super) fn departments(
     taxonomy: &Taxonomy,
     category: Option<&Choice>,
     subject: Option<&str>,
+    weights: &Weights,
+    danger: &(Urgency, Vec<Evidence>),
 ) -> Option<Field> {
     let mut names: Vec<String> = Vec::new();
     let mut evidence = Vec::new();
@@ -434,6 +514,26 @@ pub(super) fn departments(
             })
         {
             names.push(company.to_owned());
+        }
+        // 好像着火了: whoever is called for a danger joins, whatever else the matter is.
+        let in_danger = |place: &Evidence| {
+            danger.0 == Urgency::Critical
+                && danger.1.iter().any(|alarm| {
+                    alarm.utterance == place.utterance
+                        && alarm.start < place.end
+                        && place.start < alarm.end
+                })
+        };
+        let called = (taxonomy.categories.iter().enumerate()).filter_map(|(index, category)| {
+            let place = weights.settled(index).find(in_danger)?;
+            Some((category.departments.first()?.get_ref().clone(), place))
+        });
+        let second = second_matter(talk, taxonomy, weights, choice.index);
+        for (name, place) in called.chain(second) {
+            if !names.contains(&name) {
+                names.push(name);
+                evidence.push(place);
+            }
         }
         confidence = choice.confidence;
         evidence.splice(0..0, choice.evidence.iter().take(2).copied());
@@ -609,7 +709,7 @@ mod tests {
     use super::super::RequestType::{Complaint, Help, Inquiry, Praise, TipOff};
     use super::super::taxonomy::Taxonomy;
     use super::super::tests::{flag, list, talk};
-    use super::{category, confidential, departments, request, weigh};
+    use super::{Urgency, category, confidential, departments, request, weigh};
 
     #[test]
     fn who_came_and_left_it_undone_is_complained_of() {
@@ -672,8 +772,12 @@ mod tests {
     fn the_operators_word_decides_who_handles_it() {
         let taxonomy = Taxonomy::embedded();
         let lines = talk("邻居家半夜放音响，吵得睡不着。\no:好的，我们转公安部门处理。");
-        let choice = category(&weigh(&lines, &taxonomy));
-        let found = list(departments(&lines, &taxonomy, choice.as_ref(), None));
+        let weights = weigh(&lines, &taxonomy);
+        let (choice, calm) = (category(&weights), (Urgency::Normal, Vec::new()));
+        let choice = choice.as_ref();
+        let found = list(departments(
+            &lines, &taxonomy, choice, None, &weights, &calm,
+        ));
         assert_eq!(found.first().map(String::as_str), Some("公安局"));
         assert!(found.contains(&"生态环境局".to_owned()));
     }

@@ -15,6 +15,7 @@ pub mod handover;
 mod hearing;
 pub mod jsonl;
 mod learned;
+mod lexicon;
 mod limits;
 mod matter;
 pub mod model;

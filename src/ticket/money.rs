@@ -1,8 +1,11 @@
 //! The money at stake: every sum that is said, weighed by the words around it.
 
+use std::sync::LazyLock;
+
 use super::hearing::sounds_at;
+use super::lexicon::list;
 use super::numbers;
-use super::said::{self, Said};
+use super::said::{self, Said, Words};
 use super::{Evidence, Field, FieldValue};
 
 /// Words for what is still owed or lost, with what they add to a sum said beside them.
@@ -181,6 +184,31 @@ const DISMISSED: [&str; 9] = [
     "不接受",
     "没答应",
 ];
+
+/// Whether the other side offers the sum at `range`: 商家说补偿我五百, 对方提出退两千. What was promised and never came is no
+/// offer but owed.
+fn offered(said: &Said, from: usize, range: &std::ops::Range<usize>) -> bool {
+    static WILLING: Words = LazyLock::new(|| list("money.willing"));
+    static GIVES: Words = LazyLock::new(|| list("money.gives"));
+    static OTHERS: Words = LazyLock::new(|| list("money.others"));
+    static WISHES: Words = LazyLock::new(|| list("money.wishes"));
+    static OWED: Words = LazyLock::new(|| list("money.owed"));
+    let has = |text: &str, words: &Words| words.iter().any(|word| text.contains(word));
+    let before = said.slice(from..range.start);
+    let Some((at, willing)) = WILLING
+        .iter()
+        .filter_map(|word| Some((before.find(word)?, *word)))
+        .min()
+    else {
+        return false;
+    };
+    let (who, gives) = (&before[..at], &before[at + willing.len()..]);
+    // 我愿意退, 我要求他们退: the caller's own words.
+    let own = has(who, &WISHES) || who.ends_with('我') || who.ends_with("我们");
+    let others = has(who, &OTHERS) || who.is_empty();
+    let after = said.slice(range.end..sentence_end(said, range.end));
+    others && !own && has(gives, &GIVES) && !has(&after, &OWED)
+}
 
 /// Where the sentence ends that the character at `at` stands in, or the next sum begins.
 fn sentence_end(said: &Said, at: usize) -> usize {
@@ -381,6 +409,9 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
             // 四百七: only money goes without its last unit.
             let elided = !named && (100.0..1_000.0).contains(&value) && ends_short(said, &range);
             score += 2 * i32::from(elided && expects_money);
+            if offered(said, clause.start, &range) {
+                score -= 8;
+            }
             // 不是八百，是八百六: the second is meant.
             if before.contains("不是") || before.ends_with("不到") && !named {
                 score -= 8;

@@ -110,7 +110,7 @@ pub(super) fn at(chars: &[char], start: usize) -> Option<Number> {
             let decimal = letter == '点'
                 && last_unit < 2.0
                 && !part.is_empty()
-                && behind.is_some_and(|unit| "万亿元块倍".contains(*unit));
+                && behind.is_some_and(|unit| "千万亿元块倍".contains(*unit));
             if !decimal {
                 break;
             }

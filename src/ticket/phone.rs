@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use super::dialing::{Dialing, is_mobile};
 use super::hearing;
+use super::lexicon::list;
 use super::numbers::{digit, homophone};
 use super::said::{self, Said, Words, is_stop, words};
 use super::{Evidence, Field, FieldValue};
@@ -246,6 +247,8 @@ pub(super) struct Forbidden {
     own: bool,
     /// Numbers that were said.
     numbers: Vec<String>,
+    /// The utterances in which one of them was said in pieces.
+    pieces: Vec<u32>,
 }
 
 impl Forbidden {
@@ -253,16 +256,24 @@ impl Forbidden {
         self.numbers.iter().any(|number| number.contains(digits))
     }
 
-    /// `text` without these numbers, where it holds one.
-    pub fn taken_out_of(&self, text: &str) -> Option<String> {
-        let said = Said::of(0, Leg::Caller, text);
-        let places: Vec<Evidence> = (runs(&said, false).iter())
-            .filter(|run| run.digits.len() >= 7)
+    /// Where these numbers stand in `said`.
+    pub fn places(&self, said: &Said) -> Vec<Evidence> {
+        if self.numbers.is_empty() {
+            return Vec::new();
+        }
+        let least = if self.pieces.contains(&said.id) { 2 } else { 5 };
+        (runs(said, false).iter())
+            .filter(|run| run.digits.len() >= least)
             .filter(|run| {
                 self.holds(&run.digits) || self.numbers.iter().any(|own| run.digits.contains(own))
             })
             .map(|run| said.evidence(&run.range))
-            .collect();
+            .collect()
+    }
+
+    /// `text` without these numbers, where it holds one.
+    pub fn taken_out_of(&self, text: &str) -> Option<String> {
+        let places = self.places(&Said::of(u32::MAX, Leg::Caller, text));
         if places.is_empty() {
             return None;
         }
@@ -278,70 +289,169 @@ impl Forbidden {
 
 /// Where a caller says that a number is not to be noted: 这个号别记, 电话就不留了.
 fn ban(said: &Said, asked: bool) -> Option<Range<usize>> {
-    static NOT: Words =
-        LazyLock::new(|| words("别 不要 不用 甭 不想 不许 不能 不准 不愿 不必 不让 请勿"));
-    static NOTE: Words = LazyLock::new(|| words("记 留 登记 写 存 录 填"));
-    static OTHERWISE: Words =
-        LazyLock::new(|| words("记错 写错 留神 留意 记者 写成 录音 记不 留地址 留名 记名"));
+    static NOT: Words = LazyLock::new(|| list("phone.not"));
+    static NOTE: Words = LazyLock::new(|| list("phone.note"));
+    static OTHERWISE: Words = LazyLock::new(|| list("phone.note_otherwise"));
+    static ELSE: Words = LazyLock::new(|| list("phone.note_of_else"));
+    static NUMBER: Words = LazyLock::new(|| list("phone.number"));
+    static SHORT: Words = LazyLock::new(|| list("phone.not_noted"));
+    static SHORT_OTHERWISE: Words = LazyLock::new(|| list("phone.not_noted_otherwise"));
     let mentioned = |clause: &Range<usize>| {
         let near = said.slice(clause.start.saturating_sub(16)..clause.end);
         asked
-            || ["号", "电话", "手机", "联系方式"]
-                .iter()
-                .any(|word| near.contains(word))
+            || NUMBER.iter().any(|word| near.contains(word))
             || runs(said, false).iter().any(|run| run.digits.len() >= 7)
     };
     let found = said.find_all(&NOT).filter_map(|(not, _)| {
         let clause = said.clause(not.start);
-        let rest = said.slice(not.end..clause.end.min(not.end + 6));
+        let rest = said.slice(not.end..clause.end.min(not.end + 8));
         let noted = NOTE.iter().any(|note| rest.contains(note));
-        let other = OTHERWISE.iter().any(|word| rest.contains(word));
+        let other = OTHERWISE.iter().any(|word| rest.contains(word))
+            || ELSE.iter().any(|word| rest.contains(word))
+                && !NUMBER.iter().any(|word| rest.contains(word));
         (noted && !other && mentioned(&clause)).then_some(not)
     });
     // 电话不留了, 不记号码.
-    let short = said
-        .find_all(&["不留", "不记", "不登记"])
-        .filter_map(|(not, _)| {
-            let rest = said.slice(not.start..said.clause(not.start).end);
-            let other = ["不留神", "不留意", "不记得", "不记名", "不留情"];
-            let other = other.iter().any(|word| rest.starts_with(word));
-            (!other && mentioned(&said.clause(not.start))).then_some(not)
-        });
-    found.chain(short).min_by_key(|not| not.start)
+    let short = said.find_all(&SHORT).filter_map(|(not, _)| {
+        let rest = said.slice(not.start..said.clause(not.start).end);
+        let other = SHORT_OTHERWISE.iter().any(|word| rest.starts_with(word));
+        (!other && mentioned(&said.clause(not.start))).then_some(not)
+    });
+    let removed = removed(said).filter(|range| mentioned(&said.clause(range.start)));
+    found
+        .chain(short)
+        .chain(removed)
+        .min_by_key(|not| not.start)
 }
 
-/// What the caller forbids to note.
-pub(super) fn forbidden(talk: &[Said]) -> Forbidden {
+/// Where a caller asks to take out again what was noted, and nothing else: 你给删了吧, 把电话去掉.
+fn removed(said: &Said) -> Option<Range<usize>> {
+    static REMOVE: Words = LazyLock::new(|| list("phone.remove"));
+    static AROUND: Words = LazyLock::new(|| list("phone.around_remove"));
+    let mut found = said.find_all(&REMOVE).map(|(range, _)| range);
+    found.find(|range| {
+        let clause = said.clause(range.start);
+        let only_asks = |mut at: usize, end: usize| {
+            while at < end {
+                let word = AROUND.iter().find(|word| said.starts_at(at, word));
+                let long = word.map(|word| word.chars().count());
+                let digits = digit(said.chars[at]).map(|_| 1);
+                let Some(long) = long.or(digits) else {
+                    return false;
+                };
+                at += long;
+            }
+            true
+        };
+        only_asks(clause.start, range.start) && only_asks(range.end, clause.end)
+    })
+}
+
+/// The digits of the number that the caller gave in pieces last before utterance `index`, with the utterances.
+fn in_pieces(talk: &[Said], index: usize) -> Option<(String, Vec<u32>)> {
+    let mut pieces: Vec<(u32, String)> = Vec::new();
+    for said in talk[..index].iter().rev().filter(|said| said.by_caller()) {
+        let digits: String = (runs(said, false).into_iter())
+            .map(|run| run.digits)
+            .collect();
+        match digits.len() {
+            2..7 => pieces.push((said.id, digits)),
+            0 if pieces.is_empty() => {}
+            _ => break,
+        }
+    }
+    pieces.reverse();
+    let whole: String = pieces.iter().map(|(_, digits)| digits.as_str()).collect();
+    let ids = pieces.into_iter().map(|(id, _)| id).collect();
+    (7..=12).contains(&whole.len()).then_some((whole, ids))
+}
+
+/// What the caller forbids to note; `caller_number` is what the network gave.
+pub(super) fn forbidden(talk: &[Said], caller_number: Option<&str>) -> Forbidden {
+    static MINE: Words = LazyLock::new(|| list("phone.mine"));
+    static EARLIER: Words = LazyLock::new(|| list("phone.earlier_one"));
+    static ALLOWED: Words = LazyLock::new(|| list("phone.allowed"));
+    static TELLS: Words = LazyLock::new(|| list("phone.tells"));
     let mut forbidden = Forbidden::default();
+    let long = |said: &Said| -> Vec<Run> {
+        let mut runs = runs(said, false);
+        runs.retain(|run| run.digits.len() >= 7);
+        runs
+    };
     for (index, said) in talk.iter().enumerate().filter(|(_, said)| said.by_caller()) {
         let asked = said::question(talk, index).is_some_and(|asked| asked.has(&CONTACT));
         let Some(ban) = ban(said, asked) else {
             continue;
         };
-        let long = |said: &Said| -> Vec<Run> {
-            let mut runs = runs(said, false);
-            runs.retain(|run| run.digits.len() >= 7);
-            runs
-        };
         let here = long(said);
         let clause = said.clause(ban.start);
-        let own = OWN
-            .iter()
-            .chain(&["我的号", "我的电话", "我的手机", "我电话", "我号码"]);
+        let own = OWN.iter().chain(MINE.iter());
         let own = own
             .into_iter()
             .any(|own| said.slice(0..clause.end).contains(own));
+        // 15266668888可以打: the number that is given instead.
+        let allowed = |said: &Said, run: &Run| {
+            let clause = said.clause(run.range.start);
+            let before = said.slice(clause.start..run.range.start);
+            ALLOWED.iter().any(|word| before.contains(word))
+        };
         // 13780957264，这个别记; 别记13780957264.
-        let meant = here
-            .iter()
-            .rfind(|run| run.range.end <= ban.start)
-            .or_else(|| here.iter().find(|run| run.range.start < clause.end));
+        let told = || {
+            let tells = said.has(&TELLS);
+            let behind = here.iter().find(|run| run.range.start >= clause.end);
+            let behind = behind.filter(|run| tells && !allowed(said, run)).cloned();
+            // 我给你个号，你别记。好的。13780957264。
+            let next = talk[index + 1..]
+                .iter()
+                .filter(|next| next.by_caller())
+                .take(2);
+            behind.or_else(|| {
+                let mut next =
+                    next.flat_map(|next| long(next).into_iter().map(move |run| (next, run)));
+                let (_, run) = next
+                    .next()
+                    .filter(|(next, run)| tells && !allowed(next, run))?;
+                Some(run)
+            })
+        };
+        let meant = (here.iter().rfind(|run| run.range.end <= ban.start))
+            .or_else(|| here.iter().find(|run| run.range.start < clause.end))
+            .cloned();
+        // An order's or a card's number is no number to ring.
+        let rung = |(at, said): (usize, &Said)| -> Vec<String> {
+            let asked = said::question(talk, at);
+            let rung =
+                |run: &Run| run.digits.len() <= 13 && !is_other(said, run.range.start, asked);
+            long(said)
+                .into_iter()
+                .filter(rung)
+                .map(|run| run.digits)
+                .collect()
+        };
+        let earlier: Vec<String> = talk[..index].iter().enumerate().flat_map(rung).collect();
+        let pieces = in_pieces(talk, index)
+            .filter(|(whole, _)| earlier.is_empty() || earlier.contains(whole));
         if let Some(run) = meant {
-            forbidden.numbers.push(run.digits.clone());
+            forbidden.numbers.push(run.digits);
+        } else if let Some(run) = (earlier.is_empty() && pieces.is_none())
+            .then(told)
+            .flatten()
+        {
+            forbidden.numbers.push(run.digits);
         } else {
-            forbidden.own |= own || !said.has(&["刚才那个", "那个号", "上一个", "前面那个"]);
-            let earlier = talk[..index].iter().flat_map(long);
-            forbidden.numbers.extend(earlier.map(|run| run.digits));
+            forbidden.own |= own || !said.has(&EARLIER);
+            forbidden.numbers.extend(earlier);
+            if let Some((whole, ids)) = pieces {
+                forbidden.numbers.push(whole);
+                forbidden.pieces.extend(ids);
+            }
+        }
+    }
+    if let Some(number) = caller_number.filter(|_| forbidden.own) {
+        let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+        let whole = digits.strip_prefix("86").unwrap_or(&digits);
+        if whole.len() >= 7 {
+            forbidden.numbers.push(whole.to_owned());
         }
     }
     forbidden
@@ -494,7 +604,7 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, dialing: &Dialing
     let mut own: Option<(Vec<Evidence>, f32)> = None;
     let mut refused_own = false;
     let mut guessed = false;
-    let forbidden = forbidden(talk);
+    let forbidden = forbidden(talk, caller_number);
     for (index, said) in talk.iter().enumerate() {
         if !said.by_caller() {
             // A read-back confirms what was dictated, or completes it where a digit was lost in between.
@@ -581,10 +691,9 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, dialing: &Dialing
                 || said.has(&["打不通", "不是我的", "不用这个"]);
             if denied {
                 refused_own = true;
-            } else if runs(said, true)
-                .iter()
-                .all(|run| run.digits.len() < 7 || unwanted(said, run))
-            {
+            } else if runs(said, true).iter().all(|run| {
+                run.digits.len() < 7 || unwanted(said, run) || forbidden.holds(&run.digits)
+            }) {
                 let sure = if said_own.is_some() { 0.97 } else { 0.78 };
                 own = Some((vec![said.evidence(&range)], sure));
                 done = None;
@@ -859,9 +968,10 @@ mod tests {
         ] {
             assert_eq!(phone(lines).as_deref(), wanted, "{lines}");
         }
-        let banned = super::forbidden(&talk(
-            "他打给我用的一三七八零九五七二六四，这个号码你别记。",
-        ));
+        let banned = super::forbidden(
+            &talk("他打给我用的一三七八零九五七二六四，这个号码你别记。"),
+            None,
+        );
         assert_eq!(
             banned
                 .taken_out_of("商家用一三七八零九五七二六四打来电话，要求退款")

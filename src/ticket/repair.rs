@@ -36,6 +36,9 @@ const FUNCTION: &str =
 /// What is never taken for a mistake: numbers, what places end in, and pairs that only writing tells apart.
 const FIRM: &str = "零〇一幺二两三四五六七八九十百千万亿那哪她它做作不没省市县区镇乡村路街";
 
+/// What names of organisations end in.
+const FIRMS_END: &str = "厂店社司馆";
+
 /// What names of places end in.
 const PLACES_END: &str = "省市县区镇乡村路街";
 
@@ -122,6 +125,8 @@ impl Repair {
                 let (is, would_be) = (said.chars[at], word[at - range.start]);
                 (firm[at] == 0 || firm[at] < length && length > 2)
                     && !FIRM.contains(is)
+                    // 百分之百是: 是 is a word by itself.
+                    && !(length == 2 && FUNCTION.contains(is))
                     && (length > 3 || !FUNCTION.contains(would_be) && would_be != '几')
             });
             // 飞仙镇, 望仙路: names are no words, so that a pair in one says too little.
@@ -129,6 +134,13 @@ impl Repair {
                 && (range.start..(range.end + 1).min(said.chars.len()))
                     .any(|at| PLACES_END.contains(said.chars[at]))
                 && !said.is_unsure(&said.evidence(&range));
+            // 室温饲料厂: nor does it in the name of an organisation.
+            let behind = said.chars.iter().skip(range.end).take(4);
+            let of_a_firm = length == 2
+                && !said.is_unsure(&said.evidence(&range))
+                && (behind.take_while(|letter| !is_stop(**letter)))
+                    .any(|letter| FIRMS_END.contains(*letter));
+            let of_a_name = of_a_name || of_a_firm;
             // 高陵 is a town, though 高龄 is on the list.
             let well_formed = length == 2 && spelling::is_word(&said.chars[range.clone()]);
             // 一家报的 is not 家暴, 顺达车行 not 大车: what is a word with its neighbours was heard rightly.

@@ -29,17 +29,14 @@ const SELDOM: usize = 10;
 /// A word that the recogniser was less sure of may have been misheard.
 const UNSURE: f32 = 0.5;
 
-/// Which characters are a part of a word with their neighbours: they were heard rightly, or nobody can tell.
+/// Which characters are a part of a word where the text is cut into words: they were heard rightly, or nobody can tell. A pair
+/// that reaches from one word into the next is none.
 fn in_words(letters: &[char]) -> Vec<bool> {
-    let mut inside = vec![false; letters.len()];
-    for long in 2..=4 {
-        for (at, word) in letters.windows(long).enumerate() {
-            if spelling::is_word(word) {
-                inside[at..at + long].fill(true);
-            }
-        }
-    }
-    inside
+    let text: String = letters.iter().collect();
+    let words = spelling::segmented(&text).into_iter();
+    words
+        .flat_map(|long| std::iter::repeat_n(long > 1, long))
+        .collect()
 }
 
 /// Sounds that carry no meaning between words.

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::hearing::{self, alike, sounds_at};
+use super::lexicon::list;
 use super::numbers::digit;
 use super::said::{self, MENDED, Said, Words, words};
 use super::taxonomy::Category;
@@ -61,7 +62,7 @@ const NAME_ASKED: [&str; 9] = [
 pub(super) static ENDINGS: Words = LazyLock::new(|| {
     words(
         "眼镜店 手机店 服装店 花店 宠物店 宠物医院 水果店 五金店 家电城 酒楼 酒吧 茶庄 会所 影楼 影院 \
-     口腔 网吧 歌厅 足道 足浴 中介 车行 小饭桌 托管中心 宾馆 旅馆 招待所 加油站 停车场 菜市场 农贸市场 置业 地产 房产 美容 专营店 店 \
+     口腔 网吧 歌厅 ktv 足道 足浴 中介 车行 小饭桌 托管中心 宾馆 旅馆 招待所 加油站 停车场 菜市场 农贸市场 置业 地产 房产 美容 专营店 店 \
      有限公司 物业公司 装修公司 装饰公司 劳务公司 快递公司 公司 旅行社 培训学校 培训中心 培训机构 \
      培训班 健身房 健身中心 健身会所 健身 俱乐部 美容院 美容店 理发店 美发店 超市 饭店 酒店 餐厅 \
      火锅店 烧烤店 大排档 奶茶店 蛋糕店 面包房 西饼店 洗车店 洗车行 洗衣店 药店 药房 诊所 医院 \
@@ -132,8 +133,9 @@ fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
                     let of = "得德".contains(letter)
                         && *at > clause.start
                         && "路街道区市县镇里边".contains(said.chars[at - 1]);
-                    of || BEFORE.contains(letter)
-                        && (!SOFT.contains(letter) || at + 2 < range.start && !kind)
+                    of || pushes(said, *at)
+                        || BEFORE.contains(letter)
+                            && (!SOFT.contains(letter) || at + 2 < range.start && !kind)
                 })
                 .map_or(clause.start, |stop| stop + 1)
                 .max(range.start.saturating_sub(8));
@@ -213,6 +215,12 @@ fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
         }
     }
     found
+}
+
+/// Whether one is sent on to another here: 物业推供电局. 推拿 and the like are no such thing.
+pub(super) fn pushes(said: &Said, at: usize) -> bool {
+    static WORDS: Words = LazyLock::new(|| list("subject.words_with_push"));
+    said.chars[at] == '推' && !WORDS.iter().any(|word| said.starts_at(at, word))
 }
 
 /// Verbs and adverbs: a name does not go on across them.
@@ -328,15 +336,34 @@ fn name_end(said: &Said, at: usize, clause_end: usize) -> usize {
         .unwrap_or(clause_end)
 }
 
-/// The subject, if one is named or follows from the kind of matter. `site` is the address's community or building.
+/// What the draft knows already of a matter.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Known<'a> {
+    pub category: Option<&'a Category>,
+    /// What may be complained of in the matters that were spoken of.
+    pub spoken_of: &'a [&'a str],
+    /// The address's community or building.
+    pub site: Option<&'a (String, Evidence)>,
+    /// Where the address was said.
+    pub address: &'a [Evidence],
+    pub is_question: bool,
+    pub is_suggestion: bool,
+    /// The caller's name.
+    pub caller: Option<&'a str>,
+}
+
+/// The subject, if one is named or follows from the kind of matter.
 pub(super) fn find(
     talk: &[Said],
-    category: Option<&Category>,
-    site: Option<&(String, Evidence)>,
-    address: &[Evidence],
-    is_question: bool,
-    is_suggestion: bool,
-    caller: Option<&str>,
+    Known {
+        category,
+        spoken_of,
+        site,
+        address,
+        is_question,
+        is_suggestion,
+        caller,
+    }: Known,
 ) -> Option<Field> {
     let mut best: Option<Found> = None;
     let in_address = |said: &Said, range: &Range<usize>| {
@@ -350,7 +377,7 @@ pub(super) fn find(
         .filter(|brand| brand.chars().count() > 3)
         .collect();
     let mut offer = |said: &Said, range: Range<usize>, score: i32| {
-        if range.end <= range.start {
+        if range.end <= range.start || range.clone().any(|at| pushes(said, at)) {
             return;
         }
         let brand = long_brands.iter().find(|brand| {
@@ -668,6 +695,20 @@ pub(super) fn find(
                 Some(((*word).to_owned(), said.evidence(&range)))
             })
     });
+    // 小广场的健身器材断了, in a matter of the community's managers: the thing that was spoken of, of whatever kind.
+    let said_first = |words: &[&str]| {
+        let mut callers = talk.iter().filter(|said| said.by_caller());
+        callers.find_map(|said| {
+            let range = said.first(words)?;
+            Some((said.slice(range.clone()), said.evidence(&range)))
+        })
+    };
+    let by_place = category.is_some_and(|category| category.place_is_subject);
+    let thing = thing.or_else(|| by_place.then(|| said_first(spoken_of)).flatten());
+    // 燃气公司说没办法: in a matter of gas, power, water or heat its company needs no other name.
+    static UTILITIES: Words = LazyLock::new(|| list("subject.utilities"));
+    let utility = category.is_some_and(|category| category.utility);
+    let thing = thing.or_else(|| utility.then(|| said_first(&UTILITIES)).flatten());
     // 东华小学门口的摊贩: the school is where, the stalls are what is complained of.
     let only_where = thing.is_some()
         && best.as_ref().is_some_and(|found| {
@@ -808,8 +849,12 @@ fn spoken_line(text: &str) -> String {
         return text.to_owned();
     };
     let rest: String = chars[number.range.end..].iter().collect();
-    // 十七麓公交车, 十七公交车: 路, misheard or lost.
+    // 十七麓公交车, 十七公交车: 路, misheard or lost; 807公交 is written so.
+    let spoken = !chars[0].is_ascii_digit();
     let bus = rest.strip_prefix('路').or_else(|| {
+        if !spoken {
+            return None;
+        }
         let bus = &rest[rest.find("公交")?..];
         (rest.chars().count() < 5).then_some(bus)
     });

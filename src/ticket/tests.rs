@@ -1,5 +1,8 @@
 //! What holds for whole drafts, over the dialogues of `tests/data` and over broken ones; helpers for the fields' tests.
 
+mod clean;
+mod kinds;
+
 use std::time::{Instant, SystemTime};
 
 use jiff::Timestamp;
@@ -594,4 +597,26 @@ fn the_shared_dialogues_score_as_a_good_draft_should() {
         "{worst:.3} with the worst seed of recognition errors"
     );
     assert_eq!(wrong, 0, "numbers surely wrong");
+}
+
+/// The sources of a room, each with its name, in order.
+pub(super) fn sources(room: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(room)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let name = path
+                    .strip_prefix(env!("CARGO_MANIFEST_DIR"))
+                    .expect("inside");
+                let text = std::fs::read_to_string(&path).expect("text");
+                found.push((name.display().to_string(), text));
+            }
+        }
+    }
+    found.sort();
+    found
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use super::lexicon::list;
 use super::matter;
 use super::said::{self, Said, Words, words};
 use super::taxonomy::{Category, Taxonomy};
@@ -33,13 +34,15 @@ fn text(value: String, confidence: f32, evidence: Vec<Evidence>) -> Field {
     }
 }
 
-/// What the caller wants, in an operator's short words.
+/// What the caller wants, in an operator's short words. `clear` is whether the category was said in so many words: what it
+/// usually calls for is only then taken for a wish.
 pub(super) fn demand(
     talk: &[Said],
     taxonomy: &Taxonomy,
     category: Option<&Category>,
     kind: RequestType,
     danger: bool,
+    clear: bool,
 ) -> Option<Field> {
     if kind == RequestType::Inquiry
         && let Some(field) = question(talk, category)
@@ -248,6 +251,17 @@ pub(super) fn demand(
             said.evidence(&clause),
         ))
     });
+    let suggested = || {
+        static SUGGESTS: Words = LazyLock::new(|| list("wording.suggests"));
+        let mut callers = talk.iter().filter(|said| said.by_caller());
+        callers.find_map(|said| {
+            let opening = said.first(&SUGGESTS)?;
+            let clause = opening.end..said.clause(opening.start).end.min(opening.end + 24);
+            let words = plain_wish(&said.slice(clause.clone()));
+            (clause.len() > 3 && !words.is_empty()).then(|| (words, said.evidence(&clause)))
+        })
+    };
+    let own = own.or_else(|| (kind == RequestType::Suggestion).then(suggested).flatten());
     match own {
         Some((own, place)) if !own.is_empty() => Some(text(own, 0.5, vec![place])),
         _ if danger && category.is_none_or(|category| category.usual != RequestType::Help) => {
@@ -255,7 +269,7 @@ pub(super) fn demand(
         }
         _ => category
             .and_then(|category| category.demand.clone())
-            .filter(|usual| is_usual(usual, kind, category, talk))
+            .filter(|usual| clear && is_usual(usual, kind, category, talk))
             .map(|usual| text(usual, 0.4, Vec::new())),
     }
 }
@@ -274,7 +288,8 @@ fn is_usual(usual: &str, kind: RequestType, category: Option<&Category>, talk: &
             .any(|said| said.has(&words))
     };
     match kind {
-        RequestType::Inquiry => false,
+        // What is suggested stands in the caller's own words or not at all.
+        RequestType::Inquiry | RequestType::Suggestion => false,
         RequestType::TipOff => !of_money,
         _ => !of_money || is_kind && paid(),
     }

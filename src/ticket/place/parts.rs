@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use super::district::{self, city_end, foreign};
 use crate::text::pinyin::same_sound;
 use crate::ticket::hearing::alike;
+use crate::ticket::lexicon::list;
 use crate::ticket::numbers::{self, digit};
 use crate::ticket::said::{Said, TAKES_BACK, Words, is_stop, words};
 use crate::ticket::subject;
@@ -139,7 +140,8 @@ fn last_grammar(said: &Said, from: usize, at: usize) -> Option<usize> {
                 .chars
                 .get(index + 1)
                 .is_some_and(|next| "村子镇街集".contains(*next));
-        grammar(said.chars[*index]) && !inn && (said.chars[*index] != '和' || joins)
+        subject::pushes(said, *index)
+            || grammar(said.chars[*index]) && !inn && (said.chars[*index] != '和' || joins)
     })
 }
 
@@ -232,7 +234,12 @@ fn counted(said: &Said, at: usize, after_site: bool) -> Option<Part> {
         ("弄", Kind::Number, false),
         ("室", Kind::Room, false),
         ("户", Kind::Room, false),
-        ("组", Kind::Building, true),
+        ("村民小组", Kind::Site, true),
+        ("小组", Kind::Site, true),
+        ("组", Kind::Site, true),
+        ("大队", Kind::Site, true),
+        ("队", Kind::Site, true),
+        ("社", Kind::Site, true),
         ("排", Kind::Building, true),
     ];
     let marked = marks.into_iter().find(|(mark, _, inside)| {
@@ -335,29 +342,17 @@ fn spot(said: &Said, at: usize, last: &Part) -> Option<Part> {
         .max();
     let mut end = at + exit.or(place).unwrap_or(0);
     let mut text = said.name(at..end);
-    let sides = [
-        "斜对面",
-        "斜对过",
-        "正对面",
-        "对面",
-        "对过",
-        "旁边",
-        "隔壁",
-        "东边",
-        "西边",
-        "南边",
-        "北边",
-        "东侧",
-        "西侧",
-        "南侧",
-        "北侧",
-        "东面",
-        "西面",
-        "南面",
-        "北面",
-        "旁",
-    ];
-    if let Some(side) = sides.iter().find(|side| said.starts_at(end, side)) {
+    // 20号医院对面, 镇政府南边: a landmark counts where a side of it is named.
+    if end == at
+        && let Some(stop) = landmark_end(said, at)
+    {
+        end = stop;
+        text = said.name(at..end);
+    }
+    if end == at && last.kind < Kind::Road {
+        return None;
+    }
+    if let Some(side) = SIDES.iter().find(|side| said.starts_at(end, side)) {
         let stop = end + side.chars().count();
         // 大悦城旁边的海景公寓: what is beside is not where, when there is more to come; nor is it the road beside which.
         let more = named(said, stop, said.chars.len(), Near::default())
@@ -375,6 +370,15 @@ fn spot(said: &Said, at: usize, last: &Part) -> Option<Part> {
                 let written = numbers::arabic(&number, &said.chars);
                 text = format!("{text}第{written}{}", said.chars[number.range.end]);
                 end = number.range.end + 1;
+            } else if let Some(number) = numbers::at(&said.chars, end)
+                && let Some(unit) = DISTANCES
+                    .iter()
+                    .find(|unit| said.starts_at(number.range.end, unit))
+            {
+                // 南边二百米.
+                text.push_str(&numbers::arabic(&number, &said.chars));
+                text.push_str(unit);
+                end = number.range.end + unit.chars().count();
             }
         }
     }
@@ -382,6 +386,44 @@ fn spot(said: &Said, at: usize, last: &Part) -> Option<Part> {
         kind: Kind::Spot,
         text,
         range: at..end,
+    })
+}
+
+/// On which side of something.
+static SIDES: Words = LazyLock::new(|| list("place.sides"));
+/// In what distances are told.
+static DISTANCES: Words = LazyLock::new(|| list("place.distances"));
+
+/// Where a landmark ends that begins at `at`, where one of its sides is named right behind it.
+fn landmark_end(said: &Said, at: usize) -> Option<usize> {
+    static LANDMARKS: Words = LazyLock::new(|| list("place.landmarks"));
+    // 朱家村二队村委会对面: what is a place by itself, or counted, comes first.
+    let plain = |name: Range<usize>| {
+        name.len() < 5
+            && !said.chars[name.clone()]
+                .iter()
+                .any(|letter| digit(*letter).is_some())
+            && named(said, name.start, name.end, Near::default()).is_none()
+    };
+    (at + 2..said.chars.len().min(at + 10))
+        .take_while(|end| !grammar(said.chars[end - 1]))
+        .find(|end| {
+            let side = SIDES.iter().any(|side| said.starts_at(*end, side));
+            side && LANDMARKS.iter().any(|word| {
+                let long = word.chars().count();
+                at + long <= *end && said.starts_at(end - long, word) && plain(at..end - long)
+            })
+        })
+}
+
+/// A unit that is named by its side: 东单元.
+fn unit_by_side(said: &Said, at: usize) -> Option<Part> {
+    static UNITS: Words = LazyLock::new(|| list("place.units"));
+    let word = UNITS.iter().find(|word| said.starts_at(at, word))?;
+    Some(Part {
+        kind: Kind::Unit,
+        text: (*word).to_owned(),
+        range: at..at + word.chars().count(),
     })
 }
 
@@ -519,6 +561,11 @@ fn unmarked(
     })
 }
 
+/// Whether a building's number stands at `at`: 海信天悦22栋 is a community, whatever it was asked for.
+fn is_house(said: &Said, at: usize) -> bool {
+    numbered(said, at, true).is_some_and(|part| part.kind == Kind::Building)
+}
+
 /// Whether the clause before the one that begins at `at` takes back what was said.
 fn corrected(said: &Said, at: usize) -> bool {
     let before = said.before(at, 5);
@@ -552,7 +599,7 @@ pub(super) fn addresses(
             let joined = last.is_some_and(|(_, end)| {
                 said.chars[end..at]
                     .iter()
-                    .all(|letter| is_stop(*letter) || "的得德在那个是边儿".contains(*letter))
+                    .all(|letter| is_stop(*letter) || "的得德在那个是边儿内".contains(*letter))
             });
             let narrow = last.is_some_and(|(kind, _)| kind >= Kind::Site);
             let opens = at == clause.start || grammar(said.chars[at - 1]);
@@ -638,8 +685,13 @@ pub(super) fn addresses(
                 && let Some(part) = lettered(said, at)
             {
                 Some(part)
+            } else if last.is_some_and(|(kind, _)| kind == Kind::Building)
+                && joined
+                && let Some(part) = unit_by_side(said, at)
+            {
+                Some(part)
             } else if let Some(before) = current.last().filter(|part| part.range.end == at)
-                && before.kind >= Kind::Road
+                && before.kind >= Kind::Town
                 && let Some(part) = spot(said, at, before)
             {
                 Some(part)
@@ -675,7 +727,9 @@ pub(super) fn addresses(
                     _ if behind && let Some(part) = lost_end(said, at, &clause) => Some(part),
                     _ if behind && let Some(part) = misheard_end(said, at, &clause) => Some(part),
                     // What the operator asked for needs no ending: 高新区的蓝湾国际.
-                    _ if asked && let Some(part) = unmarked(said, at, &clause, last, joined) => {
+                    _ if let Some(part) = unmarked(said, at, &clause, last, joined)
+                        && (asked || is_house(said, part.range.end)) =>
+                    {
                         Some(part)
                     }
                     // A town that the gazetteer knows, said after its district.

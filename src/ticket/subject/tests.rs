@@ -3,10 +3,10 @@
 use super::super::said::Said;
 use super::super::taxonomy::{Category, Taxonomy};
 use super::super::tests::{talk, text};
-use super::find;
+use super::{Known, find};
 
 fn subject(lines: &str) -> Option<String> {
-    text(find(&talk(lines), None, None, &[], false, false, None))
+    text(find(&talk(lines), Known::default()))
 }
 
 #[test]
@@ -116,7 +116,12 @@ fn who_is_rung_up_and_what_is_wished_for_is_not_complained_of() {
     let of = |lines: &str| {
         let is_roads = |category: &&Category| category.name.get_ref()[1] == "交通管理";
         let category = taxonomy.categories.iter().find(is_roads);
-        text(find(&talk(lines), category, None, &[], false, true, None))
+        let known = Known {
+            category,
+            is_suggestion: true,
+            ..Known::default()
+        };
+        text(find(&talk(lines), known))
     };
     assert_eq!(
         of("创业路口那个红绿灯没有左转箭头。").as_deref(),
@@ -160,7 +165,7 @@ fn the_operators_next_question_and_the_kind_asked_for_tell_the_name() {
 #[test]
 fn a_misheard_character_of_a_name_is_put_right_where_the_recogniser_doubted_it() {
     let lines = "o:哪个直播间？\n一个搅玉石阁珠饱得直播间。";
-    let found = |talk: &[Said]| find(talk, None, None, &[], false, false, None).expect("a name");
+    let found = |talk: &[Said]| find(talk, Known::default()).expect("a name");
     let heard = found(&talk(lines));
     assert_eq!(text(Some(heard.clone())).as_deref(), Some("玉石阁珠饱"));
     let doubted: Vec<Said> = talk(lines).into_iter().map(Said::doubted).collect();
