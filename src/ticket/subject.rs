@@ -92,6 +92,9 @@ pub(super) static BRANDS: Words = LazyLock::new(|| {
 /// Grammar in which a name cannot go on, read backwards from its ending.
 const BEFORE: &str = "的在是我你您他她们那这有个了就叫跟到从去来对把被给说让找请问和里上下边旁";
 
+/// Companies of gas, power, water and heat, which need no other name.
+static UTILITIES: Words = LazyLock::new(|| list("subject.utilities"));
+
 /// What is rather a place than somebody complained of, where there is something else to complain of.
 const WHERE: [&str; 7] = ["公园", "小学", "中学", "学校", "幼儿园", "医院", "超市"];
 
@@ -706,7 +709,6 @@ pub(super) fn find(
     let by_place = category.is_some_and(|category| category.place_is_subject);
     let thing = thing.or_else(|| by_place.then(|| said_first(spoken_of)).flatten());
     // 燃气公司说没办法: in a matter of gas, power, water or heat its company needs no other name.
-    static UTILITIES: Words = LazyLock::new(|| list("subject.utilities"));
     let utility = category.is_some_and(|category| category.utility);
     let thing = thing.or_else(|| utility.then(|| said_first(&UTILITIES)).flatten());
     // 东华小学门口的摊贩: the school is where, the stalls are what is complained of.
