@@ -31,9 +31,8 @@ use tracing::warn;
 
 pub use self::desk::DraftingDesk;
 pub use self::new::{NewCall, TappedCall};
-use self::new::{Opening, Signals};
+use self::new::{Opening, PendingCall, Signals};
 pub use self::threads::MediaThreads;
-use self::threads::PendingCall;
 use super::advice::Advisor;
 use super::draft_writer::DraftWriter;
 use super::media::MediaTransport;

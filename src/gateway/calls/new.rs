@@ -1,12 +1,16 @@
 //! Calls as the edges bring them to the table, and how each is signalled afterwards.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::media::MediaTransport;
 use super::super::media::frames::FrameReceiver;
 use super::super::sip;
+use super::CallContext;
 use crate::call::{Incoming, Signalling};
 use crate::private::Private;
 use crate::sip::{Party, SipCommand, SipEvent};
@@ -124,4 +128,14 @@ impl From<TappedCall> for Opening {
             media: tapped.legs.map(MediaTransport::Frames).into(),
         }
     }
+}
+
+/// A call on its way to a thread.
+pub(super) struct PendingCall {
+    pub context: Arc<CallContext>,
+    pub opening: Opening,
+    /// That it runs.
+    pub running: TaskTrackerToken,
+    /// Ends it when cancelled.
+    pub end: CancellationToken,
 }

@@ -20,14 +20,11 @@ use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::error;
 
 use super::super::NICE;
 use super::super::media::ports::Resting;
-use super::CallContext;
-use super::new::Opening;
+use super::new::PendingCall;
 use super::task::{Port, Task};
 
 /// A datagram longer than this is no telephony: 60 ms of L16 take 1,920 bytes.
@@ -48,16 +45,6 @@ const WINDOW: Duration = Duration::from_millis(100);
 
 /// The mailbox' own mark among the sockets'.
 const MAILBOX: u64 = u64::MAX;
-
-/// A call on its way to a thread.
-pub(super) struct PendingCall {
-    pub context: Arc<CallContext>,
-    pub opening: Opening,
-    /// That it runs.
-    pub running: TaskTrackerToken,
-    /// Ends it when cancelled.
-    pub end: CancellationToken,
-}
 
 /// What other threads tell a media thread.
 enum Message {

@@ -2,12 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use rsipstack::sip::SipMessage;
-use rsipstack::transport::SipConnection;
-
-use super::dialog::{allows, description, said};
-use super::wire::{self, Frame, Framer, Message};
-use super::{Transport, grammar, ingress, kind_of, uris};
+use crate::gateway::sip::dialog::bodies::{allows, description, said};
+use crate::gateway::sip::edge::wire::{Frame, Framer, Message};
+use crate::gateway::sip::edge::{grammar, wire};
+use crate::gateway::sip::stack::message::SipMessage;
+use crate::gateway::sip::stack::transports::SipConnection;
+use crate::gateway::sip::stack::{challenges, kind_of, uris};
+use crate::sip::Transport;
 use crate::sip::address::Address;
 use crate::sip::{Replaces, Target};
 
@@ -80,7 +81,7 @@ fn understand(mut message: Message) {
     }
     message.simplify_addresses();
     message.mend_contact(PEER);
-    ingress::simplify_challenges(&mut message);
+    challenges::simplify_challenges(&mut message);
     // From here on it is the stack's.
     let parsed = SipMessage::try_from(message.to_bytes().as_slice())
         .ok()

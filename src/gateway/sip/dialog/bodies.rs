@@ -1,8 +1,7 @@
 //! What messages within a dialog say: descriptions, timers, keys, and how far a transfer is.
 
-use rsipstack::sip::{Header, HeadersExt, Request, Response, StatusCode};
-
-use crate::gateway::sip::wire;
+use crate::gateway::sip::edge::wire;
+use crate::gateway::sip::stack::message::{Header, HeadersExt, Request, Response, StatusCode};
 use crate::sip::Body;
 use crate::sip::session::{Grant, Refresher, TimerHeaders};
 

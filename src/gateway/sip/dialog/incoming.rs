@@ -2,13 +2,20 @@
 
 use std::time::Instant;
 
-use rsipstack::sip::{Header, HeadersExt, Method, Request, SipMessage, StatusCode, StatusCodeKind};
-use rsipstack::transaction::transaction::{Transaction, TransactionEvent, TransactionEventSender};
 use tokio::sync::mpsc;
 
-use super::bodies::{description, granted, pressed, progress, said, with_sdp};
-use super::{Dialog, DialogEvent};
-use crate::gateway::sip::wire;
+use crate::gateway::sip::dialog::Dialog;
+use crate::gateway::sip::dialog::bodies::{
+    description, granted, pressed, progress, said, with_sdp,
+};
+use crate::gateway::sip::dialog::table::DialogEvent;
+use crate::gateway::sip::edge::wire;
+use crate::gateway::sip::stack::message::{
+    Header, HeadersExt, Method, Request, SipMessage, StatusCode, StatusCodeKind,
+};
+use crate::gateway::sip::stack::transactions::{
+    Transaction, TransactionEvent, TransactionEventSender,
+};
 use crate::sip::multipart::{self, media_type};
 use crate::sip::session::Grant;
 use crate::sip::{SipEvent, Target};
@@ -17,7 +24,7 @@ use crate::sip::{SipEvent, Target};
 const REPORTS: usize = 8;
 
 /// A peer's request that the call has not answered yet.
-pub(super) enum Open {
+pub(crate) enum Open {
     Invite(Box<Request>, TransactionEventSender, Option<Grant>),
     Other(Box<Transaction>, Option<Grant>),
 }

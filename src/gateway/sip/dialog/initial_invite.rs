@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use rsipstack::sip::{Header, HeadersExt, Method, Request, StatusCode};
-use rsipstack::transaction::transaction::{Transaction, TransactionEvent, TransactionEventSender};
-
-use super::bodies::{description, granted, with_sdp};
-use super::{Dialog, Open};
-use crate::gateway::sip::wire;
+use crate::gateway::sip::dialog::bodies::{description, granted, with_sdp};
+use crate::gateway::sip::dialog::{Dialog, Open};
+use crate::gateway::sip::edge::wire;
+use crate::gateway::sip::stack::message::{Header, HeadersExt, Method, Request, StatusCode};
+use crate::gateway::sip::stack::transactions::{
+    Transaction, TransactionEvent, TransactionEventSender,
+};
 use crate::sip::reliable::{Due, Reliable};
 use crate::sip::session::{Grant, TimerHeaders};
 use crate::sip::{DialogEnd, SipEvent};
@@ -19,7 +20,7 @@ enum Next {
 }
 
 /// The INVITE that began the dialog, while it is not answered.
-pub(super) struct Unanswered {
+pub(crate) struct Unanswered {
     respond: TransactionEventSender,
     /// The caller demands that provisional responses be acknowledged, or takes them so.
     demands: bool,

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use rsipstack::sip::{Header, HeadersExt, Method, Response};
-
-use super::bodies::{description, said, timer_headers, with_sdp};
-use super::{Dialog, DialogEvent};
+use crate::gateway::sip::dialog::Dialog;
+use crate::gateway::sip::dialog::bodies::{description, said, timer_headers, with_sdp};
+use crate::gateway::sip::dialog::table::DialogEvent;
+use crate::gateway::sip::stack::message::{Header, HeadersExt, Method, Response};
 use crate::sip::session::{Act, Ask, Outcome};
 use crate::sip::{DialogEnd, SipEvent};
 

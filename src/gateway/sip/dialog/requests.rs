@@ -7,40 +7,27 @@
 
 use std::sync::{Arc, Mutex};
 
-use rsipstack::dialog::dialog::Dialog as StackDialog;
-use rsipstack::dialog::invite_dialog::InviteDialog;
-use rsipstack::sip::headers::ToTypedHeader;
-use rsipstack::sip::uri::ParamsExt;
-use rsipstack::sip::{
+use crate::gateway::sip::dialog::table::Beginning;
+use crate::gateway::sip::edge::streams::Carried;
+use crate::gateway::sip::edge::wire;
+use crate::gateway::sip::lock::locked;
+use crate::gateway::sip::shared::Shared;
+use crate::gateway::sip::stack::challenges::wants_credentials;
+use crate::gateway::sip::stack::dialogs::{Dialog as StackDialog, InviteDialog};
+use crate::gateway::sip::stack::message::uri::ParamsExt;
+use crate::gateway::sip::stack::message::{
     Header, HeadersExt, Host, Method, Param, Request, Response, Route, Scheme, SipMessage,
-    StatusCodeKind, Uri,
+    StatusCodeKind, ToTypedHeader, Uri,
 };
-use rsipstack::transaction::key::{TransactionKey, TransactionRole};
-use rsipstack::transaction::transaction::Transaction;
-use rsipstack::transport::SipAddr;
-
-use crate::gateway::sip::sockets::Carried;
-use crate::gateway::sip::trunks::wants_credentials;
-use crate::gateway::sip::{Shared, Transport, kind_of, locked, uris, wire};
+use crate::gateway::sip::stack::transactions::{Transaction, TransactionKey, TransactionRole};
+use crate::gateway::sip::stack::transports::SipAddr;
+use crate::gateway::sip::stack::{kind_of, uris};
+use crate::sip::Transport;
 use crate::sip::digest::{Keyring, Patience, Realm};
 use crate::sip::registrar::Flow;
 
 /// The hops that a request of ours may take (RFC 3261 §8.1.1.6).
 const MAX_FORWARDS: u32 = 70;
-
-/// How a dialog began, for what is sent within it.
-pub(crate) struct Beginning {
-    /// The way its INVITE took.
-    pub flow: Flow,
-    /// That its stream is in use.
-    pub stream: Option<Carried>,
-    /// Our Contact in it.
-    pub contact: Uri,
-    /// Name and password for a challenge.
-    pub login: Option<(String, String)>,
-    /// Whether the peer is only sent requests where it sends from itself: nobody vouches for what it names besides.
-    pub stays: bool,
-}
 
 /// What we send within one dialog.
 pub(crate) struct Requests {
@@ -158,7 +145,7 @@ impl Requests {
             .await;
         let request = self.compose(method, headers, body)?;
         let key = TransactionKey::from_request(&request, TransactionRole::Client).ok()?;
-        let endpoint = self.shared.endpoint.clone();
+        let endpoint = self.shared.stack.endpoint.clone();
         let mut transaction = Transaction::new_client(key, request, endpoint, None);
         let destination = SipAddr::new(kind_of(flow.transport), flow.source.into());
         transaction.destination = Some(destination);
@@ -202,7 +189,8 @@ impl Requests {
             let state = locked(&self.state);
             (state.flow, state.moved)
         };
-        if flow.transport != Transport::Udp && !moved && self.shared.is_open(flow) {
+        if flow.transport != Transport::Udp && !moved && self.shared.transport.streams.is_open(flow)
+        {
             return flow;
         }
         let proxy = routes
@@ -217,7 +205,7 @@ impl Requests {
             return flow;
         };
         if found != flow {
-            let stream = Carried::new(&self.shared, found);
+            let stream = Carried::new(&self.shared.transport.streams, found);
             let mut state = locked(&self.state);
             (state.flow, state.stream) = (found, stream);
         }
@@ -242,7 +230,7 @@ impl Requests {
             let credentials = state.keys.credentials(&method.to_string(), &uri, &cnonce);
             (state.number, credentials)
         };
-        let via = self.shared.endpoint.get_via(None, None).ok()?;
+        let via = self.shared.stack.endpoint.get_via(None, None).ok()?;
         let mut headers = vec![
             Header::Via(via.into()),
             Header::CallId(snapshot.id.call_id.into()),
@@ -265,7 +253,7 @@ impl Requests {
             uri: snapshot.remote_uri,
             headers: headers.into(),
             body: body.unwrap_or_default(),
-            version: rsipstack::sip::Version::V2,
+            version: crate::gateway::sip::stack::message::Version::V2,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::malformed::{Peer, SDP, falls_silent, next, request, with_length};
 use super::*;
-use crate::gateway::sip::admission::Admitted;
+use crate::gateway::sip::edge::admission::{Admitted, Who};
 use crate::sip::digest::{Algorithm, Challenge, Secret};
 use crate::sip::limits::{GuessLimits, ScanLimits};
 

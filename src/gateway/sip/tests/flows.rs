@@ -104,9 +104,7 @@ pub(super) async fn leaves_nothing(edge: &SipEdge) {
     loop {
         let counts = edge.counts();
         if (counts.calls, counts.dialogs, counts.transactions) == (0, 0, 0)
-            && locked(&edge.shared.dialogs).is_empty()
-            && locked(&edge.shared.invites).is_empty()
-            && edge.shared.ringing.is_empty()
+            && edge.shared.dialogs.is_empty()
         {
             return;
         }

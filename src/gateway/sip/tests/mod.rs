@@ -24,14 +24,17 @@ mod torture;
 mod transports;
 mod trunks;
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex as StdMutex;
 
 use self::sipp::{SIPP, Sipp, free_port};
+use super::edge::wire;
+use super::stack::uris;
 use super::*;
+use crate::sip::registrar::Flow;
 use crate::sip::sdp::{self, Description, Direction, Local};
-use crate::sip::{DialogEnd, Party, Target, status_for_caller};
+use crate::sip::{DialogEnd, IncomingCall, Party, SipCommand, SipEvent, Target, status_for_caller};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 

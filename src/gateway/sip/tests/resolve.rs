@@ -9,7 +9,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use super::dialogs::Talk;
 use super::flows::{Bridge, PHONE_SDP, Phone, leaves_nothing};
 use super::*;
-use crate::gateway::sip::resolve::{ANSWER_TIME, LOOKUP_TIME, NameResolver};
+use crate::gateway::sip::edge::resolve::{ANSWER_TIME, LOOKUP_TIME, NameResolver};
 
 const DOMAIN: &str = "pbx.hotline.cn.";
 const SERVICE: &str = "_sip._udp.pbx.hotline.cn.";

@@ -114,10 +114,11 @@ fn port_of(edge: &SipEdge, transport: Transport) -> SocketAddr {
     let peer = SocketAddr::from(([127, 0, 0, 1], 9));
     let listener = edge
         .shared
+        .transport
         .addresses
         .towards(peer, transport)
         .expect("listened on");
-    let name = edge.shared.addresses.name(listener, peer.ip());
+    let name = edge.shared.transport.addresses.name(listener, peer.ip());
     name.parse().expect("an address")
 }
 
@@ -276,10 +277,11 @@ async fn ipv6_works_on_both_sides_and_beside_ipv4() {
     let local = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 9));
     let listener = edge
         .shared
+        .transport
         .addresses
         .towards(local, Transport::Udp)
         .expect("IPv6");
-    let address = edge.shared.addresses.name(listener, local.ip());
+    let address = edge.shared.transport.addresses.name(listener, local.ip());
     let socket = UdpSocket::bind("[::1]:0").expect("a socket");
     socket.connect(&address).expect("connected");
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");

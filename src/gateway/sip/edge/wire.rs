@@ -8,15 +8,15 @@ mod fields;
 
 use std::net::{IpAddr, SocketAddr};
 
-pub(super) use self::fields::{
+pub(crate) use self::fields::{
     branch, display_name, is_private, names_the_same, tag, user, with_sent_by,
 };
-use self::fields::{first_via, with_received};
+use crate::gateway::sip::edge::wire::fields::{first_via, with_received};
 use crate::sip::Body;
 use crate::sip::address::{Address, Scheme, Uri, items};
 
 /// The longest datagram.
-pub(super) const MAX_MESSAGE: usize = 65_535;
+pub(crate) const MAX_MESSAGE: usize = 65_535;
 /// The longest start line with headers; more is 513.
 const MAX_HEAD: usize = 32 * 1_024;
 /// The longest session description; more is 413.
@@ -26,15 +26,15 @@ const MAX_BODY: usize = 256 * 1_024;
 /// The most header lines taken.
 const MAX_HEADERS: usize = 256;
 /// The methods that a call needs; the others get 405.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER";
 /// The extensions that a call knows: RFC 3262, RFC 4028, RFC 3891.
-pub(super) const SUPPORTED: &str = "100rel, timer, replaces";
+pub(crate) const SUPPORTED: &str = "100rel, timer, replaces";
 /// The same where our INVITE offers nothing: what rings cannot offer either.
-pub(super) const SUPPORTED_LATE: &str = "timer, replaces";
+pub(crate) const SUPPORTED_LATE: &str = "timer, replaces";
 
 /// What is wrong with received bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Defect {
+pub(crate) struct Defect {
     /// Why they were refused; no content of the message, which may be personal.
     pub what: &'static str,
     /// The answer, where RFC 3261 wants one and the message names enough of itself.
@@ -43,14 +43,14 @@ pub(super) struct Defect {
 
 /// The first line of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Start {
+pub(crate) enum Start {
     Request { method: String, uri: String },
     Response { status: u16 },
 }
 
 /// A message whose framing is sound.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     line: String,
     pub start: Start,
     headers: Vec<(String, String)>,
@@ -449,7 +449,7 @@ impl Message {
 
 /// What a stream brings.
 #[derive(Debug)]
-pub(super) enum Frame {
+pub(crate) enum Frame {
     /// A double CRLF, to be answered with one (RFC 5626 §3.5.1).
     Ping,
     /// A whole message.
@@ -458,7 +458,7 @@ pub(super) enum Frame {
 
 /// Cuts a stream into messages; after a [`Defect`] the stream cannot be followed any more and must be closed.
 #[derive(Debug, Default)]
-pub(super) struct Framer {
+pub(crate) struct Framer {
     buffer: Vec<u8>,
     /// How far the end of the headers was looked for in vain.
     searched: usize,

@@ -1,21 +1,21 @@
 //! From a SIP URI to the addresses to try: an extension's places, a trunk, a proxy, or what the host's name says.
 
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
-use rsipstack::sip::typed::Route;
-use rsipstack::sip::uri::ParamsExt;
-use rsipstack::sip::{Host, Scheme, Transport as SipTransport, Uri};
-use rsipstack::transaction::endpoint::TargetLocator;
-use rsipstack::transport::SipAddr;
-
-use super::admission::Who;
-use super::invite::Unreachable;
-use super::resolve::NameResolver;
-use super::uris::{self, sip_uri};
-use super::{Shared, THE_CALLED, kind_of, local_address_for, locked, sockets};
+use crate::gateway::sip::edge::admission::Who;
+use crate::gateway::sip::edge::config::THE_CALLED;
+use crate::gateway::sip::edge::listen::local_address_for;
+use crate::gateway::sip::edge::resolve::{NameResolver, Unreachable};
+use crate::gateway::sip::edge::sockets;
+use crate::gateway::sip::lock::locked;
+use crate::gateway::sip::shared::Shared;
+use crate::gateway::sip::stack::message::typed::Route;
+use crate::gateway::sip::stack::message::uri::ParamsExt;
+use crate::gateway::sip::stack::message::{Host, Scheme, Transport as SipTransport, Uri};
+use crate::gateway::sip::stack::uris;
+use crate::gateway::sip::stack::uris::sip_uri;
 use crate::sip::Transport;
 use crate::sip::address::{self, Address, escaped_user};
 use crate::sip::digest::Secret;
@@ -23,7 +23,7 @@ use crate::sip::registrar::{Binding, Flow};
 
 /// One address to try, and how.
 #[derive(Clone)]
-pub(super) struct NextHop {
+pub(crate) struct NextHop {
     /// The Request-URI.
     pub uri: Uri,
     /// Where it is sent.
@@ -60,7 +60,7 @@ impl std::fmt::Debug for RouteSecurityLookup {
 }
 
 impl RouteSecurityLookup {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         Self(Some(shared.clone()))
     }
 
@@ -82,44 +82,11 @@ fn is_secret(uri: &Uri) -> bool {
     uri.scheme == Some(Scheme::Sips) || uri.transport() == Some(&SipTransport::Tls)
 }
 
-/// Finds for the stack where a request within a dialog goes, over a stream of ours: it would open one of its own, which
-/// trusts what peers say about lengths.
-#[derive(Clone, Default)]
-pub(super) struct Locator(Arc<OnceLock<Weak<Shared>>>);
-
-impl Locator {
-    pub(crate) fn serve(&self, shared: &Arc<Shared>) {
-        let _ = self.0.set(Arc::downgrade(shared));
-    }
-}
-
-impl TargetLocator for Locator {
-    fn locate<'me, 'uri, 'both>(
-        &'me self,
-        uri: &'uri Uri,
-    ) -> Pin<Box<dyn Future<Output = rsipstack::Result<SipAddr>> + Send + 'both>>
-    where
-        'me: 'both,
-        'uri: 'both,
-        Self: 'both,
-    {
-        Box::pin(async move {
-            let gone = || rsipstack::Error::Error("the edge is closed".to_owned());
-            let shared = self.0.get().and_then(Weak::upgrade).ok_or_else(gone)?;
-            let flow = shared
-                .reach(uri)
-                .await
-                .map_err(|unreachable| rsipstack::Error::Error(unreachable.reason))?;
-            Ok(SipAddr::new(kind_of(flow.transport), flow.source.into()))
-        })
-    }
-}
-
 impl Shared {
     /// Where a request within a dialog goes, with a stream of ours there if it wants one.
-    pub(super) async fn reach(self: &Arc<Self>, uri: &Uri) -> Result<Flow, Unreachable> {
+    pub(crate) async fn reach(self: &Arc<Self>, uri: &Uri) -> Result<Flow, Unreachable> {
         let uri = uris::mended(uri);
-        let flows = self.resolver.locate(&uri).await?;
+        let flows = self.transport.resolver.locate(&uri).await?;
         let host = uri.host_with_port.host.to_string();
         let mut last = Unreachable {
             status: 503,
@@ -134,15 +101,8 @@ impl Shared {
         Err(last)
     }
 
-    /// Whether a stream of ours stands.
-    pub(super) fn is_open(&self, flow: Flow) -> bool {
-        locked(&self.streams)
-            .get(&flow)
-            .is_some_and(|stream| !stream.is_cancelled())
-    }
-
     /// What we prove ourselves with to whoever called: a trunk's login, or a phone's own password, which some ask for.
-    pub(super) fn login(&self, who: &Who) -> Option<(String, String)> {
+    pub(crate) fn login(&self, who: &Who) -> Option<(String, String)> {
         match who {
             Who::Anybody => None,
             Who::Trunk(index) => self.config.trunks[*index].login.clone(),
@@ -160,7 +120,7 @@ impl Shared {
     }
 
     /// Whom the rules name for a number, as URIs in the order to try them; a rule may be for the calls of one trunk.
-    pub(super) fn chosen(&self, number: &str, trunk: Option<&str>) -> Vec<String> {
+    pub(crate) fn chosen(&self, number: &str, trunk: Option<&str>) -> Vec<String> {
         let chosen = self.config.routes.choose(number, trunk);
         // Only what is plainly a number or a name is put into a URI of ours.
         let plain = |letter: char| letter.is_ascii_alphanumeric() || "+*#.-_".contains(letter);
@@ -174,7 +134,7 @@ impl Shared {
 
     /// Whom a URI means: a number of ours that is no extension goes where a call to it would go, and not out to come
     /// back in.
-    pub(super) fn meant(&self, callee: Uri, trunk: Option<&str>) -> Vec<Uri> {
+    pub(crate) fn meant(&self, callee: Uri, trunk: Option<&str>) -> Vec<Uri> {
         if self.is_number_of_ours(&callee) {
             self.behind(&callee, trunk)
         } else {
@@ -185,7 +145,7 @@ impl Shared {
     /// Whom a call may go to that has come back to us: not where it has been, for it would come back for ever. `None` if
     /// that is where it would go first, which makes it a loop; to another target it is a spiral (RFC 3261 §16.3, RFC
     /// 5393 §4.2).
-    pub(super) fn unvisited(
+    pub(crate) fn unvisited(
         &self,
         mut route: Vec<String>,
         trunk: Option<&str>,
@@ -235,7 +195,7 @@ impl Shared {
     }
 
     /// The addresses to try for a URI, in order.
-    pub(super) async fn next_hops(
+    pub(crate) async fn next_hops(
         &self,
         callee: &Uri,
         trunk: Option<&str>,
@@ -246,7 +206,7 @@ impl Shared {
         }
         // A name of this machine that we did not know: its numbers are ours.
         let named = Uri {
-            host_with_port: self.addresses.first().into(),
+            host_with_port: self.transport.addresses.first().into(),
             ..callee.clone()
         };
         let meant = match self.extension_of(&named) {
@@ -272,7 +232,8 @@ impl Shared {
     /// Whether a request would come back to this gateway.
     fn leads_here(&self, hop: &NextHop) -> bool {
         let flow = hop.flow;
-        self.addresses
+        self.transport
+            .addresses
             .are_ours(&flow.source.ip().to_string(), Some(flow.source.port()))
     }
 
@@ -312,7 +273,7 @@ impl Shared {
     fn is_here(&self, uri: &Uri) -> bool {
         let port = uri.host_with_port.port.map(|port| port.value());
         let host = uri.host_with_port.host.to_string();
-        self.addresses.are_ours(&host, port)
+        self.transport.addresses.are_ours(&host, port)
     }
 
     /// The trunk that a URI leads to.
@@ -334,7 +295,7 @@ impl Shared {
     /// What is known of the way to a URI before it is tried.
     fn route_security(&self, callee: &Uri) -> RouteSecurity {
         if let Some(name) = self.extension_of(callee) {
-            let bindings = locked(&self.registrar).contacts(Instant::now(), name);
+            let bindings = locked(&self.registrar.bindings).contacts(Instant::now(), name);
             let is_tls = |binding: &Binding| {
                 binding.path.is_empty() && binding.flow.transport == Transport::Tls
             };
@@ -363,7 +324,7 @@ impl Shared {
     }
 
     /// The ways to somebody at a trunk, whether it is up or not.
-    pub(super) async fn hops_to_trunk(
+    pub(crate) async fn hops_to_trunk(
         &self,
         callee: &Uri,
         index: usize,
@@ -388,7 +349,7 @@ impl Shared {
     }
 
     async fn hops_to_extension(&self, name: &str) -> Result<Vec<NextHop>, Unreachable> {
-        let bindings = locked(&self.registrar).contacts(Instant::now(), name);
+        let bindings = locked(&self.registrar.bindings).contacts(Instant::now(), name);
         let mut hops = Vec::new();
         for binding in bindings {
             hops.extend(self.hop_to_binding(&binding).await);
@@ -413,7 +374,7 @@ impl Shared {
             return Some(hop);
         }
         let Flow { source, transport } = binding.flow;
-        let stream_is_open = self.is_open(binding.flow);
+        let stream_is_open = self.transport.streams.is_open(binding.flow);
         // A phone that names its own address is called at the port that it names; one behind a translating router, and
         // one whose stream still stands, where its REGISTER came from.
         let flow = match uri.host_with_port.host {
@@ -443,9 +404,11 @@ impl Shared {
         if !proxy
             .params
             .iter()
-            .any(|parameter| matches!(parameter, rsipstack::sip::Param::Lr))
+            .any(|parameter| matches!(parameter, crate::gateway::sip::stack::message::Param::Lr))
         {
-            proxy.params.push(rsipstack::sip::Param::Lr);
+            proxy
+                .params
+                .push(crate::gateway::sip::stack::message::Param::Lr);
         }
         let mut hops = self.direct(callee, &proxy).await?;
         for hop in &mut hops {
@@ -456,7 +419,7 @@ impl Shared {
 
     /// To where `towards` leads.
     async fn direct(&self, callee: &Uri, towards: &Uri) -> Result<Vec<NextHop>, Unreachable> {
-        let flows = self.resolver.locate(towards).await?;
+        let flows = self.transport.resolver.locate(towards).await?;
         Ok(flows
             .into_iter()
             .map(|flow| NextHop {

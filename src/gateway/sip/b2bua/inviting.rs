@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver};
-use rsipstack::sip::{Header, Response, Uri};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::early::EarlyDialogs;
-use super::{End, SipCall};
-use crate::gateway::sip::dialog::{Dialog, allows, description, said, timer_headers};
-use crate::gateway::sip::invite::{self, Invitation, Invited, Unreachable};
-use crate::gateway::sip::ringing::Ringer;
-use crate::gateway::sip::uris::sip_uri;
+use crate::gateway::sip::b2bua::early::EarlyDialogs;
+use crate::gateway::sip::b2bua::invite::{Invitation, Invited};
+use crate::gateway::sip::b2bua::{End, SipCall, invite};
+use crate::gateway::sip::dialog::Dialog;
+use crate::gateway::sip::dialog::bodies::{allows, description, said, timer_headers};
+use crate::gateway::sip::dialog::table::Ringer;
+use crate::gateway::sip::edge::resolve::Unreachable;
+use crate::gateway::sip::stack::dialogs::{DialogState, DialogStateReceiver};
+use crate::gateway::sip::stack::message::{Header, Response, Uri};
+use crate::gateway::sip::stack::uris::sip_uri;
 use crate::private::Private;
 use crate::sip::session::Session;
 use crate::sip::{Party, SipEvent, Target};
@@ -22,7 +24,7 @@ use crate::sip::{Party, SipEvent, Target};
 const MOST_TIMERS: u8 = 3;
 
 /// A phone that is being invited.
-pub(super) struct Inviting {
+pub(crate) struct Inviting {
     pub invitation: JoinHandle<Result<Invited, Unreachable>>,
     pub states: DialogStateReceiver,
     pub deadline: Instant,
@@ -35,7 +37,7 @@ pub(super) struct Inviting {
 
 /// What a phone is invited with.
 #[derive(Clone)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// In the order to try them.
     pub callees: Vec<Uri>,
     pub target: Target,
@@ -95,7 +97,7 @@ impl SipCall {
         let config = &self.shared.config;
         let more = asked.callees.len().saturating_sub(1) as u32;
         let patience = config.operator_reply + config.hop_reply * more;
-        let (state_sender, states) = self.shared.layer.new_dialog_state_channel();
+        let (state_sender, states) = self.shared.stack.layer.new_dialog_state_channel();
         let heard = Arc::new(AtomicBool::new(false));
         let invitation = self.shared.tasks.spawn(invite::invite(
             self.shared.clone(),

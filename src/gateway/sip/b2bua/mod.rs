@@ -4,11 +4,14 @@
 //! into [`SipEvent`]s and obeys [`SipCommand`]s. It ends when every dialog has ended. When the call drops a channel, or
 //! the edge closes, it ends the dialogs itself.
 //!
-//! `arrival` is how it begins, `inviting` how its phones are called, `early` what they ask while they ring.
+//! `arrival` is how it begins, `inviting` how its phones are called, by `invite` over one address after the other, and
+//! `early` what they ask while they ring. `new_call` is what the gateway gets of it.
 
 mod arrival;
 mod early;
+pub(crate) mod invite;
 mod inviting;
+pub(crate) mod new_call;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
@@ -17,17 +20,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
-use rsipstack::dialog::dialog::{DialogState, TerminatedReason};
-use rsipstack::sip::{HeadersExt, Request, StatusCode};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-pub(super) use self::arrival::{begin, place};
-use self::inviting::Inviting;
-use super::dialog::{Dialog, DialogEvent, PendingInvite};
-use super::ingress;
-use super::invite::{Invited, Unreachable};
-use super::{CALL_QUEUE, Shared};
+pub(crate) use self::arrival::{begin, place};
+use crate::gateway::sip::b2bua::invite::Invited;
+use crate::gateway::sip::b2bua::inviting::Inviting;
+use crate::gateway::sip::b2bua::new_call::CALL_QUEUE;
+use crate::gateway::sip::dialog::Dialog;
+use crate::gateway::sip::dialog::table::{DialogEvent, PendingInvite};
+use crate::gateway::sip::edge::resolve::Unreachable;
+use crate::gateway::sip::shared::Shared;
+use crate::gateway::sip::stack::dialogs::{DialogState, TerminatedReason};
+use crate::gateway::sip::stack::message::{HeadersExt, Request, StatusCode};
 use crate::sip::{Body, DialogEnd, Party, SipCommand, SipEvent};
 
 /// The hops that a request of ours may take (RFC 3261 §8.1.1.6).
@@ -324,7 +329,7 @@ impl SipCall {
         match self.ends.remove(&party) {
             Some(End::Talking(mut dialog)) if dialog.waits() => {
                 dialog.reject(status, reason);
-                self.shared.layer.remove_dialog(&dialog.stack.id());
+                self.shared.stack.layer.remove_dialog(&dialog.stack.id());
             }
             Some(end) => self.end(end),
             None => {}
@@ -336,7 +341,7 @@ impl SipCall {
         match end {
             End::Talking(mut dialog) if dialog.waits() => {
                 dialog.reject(503, "");
-                self.shared.layer.remove_dialog(&dialog.stack.id());
+                self.shared.stack.layer.remove_dialog(&dialog.stack.id());
             }
             End::Talking(dialog) => self.shared.until_cut(async move { dialog.say_bye().await }),
             End::Inviting(inviting) => {
@@ -394,7 +399,7 @@ impl SipCall {
                         TerminatedReason::Timeout => Some(hung_up(party, DialogEnd::NoAck)),
                         other => Some(hung_up(party, DialogEnd::Broken(format!("{other:?}")))),
                     };
-                    self.shared.layer.remove_dialog(&dialog.stack.id());
+                    self.shared.stack.layer.remove_dialog(&dialog.stack.id());
                     self.ends.remove(&party);
                     if let Some(event) = event {
                         self.tell(event);
@@ -425,7 +430,7 @@ impl SipCall {
                 let metadata = body_of(&request.original).filter(Body::has_metadata);
                 let Some(dialog) = self.dialog(party) else {
                     let status = StatusCode::CallTransactionDoesNotExist;
-                    ingress::refuse(&self.shared, *request, status, vec![]);
+                    self.shared.turn_down(*request, status, vec![]);
                     return;
                 };
                 let told = dialog.take(request);
@@ -440,7 +445,7 @@ impl SipCall {
                         .early_dialogs
                         .offered_late(party, call_id, &tag, offer)
                 } else {
-                    self.shared.answer_late(&call_id, None);
+                    early::answer_late(&self.shared, &call_id, None);
                     None
                 };
                 (party, told)
@@ -483,7 +488,7 @@ impl SipCall {
             Dialog::called(&self.shared, party.unwrap_or(replaced), pending, &self.tell);
         let Some(party) = party else {
             dialog.reject(481, "");
-            self.shared.layer.remove_dialog(&dialog.stack.id());
+            self.shared.stack.layer.remove_dialog(&dialog.stack.id());
             return;
         };
         self.ends.insert(party, End::Talking(Box::new(dialog)));

@@ -5,9 +5,8 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use rsipstack::sip::{Header, HeadersExt, Method, Request, ToTypedHeader};
-
-use super::locked;
+use crate::gateway::sip::lock::locked;
+use crate::gateway::sip::stack::message::{Header, HeadersExt, Method, Request, ToTypedHeader};
 
 /// INVITEs that are remembered: more are not answered at a time; the oldest gives way.
 const MOST: usize = 1_024;
@@ -23,7 +22,7 @@ struct Sent {
 
 /// The INVITEs that were sent.
 #[derive(Default)]
-pub(super) struct AckCredentials(Mutex<VecDeque<Sent>>);
+pub(crate) struct AckCredentials(Mutex<VecDeque<Sent>>);
 
 impl AckCredentials {
     /// Remembers what an INVITE is sent with, and gives it to its ACK.

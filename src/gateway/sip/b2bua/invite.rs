@@ -7,22 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rsipstack::dialog::authenticate::Credential;
-use rsipstack::dialog::dialog::DialogStateSender;
-use rsipstack::dialog::invitation::InviteOption;
-use rsipstack::dialog::invite_dialog::InviteDialog;
-use rsipstack::sip::{Header, HostWithPort, Response, Scheme, StatusCode, Uri};
-use rsipstack::transport::SipAddr;
-
-use super::dialog::Beginning;
-use super::next_hop::NextHop;
-use super::ringing::Ringer;
-use super::sockets::{self, Carried};
-use super::{Shared, Transport, kind_of, local_address_for, uris, wire};
+use crate::gateway::sip::dialog::table::{Beginning, Ringer};
+use crate::gateway::sip::edge::listen::local_address_for;
+use crate::gateway::sip::edge::next_hop::NextHop;
+use crate::gateway::sip::edge::resolve::{Unreachable, is_worth_another_address};
+use crate::gateway::sip::edge::streams::Carried;
+use crate::gateway::sip::edge::{sockets, wire};
+use crate::gateway::sip::shared::Shared;
+use crate::gateway::sip::stack::dialogs::{
+    Credential, DialogStateSender, InviteDialog, InviteOption,
+};
+use crate::gateway::sip::stack::message::{
+    Header, HostWithPort, Response, Scheme, StatusCode, Uri,
+};
+use crate::gateway::sip::stack::transports::SipAddr;
+use crate::gateway::sip::stack::{kind_of, uris};
 use crate::private::Private;
+use crate::sip::Transport;
 
 /// Whom to invite to what.
-pub(super) struct Invitation {
+pub(crate) struct Invitation {
     /// In the order to try them.
     pub callees: Vec<Uri>,
     /// The trunk that the call came over.
@@ -42,7 +46,7 @@ pub(super) struct Invitation {
 }
 
 /// How an invitation ended.
-pub(super) struct Invited {
+pub(crate) struct Invited {
     pub dialog: InviteDialog,
     pub response: Option<Response>,
     pub begun: Beginning,
@@ -57,18 +61,12 @@ impl Invited {
     }
 }
 
-/// Why the operator's phone was not reached, as the status that tells it.
-pub(super) struct Unreachable {
-    pub status: u16,
-    pub reason: String,
-}
-
 /// Invites one after the other until somebody answers, and waits for the final answer; the stack cancels the INVITE
 /// when this is dropped.
 ///
 /// Another address of the same callee is tried when one does not work, another callee when he does not take the call.
 /// `heard` is set by the caller of this when the phone has answered anything.
-pub(super) async fn invite(
+pub(crate) async fn invite(
     shared: Arc<Shared>,
     invitation: Invitation,
     heard: Arc<AtomicBool>,
@@ -125,11 +123,6 @@ fn status_of(invited: &Result<Invited, Unreachable>) -> u16 {
     }
 }
 
-/// The server there does not work, and another may (RFC 3263 §4.3).
-pub(super) const fn is_worth_another_address(status: u16) -> bool {
-    matches!(status, 408 | 500 | 502..=504)
-}
-
 /// He does not take the call, and does not forbid that another does (RFC 3261 §21.6).
 const fn is_worth_another_callee(status: u16) -> bool {
     matches!(status, 400..=486 | 488..=599)
@@ -146,7 +139,7 @@ async fn invite_over(
 ) -> Result<Invited, Unreachable> {
     let flow = next_hop.flow;
     let peer = flow.source;
-    let stream = Carried::new(shared, flow);
+    let stream = Carried::new(&shared.transport.streams, flow);
     sockets::connect(shared, flow, &next_hop.host)
         .await
         .map_err(|error| Unreachable {
@@ -160,11 +153,11 @@ async fn invite_over(
     let mut visited = invitation.visited.clone();
     visited.push(uris::written(callee));
     let _rings = shared
-        .ringing
+        .dialogs
         .begin(&call_id, invitation.ringer.clone(), is_late, visited);
     option.call_id = Some(call_id);
     tokio::select! {
-        invited = shared.layer.do_invite(option, states.clone()) => match invited {
+        invited = shared.stack.layer.do_invite(option, states.clone()) => match invited {
             Ok((dialog, response)) => {
                 let begun = Beginning { flow, stream, contact, login, stays: false };
                 Ok(Invited { dialog, response, begun })

@@ -1,14 +1,14 @@
 //! The addresses that we listen on, and which of them a peer is told.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::config::{BindError, Listener};
-use super::{local_address_for, locked};
+use crate::gateway::sip::edge::config::{BindError, Listener};
+use crate::gateway::sip::lock::locked;
 use crate::sip::Transport;
 
 /// How often another free port is tried when the one that UDP got is taken over TCP.
@@ -24,13 +24,13 @@ const MAX_REMEMBERED: usize = 4_096;
 const ROUTE_LASTS: Duration = Duration::from_mins(1);
 
 /// A socket that was taken.
-pub(super) enum Taken {
+pub(crate) enum Taken {
     Datagrams(UdpSocket),
     Streams(TcpListener, Transport),
 }
 
 /// Takes the addresses of all listeners.
-pub(super) fn bind(listeners: &[Listener]) -> Result<(Vec<Taken>, Addresses), BindError> {
+pub(crate) fn bind(listeners: &[Listener]) -> Result<(Vec<Taken>, Addresses), BindError> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -114,7 +114,7 @@ struct Known {
 }
 
 /// What we listen on.
-pub(super) struct Addresses {
+pub(crate) struct Addresses {
     known: Vec<Known>,
     /// The listener that a peer uses, where it is not the first that would do.
     homes: Mutex<HashMap<SocketAddr, usize>>,
@@ -236,6 +236,24 @@ fn has_port(name: &str) -> bool {
     name.rsplit_once(':').is_some_and(|(host, port)| {
         port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
     })
+}
+
+/// The address of this machine that packets to `peer` leave from, so the one that `peer` can reach.
+///
+/// Asks the system's routes; nothing is sent. Without a route it is the loopback address.
+#[must_use]
+pub fn local_address_for(peer: IpAddr) -> IpAddr {
+    let any: SocketAddr = if peer.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    } else {
+        (Ipv6Addr::UNSPECIFIED, 0).into()
+    };
+    UdpSocket::bind(any)
+        .and_then(|socket| {
+            socket.connect((peer, 9))?;
+            socket.local_addr()
+        })
+        .map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
 }
 
 #[cfg(test)]

@@ -5,103 +5,40 @@
 //! always be sent and taken.
 //!
 //! `initial_invite` is the INVITE that began it, until it is answered; `incoming` what the peer asks, `outgoing` what we
-//! ask, `requests` how that is sent, and `bodies` what all these messages say.
+//! ask, `requests` how that is sent, and `bodies` what all these messages say. The `table` knows all dialogs of the edge.
 
-mod bodies;
+pub(crate) mod bodies;
 mod incoming;
 mod initial_invite;
 mod outgoing;
-mod requests;
+pub(crate) mod requests;
+pub(crate) mod table;
 
 use std::sync::Arc;
 
-use rsipstack::dialog::DialogId;
-use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver};
-use rsipstack::dialog::invite_dialog::InviteDialog;
-use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, StatusCode};
-use rsipstack::transaction::transaction::{Transaction, TransactionEventSender};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-pub(super) use self::bodies::{allows, description, said, timer_headers};
-use self::incoming::Open;
-use self::initial_invite::Unanswered;
-pub(super) use self::requests::{Beginning, Requests};
-use super::{Alive, Shared, locked, wire};
-use crate::sip::session::{Grant, Session};
+use crate::gateway::sip::dialog::bodies::{allows, description};
+use crate::gateway::sip::dialog::incoming::Open;
+use crate::gateway::sip::dialog::initial_invite::Unanswered;
+use crate::gateway::sip::dialog::requests::Requests;
+use crate::gateway::sip::dialog::table::{
+    Alive, Beginning, DialogEntry, DialogEvent, DialogRegistration, PendingInvite,
+};
+use crate::gateway::sip::edge::wire;
+use crate::gateway::sip::shared::Shared;
+use crate::gateway::sip::stack::dialogs::{DialogState, DialogStateReceiver, InviteDialog};
+use crate::gateway::sip::stack::message::{
+    Header, HeadersExt, Method, Request, Response, StatusCode,
+};
+use crate::gateway::sip::stack::transactions::Transaction;
+use crate::sip::session::Session;
 use crate::sip::siprec;
 use crate::sip::{DialogEnd, Party, SipEvent};
 
-/// What happens to a dialog besides what the stack tells of it.
-pub(super) enum DialogEvent {
-    /// A request within it.
-    Request(Party, Box<Transaction>),
-    /// The 2xx to our INVITE makes the offer: Call-ID, the phone's tag, and the offer.
-    OfferedLate(Party, String, String, String),
-    /// The ACK of a re-INVITE, and its body.
-    Acked(Party, Option<String>),
-    /// None came.
-    NotAcked(Party),
-    /// A PRACK has been answered: what waited for it may follow.
-    Pracked(Party),
-    /// What became of a request of ours; `None` when it could not be sent.
-    Responded(Party, Option<Response>),
-    /// An INVITE takes this party's place.
-    TakenOver(Party, Box<PendingInvite>),
-}
-
-/// An INVITE that waits for our answer, and its dialog.
-pub(super) struct PendingInvite {
-    pub dialog: InviteDialog,
-    pub states: DialogStateReceiver,
-    pub respond: TransactionEventSender,
-    pub session: Session,
-    pub grant: Option<Grant>,
-    pub alive: Option<Alive>,
-    pub begun: Beginning,
-    /// Its INVITE has an offer.
-    pub offer: Option<String>,
-}
-
-/// Whose a dialog is, for requests that name it.
-pub(super) struct DialogEntry {
-    pub party: Party,
-    pub remote_tag: String,
-    pub answered: bool,
-    pub tell: mpsc::Sender<DialogEvent>,
-}
-
-/// Keeps a dialog in the table while it lives.
-pub(super) struct DialogRegistration {
-    shared: Arc<Shared>,
-    key: (String, String),
-}
-
-impl DialogRegistration {
-    pub(crate) fn new(shared: &Arc<Shared>, id: &DialogId, entry: DialogEntry) -> Self {
-        let key = (id.call_id.clone(), id.local_tag.clone());
-        locked(&shared.dialogs).insert(key.clone(), entry);
-        Self {
-            shared: shared.clone(),
-            key,
-        }
-    }
-
-    fn is_answered(&self) {
-        if let Some(entry) = locked(&self.shared.dialogs).get_mut(&self.key) {
-            entry.answered = true;
-        }
-    }
-}
-
-impl Drop for DialogRegistration {
-    fn drop(&mut self) {
-        locked(&self.shared.dialogs).remove(&self.key);
-    }
-}
-
 /// A dialog and what it still owes.
-pub(super) struct Dialog {
+pub(crate) struct Dialog {
     pub party: Party,
     pub stack: InviteDialog,
     pub states: DialogStateReceiver,
@@ -192,7 +129,7 @@ impl Dialog {
         };
         Self {
             party,
-            registration: DialogRegistration::new(shared, &id, entry),
+            registration: DialogRegistration::new(&shared.dialogs, &id, entry),
             requests: Arc::new(Requests::new(shared, &dialog, begun)),
             stack: dialog,
             states,
@@ -266,7 +203,7 @@ impl Dialog {
             }
         };
         let _ = timeout(patience, farewell).await;
-        self.shared.layer.remove_dialog(&self.stack.id());
+        self.shared.stack.layer.remove_dialog(&self.stack.id());
     }
 
     // Responses.
@@ -278,7 +215,11 @@ impl Dialog {
         headers: Vec<Header>,
         body: Option<Vec<u8>>,
     ) -> Response {
-        let mut response = self.shared.endpoint.make_response(request, status, body);
+        let mut response = self
+            .shared
+            .stack
+            .endpoint
+            .make_response(request, status, body);
         let id = self.stack.id();
         let tagged = request.to_header().ok().map(ToString::to_string);
         let line = tagged.unwrap_or_default();

@@ -1,44 +1,20 @@
 //! REGISTER of the hotline's own phones: who it is, what it wants, and the answer, all without the stack.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::admission::{Admitted, Who};
-use super::ingress::Answer;
-use super::uris::sip_uri;
-use super::wire::{self, Message};
-use super::{Shared, locked};
+use crate::gateway::sip::edge::admission::{Admitted, Answer, Who};
+use crate::gateway::sip::edge::wire;
+use crate::gateway::sip::edge::wire::Message;
+use crate::gateway::sip::lock::locked;
+use crate::gateway::sip::shared::Shared;
+use crate::gateway::sip::stack::uris::sip_uri;
 use crate::sip::address::Address;
 use crate::sip::registrar::{Flow, Refusal, Register, Wanted, Wish};
 
-/// Answers that are kept for retransmissions.
-const MAX_ANSWERS: usize = 1_024;
-
-/// What a request is told from others by.
-type Key = (Flow, String, String, u32);
-
-/// The last answers to those who had the right password; a retransmission must not look like a replay.
-#[derive(Default)]
-pub(super) struct Answers(VecDeque<(Key, Instant, Vec<u8>)>);
-
-impl Answers {
-    fn find(&self, key: &Key) -> Option<Vec<u8>> {
-        let found = self.0.iter().rev().find(|(other, ..)| other == key)?;
-        Some(found.2.clone())
-    }
-
-    fn keep(&mut self, key: Key, until: Instant, now: Instant, answer: Vec<u8>) {
-        while self.0.len() >= MAX_ANSWERS || self.0.front().is_some_and(|first| first.1 < now) {
-            self.0.pop_front();
-        }
-        self.0.push_back((key, until, answer));
-    }
-}
-
 /// Serves a REGISTER; the answer.
-pub(super) fn register(
+pub(crate) fn register(
     shared: &Arc<Shared>,
     message: &Message,
     flow: Flow,
@@ -52,7 +28,7 @@ pub(super) fn register(
         message.header("Call-ID")?.to_owned(),
         cseq,
     );
-    if let Some(answer) = locked(&shared.enrolled).find(&key) {
+    if let Some(answer) = locked(&shared.registrar.answers).find(&key) {
         return Some(answer);
     }
     let name = match shared.admit(now, message, flow) {
@@ -74,7 +50,7 @@ pub(super) fn register(
         .collect();
     let answer = message.reply(status, &headers, flow.source)?;
     let until = now + shared.config.t1 * 64;
-    locked(&shared.enrolled).keep(key, until, now, answer.clone());
+    locked(&shared.registrar.answers).keep(key, until, now, answer.clone());
     Some(answer)
 }
 
@@ -101,7 +77,7 @@ fn serve(
         path: message.items("Path").map(str::to_owned).collect(),
         wish,
     };
-    let registered = locked(&shared.registrar).register(now, &register);
+    let registered = locked(&shared.registrar.bindings).register(now, &register);
     match registered {
         Ok(bindings) => {
             if register.wish != Wish::Ask
@@ -110,6 +86,7 @@ fn serve(
                 store.note(name, &bindings);
             }
             shared
+                .transport
                 .addresses
                 .remember(flow.source, flow.transport, listener);
             shared.log(|| {

@@ -1,23 +1,25 @@
 //! The trunks from our side: OPTIONS tells whether they live, REGISTER makes us known to those that want it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use metrics::gauge;
-use rsipstack::sip::{
-    CallId, Header, Method, Param, Request, Response, SipMessage, StatusCodeKind, Uri,
-};
-use rsipstack::transaction::key::{TransactionKey, TransactionRole};
-use rsipstack::transaction::transaction::Transaction;
-use rsipstack::transport::SipAddr;
 use tokio::time::timeout;
 
-use super::config::Trunk;
-use super::next_hop::NextHop;
-use super::uris::{sip_uri, written};
-use super::{Shared, invite, kind_of, sockets};
-use crate::sip::digest::{Keyring, Patience, Realm};
+use crate::gateway::sip::edge::next_hop::NextHop;
+use crate::gateway::sip::edge::resolve::is_worth_another_address;
+use crate::gateway::sip::edge::sockets;
+use crate::gateway::sip::shared::Shared;
+use crate::gateway::sip::stack::challenges::wants_credentials;
+use crate::gateway::sip::stack::message::{
+    CallId, Header, Method, Param, Request, Response, SipMessage, StatusCodeKind, Uri,
+};
+use crate::gateway::sip::stack::transactions::{Transaction, TransactionKey, TransactionRole};
+use crate::gateway::sip::stack::transports::SipAddr;
+use crate::gateway::sip::stack::uris::{sip_uri, written};
+use crate::gateway::sip::stack::{kind_of, values_of};
+use crate::sip::digest::{Keyring, Patience};
 use crate::sip::trunk::{Change, Enrolment, Health, Outcome, granted};
 
 /// Questions without an answer after which a trunk is down.
@@ -30,54 +32,8 @@ const REGISTERED: &str = "xinqiao_trunk_registered";
 /// A question is given up after so many T1 (5 s with the usual one).
 const ANSWER_TIME: u32 = 10;
 
-/// How a trunk stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrunkState {
-    /// Its name.
-    pub name: String,
-    /// Whether it answers; one that is not asked counts as up.
-    pub up: bool,
-    /// Whether we are registered with it; `None` where we need not be.
-    pub registered: Option<bool>,
-}
-
-/// How a trunk stands, as its tasks find out.
-pub(super) struct TrunkLink {
-    name: String,
-    up: AtomicBool,
-    registers: bool,
-    registered: AtomicBool,
-}
-
-impl TrunkLink {
-    pub(crate) fn new(trunk: &Trunk) -> Self {
-        Self {
-            name: trunk.name.clone(),
-            up: AtomicBool::new(true),
-            registers: trunk.register.is_some() && trunk.uri.is_some(),
-            registered: AtomicBool::new(false),
-        }
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn is_registered(&self) -> bool {
-        self.registered.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn state(&self) -> TrunkState {
-        TrunkState {
-            name: self.name.clone(),
-            up: self.is_up(),
-            registered: self.registers.then(|| self.is_registered()),
-        }
-    }
-}
-
 /// Starts the tasks of all trunks.
-pub(super) fn start(shared: &Arc<Shared>) {
+pub(crate) fn start(shared: &Arc<Shared>) {
     for (index, trunk) in shared.config.trunks.iter().enumerate() {
         let Some(uri) = trunk.uri.as_deref().and_then(sip_uri) else {
             continue;
@@ -182,17 +138,6 @@ fn value_of(response: &Response, name: &str) -> Option<String> {
     values_of(response, name).next()
 }
 
-fn values_of<'a>(response: &'a Response, name: &'a str) -> impl Iterator<Item = String> + 'a {
-    response.headers.iter().filter_map(move |header| {
-        let line = header.to_string();
-        let (found, value) = line.split_once(':')?;
-        found
-            .trim()
-            .eq_ignore_ascii_case(name)
-            .then(|| value.trim().to_owned())
-    })
-}
-
 /// A request that is sent again and again, with one Call-ID and growing numbers.
 struct Question {
     method: Method,
@@ -228,7 +173,7 @@ impl Question {
             let answer = self.ask_over(shared, &hop, &headers).await;
             let status = answer.as_ref().map(|answer| answer.status_code.code());
             last = answer.or(last);
-            if !status.is_none_or(invite::is_worth_another_address) {
+            if !status.is_none_or(is_worth_another_address) {
                 break;
             }
         }
@@ -276,20 +221,20 @@ impl Question {
         let mut own = self.uri.clone();
         own.auth = Some(user.into());
         own.params.clear();
-        let from = rsipstack::sip::typed::From {
+        let from = crate::gateway::sip::stack::message::typed::From {
             display_name: None,
             uri: own.clone(),
             params: vec![Param::Tag(format!("{:016x}", rand::random::<u64>()).into())],
         };
         let asks_for_own = self.method == Method::Register;
-        let to = rsipstack::sip::typed::To {
+        let to = crate::gateway::sip::stack::message::typed::To {
             display_name: None,
             uri: if asks_for_own { own } else { self.uri.clone() },
             params: Vec::new(),
         };
-        let via = shared.endpoint.get_via(None, None).ok()?;
+        let via = shared.stack.endpoint.get_via(None, None).ok()?;
         let call_id = Some(CallId::from(self.call_id.clone()));
-        let mut request: Request = shared.endpoint.make_request(
+        let mut request: Request = shared.stack.endpoint.make_request(
             self.method,
             self.uri.clone(),
             via,
@@ -300,7 +245,7 @@ impl Question {
         );
         let routes = hop.routes.iter().cloned().map(Header::from);
         request.headers.extend(routes.collect());
-        let contact = rsipstack::sip::typed::Contact {
+        let contact = crate::gateway::sip::stack::message::typed::Contact {
             display_name: None,
             uri: shared.contact(user, hop.flow),
             params: Vec::new(),
@@ -309,7 +254,8 @@ impl Question {
         request.headers.push(Header::Contact(contact.into()));
         request.headers.extend(headers);
         let key = TransactionKey::from_request(&request, TransactionRole::Client).ok()?;
-        let mut transaction = Transaction::new_client(key, request, shared.endpoint.clone(), None);
+        let mut transaction =
+            Transaction::new_client(key, request, shared.stack.endpoint.clone(), None);
         let peer = hop.flow.source.into();
         transaction.destination = Some(SipAddr::new(kind_of(hop.flow.transport), peer));
         transaction.send().await.ok()?;
@@ -322,18 +268,4 @@ impl Question {
         }
         None
     }
-}
-
-/// Whether an answer is a challenge that is worth being answered.
-pub(super) fn wants_credentials(
-    keys: &mut Keyring,
-    patience: &mut Patience,
-    answer: &Response,
-) -> bool {
-    let Some(by) = Realm::of(answer.status_code.code()) else {
-        return false;
-    };
-    let values: Vec<String> = values_of(answer, by.asks()).collect();
-    keys.challenged(by, values.iter().map(String::as_str))
-        .is_some_and(|stale| patience.allows(by, stale))
 }

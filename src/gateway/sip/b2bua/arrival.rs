@@ -3,19 +3,25 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rsipstack::dialog::DialogId;
-use rsipstack::sip::{Header, HeadersExt, Request, StatusCode};
-use rsipstack::transaction::key::TransactionRole;
-use rsipstack::transaction::transaction::Transaction;
 use tokio::sync::mpsc;
 
-use super::{End, MAX_BREADTH, MAX_FORWARDS, SipCall, body_of};
-use crate::gateway::sip::dialog::{Beginning, Dialog, DialogEvent, PendingInvite, said};
-use crate::gateway::sip::sockets::Carried;
-use crate::gateway::sip::{
-    Alive, Arrival, CALL_QUEUE, Extension, InviteKey, NewCall, RouteSecurityLookup, Shared, Who,
-    ingress, locked, uris, wire,
+use crate::gateway::sip::b2bua::new_call::{CALL_QUEUE, NewCall};
+use crate::gateway::sip::b2bua::{End, MAX_BREADTH, MAX_FORWARDS, SipCall, body_of};
+use crate::gateway::sip::dialog::Dialog;
+use crate::gateway::sip::dialog::bodies::said;
+use crate::gateway::sip::dialog::table::{
+    Alive, Arrival, Beginning, DialogEvent, InviteKey, PendingInvite,
 };
+use crate::gateway::sip::edge::admission::Who;
+use crate::gateway::sip::edge::config::Extension;
+use crate::gateway::sip::edge::next_hop::RouteSecurityLookup;
+use crate::gateway::sip::edge::streams::Carried;
+use crate::gateway::sip::edge::wire;
+use crate::gateway::sip::shared::Shared;
+use crate::gateway::sip::stack::dialogs::DialogId;
+use crate::gateway::sip::stack::message::{Header, HeadersExt, Request, StatusCode};
+use crate::gateway::sip::stack::transactions::{Transaction, TransactionRole};
+use crate::gateway::sip::stack::uris;
 use crate::private::Private;
 use crate::sip::address::{self, escaped_user};
 use crate::sip::session::Session;
@@ -24,28 +30,26 @@ use crate::sip::{IncomingCall, Party, Replaces, SipCommand, SipEvent};
 /// Takes an INVITE: its dialog, its task and its announcement; or its place in a call that runs.
 pub(crate) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc::Sender<NewCall>) {
     let key = key_of(&request.original);
-    let arrival = key
-        .as_ref()
-        .and_then(|key| locked(&shared.invites).get(key).cloned());
+    let arrival = key.as_ref().and_then(|key| shared.dialogs.arrival(key));
     let (Some(key), Some(arrival)) = (key, arrival) else {
-        ingress::refuse(shared, request, StatusCode::BadRequest, vec![]);
+        shared.turn_down(request, StatusCode::BadRequest, vec![]);
         return;
     };
-    let alive = Alive::new(shared, key.clone());
+    let alive = Alive::new(&shared.dialogs, key.clone());
     let mut session = Session::new(false, shared.config.session, rand::random());
     let grant = match session.asked(true, said(&request.original)) {
         Ok(grant) => grant,
         Err(refusal) => {
             let min_se = refusal.min_se.unwrap_or_default().to_string();
             let headers = vec![Header::MinSE(min_se.into())];
-            ingress::refuse(shared, request, refusal.status.into(), headers);
+            shared.turn_down(request, refusal.status.into(), headers);
             return;
         }
     };
     let replaced = match replaced(shared, &request.original) {
         Ok(replaced) => replaced,
         Err(status) => {
-            ingress::refuse(shared, request, status.into(), vec![]);
+            shared.turn_down(request, status.into(), vec![]);
             return;
         }
     };
@@ -53,12 +57,12 @@ pub(crate) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc
     let route = route(shared, &incoming, &arrival.who);
     let trunk = incoming.trunk.clone();
     let Some(route) = shared.unvisited(route, trunk.as_deref(), &arrival.visited) else {
-        ingress::refuse(shared, request, StatusCode::LoopDetected, vec![]);
+        shared.turn_down(request, StatusCode::LoopDetected, vec![]);
         return;
     };
-    let (state_sender, states) = shared.layer.new_dialog_state_channel();
+    let (state_sender, states) = shared.stack.layer.new_dialog_state_channel();
     let contact = shared.contact("gateway", arrival.flow);
-    let dialog = shared.layer.get_or_create_server_invite(
+    let dialog = shared.stack.layer.get_or_create_server_invite(
         &request,
         state_sender,
         None,
@@ -67,12 +71,12 @@ pub(crate) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc
     let Ok(dialog) = dialog else {
         // No Contact to send requests to.
         shared.complain("has no usable Contact", arrival.flow.source);
-        ingress::refuse(shared, request, StatusCode::BadRequest, vec![]);
+        shared.turn_down(request, StatusCode::BadRequest, vec![]);
         return;
     };
     let begun = Beginning {
         flow: arrival.flow,
-        stream: Carried::new(shared, arrival.flow),
+        stream: Carried::new(&shared.transport.streams, arrival.flow),
         contact,
         login: shared.login(&arrival.who),
         stays: !matches!(arrival.who, Who::Trunk(_)),
@@ -98,7 +102,7 @@ pub(crate) fn begin(shared: &Arc<Shared>, mut request: Transaction, calls: &mpsc
         let handed = tell.try_send(DialogEvent::TakenOver(party, Box::new(new)));
         if handed.is_err() {
             let _ = dialog.reject(Some(StatusCode::CallTransactionDoesNotExist), None);
-            shared.layer.remove_dialog(&dialog.id());
+            shared.stack.layer.remove_dialog(&dialog.id());
         }
         return;
     }
@@ -139,16 +143,16 @@ fn replaced(
         return Ok(None);
     };
     let replaces = Replaces::parse(&value).ok_or(400_u16)?;
-    let dialogs = locked(&shared.dialogs);
-    let entry = dialogs
-        .get(&(replaces.call_id, replaces.to_tag))
+    let entry = shared
+        .dialogs
+        .entry(&replaces.call_id, &replaces.to_tag)
         .filter(|entry| entry.remote_tag == replaces.from_tag)
         .ok_or(481_u16)?;
     match (replaces.early_only, entry.answered) {
         (true, true) => Err(486),
         // Nobody takes a call from a caller who still waits.
         (_, false) => Err(481),
-        _ => Ok(Some((entry.party, entry.tell.clone()))),
+        _ => Ok(Some((entry.party, entry.tell))),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{Shared, locked};
+use crate::gateway::sip::lock::locked;
 
 /// Where certificates and keys stand, as PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl std::error::Error for TlsError {
 }
 
 /// The certificates in use.
-pub(super) struct Tls {
+pub(crate) struct Tls {
     files: TlsFiles,
     held: Mutex<Loaded>,
 }
@@ -131,6 +131,11 @@ impl Tls {
     pub(crate) fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let held = Mutex::new(Loaded::load(&files)?);
         Ok(Self { files, held })
+    }
+
+    /// Whether any file is named.
+    pub(crate) fn has_files(&self) -> bool {
+        self.files.all().next().is_some()
     }
 
     /// `None` where no certificate is named.
@@ -270,21 +275,4 @@ fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
         })?;
     }
     Ok(roots)
-}
-
-/// Looks at the files now and then, for ever.
-pub(super) async fn keep_fresh(shared: Arc<Shared>) {
-    if shared.config.tls.all().next().is_none() {
-        return;
-    }
-    loop {
-        tokio::time::sleep(shared.config.tls_check).await;
-        match shared.tls.renew() {
-            None => {}
-            Some(Ok(())) => shared.log(|| tracing::info!("the sip certificates were taken again")),
-            Some(Err(error)) => shared.log(|| {
-                tracing::error!("the changed sip certificates are not used: {error}");
-            }),
-        }
-    }
 }

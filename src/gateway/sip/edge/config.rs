@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tls::{TlsError, TlsFiles};
 use crate::gateway::registrations::RegistrationStore;
+use crate::gateway::sip::edge::tls::{TlsError, TlsFiles};
 use crate::listener::Limits;
 use crate::sip::Transport;
 use crate::sip::digest::{Algorithm, Secret};
@@ -16,8 +16,11 @@ use crate::sip::registrar::Terms;
 use crate::sip::route::{Cidr, Routes};
 use crate::sip::session;
 
+/// Stands in a route's URI for the number that was called; no number has it.
+pub const THE_CALLED: &str = "*called*";
+
 /// How soon a new stream must bring something.
-pub(super) const FIRST: Duration = Duration::from_secs(30);
+pub(crate) const FIRST: Duration = Duration::from_secs(30);
 /// How long a peer may take nothing that is written.
 const WRITE: Duration = Duration::from_secs(10);
 /// Longer than any stream lasts.
@@ -194,7 +197,7 @@ impl SipConfig {
 
 impl SipConfig {
     /// What the listeners of streams allow; how long one may be silent, the reader of its messages knows best.
-    pub(super) const fn connections(&self) -> Limits {
+    pub(crate) const fn connections(&self) -> Limits {
         Limits {
             total: self.max_connections,
             per_address: self.connections_per_source,
@@ -206,7 +209,7 @@ impl SipConfig {
     }
 
     /// All SIP URIs that are configured; their hosts are no peer's to exhaust.
-    pub(super) fn uris(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn uris(&self) -> impl Iterator<Item = &String> {
         let of_trunks = self.trunks.iter();
         let of_trunks = of_trunks.flat_map(|trunk| [&trunk.uri, &trunk.outbound_proxy]);
         let of_routes = self.routes.0.iter().flat_map(|rule| &rule.to);

@@ -6,13 +6,13 @@ use crate::sip::Transport;
 use crate::sip::address::{Address, Uri, parameters};
 
 /// The tag of a From or To value.
-pub(in super::super) fn tag(value: &str) -> Option<&str> {
+pub(crate) fn tag(value: &str) -> Option<&str> {
     let tag = Address::parse(value)?.raw_parameter("tag");
     tag.filter(|tag| !tag.is_empty())
 }
 
 /// The branch of a hop in Via.
-pub(in super::super) fn branch(hop: &str) -> Option<&str> {
+pub(crate) fn branch(hop: &str) -> Option<&str> {
     let mut given = parameters(hop.split_once(';')?.1);
     given
         .find(|(name, _)| name.eq_ignore_ascii_case("branch"))?
@@ -20,11 +20,7 @@ pub(in super::super) fn branch(hop: &str) -> Option<&str> {
 }
 
 /// A request of ours with the Via of the socket that it leaves by; `None` where it has that already, or is none.
-pub(in super::super) fn with_sent_by(
-    bytes: &[u8],
-    transport: Transport,
-    name: &str,
-) -> Option<Vec<u8>> {
+pub(crate) fn with_sent_by(bytes: &[u8], transport: Transport, name: &str) -> Option<Vec<u8>> {
     const VIA: &[u8] = b"\r\nVia: SIP/2.0/";
     if bytes.starts_with(b"SIP/2.0 ") {
         return None;
@@ -42,7 +38,7 @@ pub(in super::super) fn with_sent_by(
 /// Whether credentials that were made for the URI `claimed` are for the Request-URI `asked`: the same user at the same
 /// host (RFC 7616 §3.4.6). A proxy may have put another of our own names in the host's place, and some claim the host
 /// alone.
-pub(in super::super) fn names_the_same(
+pub(crate) fn names_the_same(
     claimed: &str,
     asked: &str,
     is_ours: impl Fn(&str, Option<u16>) -> bool,
@@ -58,7 +54,7 @@ pub(in super::super) fn names_the_same(
 }
 
 /// An address that only has a meaning within somebody's own network.
-pub(in super::super) fn is_private(ip: IpAddr) -> bool {
+pub(crate) fn is_private(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
             let [first, second, ..] = ip.octets();
@@ -70,12 +66,12 @@ pub(in super::super) fn is_private(ip: IpAddr) -> bool {
 }
 
 /// The first of the hops in a Via value, and the rest with its comma.
-pub(super) fn first_via(value: &str) -> (&str, &str) {
+pub(crate) fn first_via(value: &str) -> (&str, &str) {
     value.split_at(value.find(',').unwrap_or(value.len()))
 }
 
 /// Writes down where the request came from (RFC 3261 §18.2.1, RFC 3581).
-pub(super) fn with_received(via: &str, source: SocketAddr) -> String {
+pub(crate) fn with_received(via: &str, source: SocketAddr) -> String {
     let mut parts: Vec<String> = via
         .split(';')
         .filter(|part| {
@@ -94,12 +90,12 @@ pub(super) fn with_received(via: &str, source: SocketAddr) -> String {
 }
 
 /// The number in a From, To or P-Asserted-Identity value, or in a bare URI; `None` for an anonymous caller.
-pub(in super::super) fn user(value: &str) -> Option<String> {
+pub(crate) fn user(value: &str) -> Option<String> {
     let user = Uri::parse(Address::parse(value)?.uri)?.user()?;
     (!user.eq_ignore_ascii_case("anonymous")).then_some(user)
 }
 
 /// The display name of a From value, unquoted.
-pub(in super::super) fn display_name(value: &str) -> Option<String> {
+pub(crate) fn display_name(value: &str) -> Option<String> {
     Address::parse(value)?.display_name()
 }

@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
-use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, StatusCode};
-use rsipstack::transaction::transaction::Transaction;
-
-use crate::gateway::sip::dialog::{allows, description};
-use crate::gateway::sip::{Shared, wire};
+use crate::gateway::sip::dialog::bodies::{allows, description};
+use crate::gateway::sip::edge::wire;
+use crate::gateway::sip::shared::Shared;
+use crate::gateway::sip::stack::message::{
+    Header, HeadersExt, Method, Request, Response, SipMessage, StatusCode,
+};
+use crate::gateway::sip::stack::transactions::Transaction;
 use crate::sip::{Party, SipEvent};
 
 /// The forks of one invitation that are told apart; more phones do not ring at once.
@@ -68,7 +70,7 @@ impl Early {
 
 /// What is left of an early dialog when its phone answers.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// What the phone described acknowledgedly, and whether nothing was told of another fork since.
     pub described: Option<(String, bool)>,
     /// What is its answer if its 2xx has none: what it, or else any phone of this invitation, has described last.
@@ -81,7 +83,7 @@ pub(super) struct Outcome {
 }
 
 /// The phones that ring by one invitation; the requests of theirs that nobody answers are refused when it is over.
-pub(super) struct EarlyDialogs {
+pub(crate) struct EarlyDialogs {
     shared: Arc<Shared>,
     known: Vec<Early>,
     /// Whose description the call was told last.
@@ -116,7 +118,7 @@ impl EarlyDialogs {
     pub(crate) fn note(&mut self, party: Party, response: &Response) -> Vec<SipEvent> {
         // Where our INVITE offered nothing, nothing answers.
         let call_id = response.header_value("Call-ID").unwrap_or_default();
-        let told = description(response).filter(|_| !self.shared.ringing.is_late(&call_id));
+        let told = description(response).filter(|_| !self.shared.dialogs.is_late(&call_id));
         let mut events = vec![SipEvent::Ringing {
             party,
             status: response.status_code.code(),
@@ -178,7 +180,7 @@ impl EarlyDialogs {
             (Method::Update, Some(_))
                 if early.described.is_none()
                     && early.parked.is_none()
-                    && shared.early.answers(&call_id, &early.tag) =>
+                    && shared.stack.provisionals.answers(&call_id, &early.tag) =>
             {
                 early.parked = Some(request);
                 None
@@ -230,7 +232,7 @@ impl EarlyDialogs {
             }
             // An offer that cannot be taken ends in a BYE, but is acknowledged before (§13.2.2.4).
             (Open::Answer(call_id), _) => {
-                self.shared.answer_late(&call_id, answer.clone().ok());
+                answer_late(&self.shared, &call_id, answer.clone().ok());
             }
         }
         if let Ok(ours) = answer {
@@ -249,7 +251,7 @@ impl EarlyDialogs {
     ) -> Option<SipEvent> {
         let shared = self.shared.clone();
         let Some(early) = self.fork(tag).filter(|early| early.open.is_none()) else {
-            shared.answer_late(&call_id, None);
+            answer_late(&shared, &call_id, None);
             return None;
         };
         early.open = Some((Open::Answer(call_id), offer.clone()));
@@ -298,6 +300,22 @@ impl Drop for EarlyDialogs {
     }
 }
 
+/// Lets the stack see the 2xx that was held back, and acknowledge it with our answer.
+pub(crate) fn answer_late(shared: &Arc<Shared>, call_id: &str, answer: Option<String>) {
+    let Some(held) = shared.dialogs.settle(call_id, answer) else {
+        return;
+    };
+    let edge = shared.clone();
+    shared.until_cut(async move {
+        let message = SipMessage::Response(held.response);
+        let received =
+            edge.stack
+                .endpoint
+                .on_received_message(message, held.connection, &held.from);
+        let _ = received.await;
+    });
+}
+
 fn reply(shared: &Shared, request: Box<Transaction>, status: StatusCode, headers: Vec<Header>) {
     respond(shared, request, status, headers, None);
 }
@@ -311,6 +329,7 @@ fn respond(
 ) {
     let body = body.map(|text| text.as_bytes().to_vec());
     let mut response = shared
+        .stack
         .endpoint
         .make_response(&request.original, status, body);
     response.headers.push(own_contact(&request.original));

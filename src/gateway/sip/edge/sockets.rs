@@ -1,33 +1,28 @@
 //! The sockets: listeners for UDP, TCP and TLS, and the streams; the stack only ever sees whole, sound messages.
 //!
-//! The stack sends over UDP itself, through [`Datagrams`], for it then knows that the transport loses packets and
+//! The stack sends over UDP itself, through `stack::datagrams`, for it then knows that the transport loses packets and
 //! retransmits. A stream reaches it as a channel connection whose messages are written here. Whatever leaves is given
 //! the Via of the socket that it leaves by: the stack knows one address, and we may have many.
 
-use std::collections::HashMap;
-use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rsipstack::platform::mpsc as stack_queues;
-use rsipstack::platform::net::UdpSocket as StackUdpSocket;
-use rsipstack::sip::Transport as SipTransport;
-use rsipstack::transport::channel::ChannelConnection;
-use rsipstack::transport::udp::{UdpConnection, UdpInner};
-use rsipstack::transport::{SipAddr, SipConnection, TransportEvent};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::config::FIRST;
-use super::listen::Addresses;
-use super::wire::{self, Frame, Framer, MAX_MESSAGE, Message};
-use super::{Shared, kind_of, locked};
+use crate::gateway::sip::edge::config::FIRST;
+use crate::gateway::sip::edge::wire;
+use crate::gateway::sip::edge::wire::{Frame, Framer, MAX_MESSAGE, Message};
+use crate::gateway::sip::shared::Shared;
+use crate::gateway::sip::stack::kind_of;
+use crate::gateway::sip::stack::transports::{
+    ChannelConnection, SipAddr, SipConnection, TransportEvent, UdpConnection, queues,
+};
 use crate::listener::{Guarded, Place};
 use crate::sip::Transport;
 use crate::sip::registrar::Flow;
@@ -39,144 +34,8 @@ const MESSAGE_TIME: Duration = Duration::from_secs(10);
 /// How long connecting to a peer may take, and agreeing on keys with one.
 const CONNECT_TIME: Duration = Duration::from_secs(4);
 
-/// The UDP sockets as the stack has them: it sends; what is received goes through [`serve_udp`].
-///
-/// The stack's tasks outlive the edge for a while; the sockets do not.
-#[derive(Clone)]
-pub(super) struct Datagrams {
-    sockets: Arc<std::sync::Mutex<Option<Arc<Sockets>>>>,
-    /// The listener whose answers these are; without one, that which fits the peer.
-    listener: Option<usize>,
-}
-
-struct Sockets {
-    addresses: Arc<Addresses>,
-    /// By listener.
-    sockets: HashMap<usize, Arc<UdpSocket>>,
-}
-
-impl Datagrams {
-    pub(crate) fn new(addresses: Arc<Addresses>, sockets: HashMap<usize, Arc<UdpSocket>>) -> Self {
-        Self {
-            sockets: Arc::new(std::sync::Mutex::new(Some(Arc::new(Sockets {
-                addresses,
-                sockets,
-            })))),
-            listener: None,
-        }
-    }
-
-    /// Those of one listener.
-    pub(crate) fn of(&self, listener: usize) -> Self {
-        Self {
-            listener: Some(listener),
-            ..self.clone()
-        }
-    }
-
-    /// Gives the addresses back.
-    pub(crate) fn close(&self) {
-        locked(&self.sockets).take();
-    }
-
-    fn sockets(&self) -> io::Result<Arc<Sockets>> {
-        locked(&self.sockets)
-            .clone()
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
-    async fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
-        let sockets = self.sockets()?;
-        let Sockets { addresses, sockets } = &*sockets;
-        let listener = self
-            .listener
-            .or_else(|| addresses.towards(to, Transport::Udp))
-            .ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let socket = sockets
-            .get(&listener)
-            .ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let name = addresses.name(listener, to.ip());
-        match wire::with_sent_by(bytes, Transport::Udp, &name) {
-            Some(named) => socket.send_to(&named, to).await?,
-            None => socket.send_to(bytes, to).await?,
-        };
-        Ok(bytes.len())
-    }
-
-    /// Wraps the sockets for the stack.
-    pub(crate) async fn for_stack(self, name: SocketAddr) -> UdpConnection {
-        let inner = UdpInner {
-            conn: Arc::new(self),
-            addr: SipAddr::new(SipTransport::Udp, name.into()),
-        };
-        UdpConnection::attach(inner, None, None).await
-    }
-}
-
-type Pinned<'a, T> = Pin<Box<dyn Future<Output = rsipstack::Result<T>> + Send + 'a>>;
-
-impl StackUdpSocket for Datagrams {
-    fn recv_from<'me, 'buf, 'both>(
-        &'me self,
-        _: &'buf mut [u8],
-    ) -> Pinned<'both, (usize, SocketAddr)>
-    where
-        'me: 'both,
-        'buf: 'both,
-    {
-        Box::pin(pending())
-    }
-
-    fn send_to<'me, 'buf, 'both>(
-        &'me self,
-        bytes: &'buf [u8],
-        to: SocketAddr,
-    ) -> Pinned<'both, usize>
-    where
-        'me: 'both,
-        'buf: 'both,
-    {
-        Box::pin(async move { Ok(self.send(bytes, to).await?) })
-    }
-
-    fn local_addr(&self) -> rsipstack::Result<SocketAddr> {
-        Ok(self.sockets()?.addresses.first())
-    }
-}
-
-/// That a call's SIP goes over the stream to a peer, which is therefore not idle however long they talk.
-pub(super) struct Carried {
-    shared: Arc<Shared>,
-    flow: Flow,
-}
-
-impl Carried {
-    /// `None` where nothing is to be kept open.
-    pub(crate) fn new(shared: &Arc<Shared>, flow: Flow) -> Option<Self> {
-        (flow.transport != Transport::Udp).then(|| {
-            *locked(&shared.carried).entry(flow).or_insert(0) += 1;
-            Self {
-                shared: shared.clone(),
-                flow,
-            }
-        })
-    }
-}
-
-impl Drop for Carried {
-    fn drop(&mut self) {
-        let mut carried = locked(&self.shared.carried);
-        if let Some(calls) = carried.get_mut(&self.flow) {
-            *calls -= 1;
-            if *calls == 0 {
-                carried.remove(&self.flow);
-            }
-        }
-    }
-}
-
 /// Reads one listener's datagrams for ever.
-pub(super) async fn serve_udp(
+pub(crate) async fn serve_udp(
     shared: Arc<Shared>,
     socket: Arc<UdpSocket>,
     listener: usize,
@@ -215,13 +74,13 @@ pub(super) async fn serve_udp(
 }
 
 /// Accepts one listener's streams for ever.
-pub(super) async fn serve_streams(
+pub(crate) async fn serve_streams(
     shared: Arc<Shared>,
     listener: TcpListener,
     transport: Transport,
 ) {
     loop {
-        let (stream, peer) = shared.connections.accept(&listener).await;
+        let (stream, peer) = shared.transport.connections.accept(&listener).await;
         accept(&shared, stream, peer, transport).await;
     }
 }
@@ -235,7 +94,7 @@ async fn accept(shared: &Arc<Shared>, stream: Guarded, peer: SocketAddr, transpo
         open(shared, stream, flow, None).await;
         return;
     }
-    let Some(acceptor) = shared.tls.acceptor() else {
+    let Some(acceptor) = shared.transport.tls.acceptor() else {
         return;
     };
     let shared_too = shared.clone();
@@ -256,14 +115,15 @@ async fn accept(shared: &Arc<Shared>, stream: Guarded, peer: SocketAddr, transpo
 }
 
 /// Makes sure that the stack has a stream to the peer; `host` is whose certificate it must show.
-pub(super) async fn connect(shared: &Arc<Shared>, flow: Flow, host: &str) -> io::Result<()> {
-    if shared.is_open(flow) || flow.transport == Transport::Udp {
+pub(crate) async fn connect(shared: &Arc<Shared>, flow: Flow, host: &str) -> io::Result<()> {
+    if shared.transport.streams.is_open(flow) || flow.transport == Transport::Udp {
         return Ok(());
     }
     let connecting = async {
         let stream = TcpStream::connect(flow.source).await?;
         let _ = stream.set_nodelay(true);
         let place = shared
+            .transport
             .connections
             .admit(flow.source.ip())
             .ok_or_else(|| io::Error::other("the limit of sip connections is reached"))?;
@@ -272,7 +132,12 @@ pub(super) async fn connect(shared: &Arc<Shared>, flow: Flow, host: &str) -> io:
         } else {
             let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
                 .map_err(io::Error::other)?;
-            let stream = shared.tls.connector().connect(name, stream).await?;
+            let stream = shared
+                .transport
+                .tls
+                .connector()
+                .connect(name, stream)
+                .await?;
             open(shared, stream, flow, Some(place)).await;
         }
         Ok(())
@@ -294,7 +159,7 @@ async fn open(
     let writer: Arc<Writer> = Arc::new(Mutex::new(Box::new(writer)));
     let (outgoing, mut to_write) = mpsc::channel(STREAM_QUEUE);
     // The stack's own kind of queue; it stays empty and only tells the stack, by its end, that the stream is gone.
-    let (alive, nothing) = stack_queues::unbounded_channel();
+    let (alive, nothing) = queues::unbounded_channel();
     let closed = shared.cut.child_token();
     let address = SipAddr::new(kind_of(flow.transport), flow.source.into());
     let connection = ChannelConnection::create_connection_bounded(
@@ -307,8 +172,11 @@ async fn open(
     .map(SipConnection::Channel)
     .expect("the stack only wraps the queues");
 
-    let (write_half, closing, addresses) =
-        (writer.clone(), closed.clone(), shared.addresses.clone());
+    let (write_half, closing, addresses) = (
+        writer.clone(),
+        closed.clone(),
+        shared.transport.addresses.clone(),
+    );
     shared.tasks.spawn(async move {
         let write_all = async {
             while let Some(event) = to_write.recv().await {
@@ -331,8 +199,9 @@ async fn open(
         closing.cancel();
     });
 
-    locked(&shared.streams).insert(flow, closed.clone());
+    shared.transport.streams.add(flow, closed.clone());
     shared
+        .stack
         .endpoint
         .transport_layer
         .add_connection(connection.clone());
@@ -346,7 +215,7 @@ async fn open(
         let _ = timeout(CONNECT_TIME, async { writer.lock().await.shutdown().await }).await;
         closing.cancel();
         drop(alive);
-        locked(&shared_too.streams).retain(|_, stream| !stream.is_cancelled());
+        shared_too.transport.streams.tidy();
         drop(place);
     });
 }
@@ -362,6 +231,7 @@ async fn read(
 ) {
     let peer = flow.source;
     let listener = shared
+        .transport
         .addresses
         .towards(peer, flow.transport)
         .unwrap_or_default();
@@ -424,4 +294,21 @@ async fn write(writer: &Writer, bytes: &[u8]) -> io::Result<()> {
         writer.flush().await
     })
     .await?
+}
+
+/// Looks at the files of the certificates now and then, for ever.
+pub(crate) async fn keep_fresh(shared: Arc<Shared>) {
+    if !shared.transport.tls.has_files() {
+        return;
+    }
+    loop {
+        tokio::time::sleep(shared.config.tls_check).await;
+        match shared.transport.tls.renew() {
+            None => {}
+            Some(Ok(())) => shared.log(|| tracing::info!("the sip certificates were taken again")),
+            Some(Err(error)) => shared.log(|| {
+                tracing::error!("the changed sip certificates are not used: {error}");
+            }),
+        }
+    }
 }

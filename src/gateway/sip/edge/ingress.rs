@@ -3,29 +3,31 @@
 //! Everything that needs no dialog is answered without state (RFC 3261 §8.2.7), so that a flood of such requests costs
 //! no memory. New INVITEs become calls; requests within dialogs go to their dialog.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use rsipstack::dialog::DialogId;
-use rsipstack::dialog::dialog::Dialog;
-use rsipstack::sip::{Header, HeadersExt, Method, Request, SipMessage, StatusCode};
-use rsipstack::transaction::TransactionReceiver;
-use rsipstack::transaction::key::{TransactionKey, TransactionRole};
-use rsipstack::transaction::transaction::Transaction;
-use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::admission::{Admitted, Who};
-use super::dialog::DialogEvent;
-use super::ringing::HeldResponse;
-use super::wire::{self, Message, Start};
-use super::{Arrival, InviteKey, NewCall, Shared, call, enrol, grammar, kind_of, locked};
-use crate::sip::Party;
-use crate::sip::digest::Challenge;
+use crate::gateway::sip::b2bua;
+use crate::gateway::sip::b2bua::new_call::NewCall;
+use crate::gateway::sip::dialog::table::{Arrival, DialogEvent, HeldResponse, InviteKey, Taker};
+use crate::gateway::sip::edge::admission::{Admitted, Answer, Who};
+use crate::gateway::sip::edge::wire::Message;
+use crate::gateway::sip::edge::{enrol, grammar, wire};
+use crate::gateway::sip::lock::locked;
+use crate::gateway::sip::shared::Shared;
+use crate::gateway::sip::stack::challenges::simplify_challenges;
+use crate::gateway::sip::stack::dialogs::{Dialog, DialogId};
+use crate::gateway::sip::stack::kind_of;
+use crate::gateway::sip::stack::message::{
+    Header, HeadersExt, Method, Request, SipMessage, StatusCode,
+};
+use crate::gateway::sip::stack::transactions::{
+    Transaction, TransactionKey, TransactionReceiver, TransactionRole,
+};
+use crate::gateway::sip::stack::transports::{SipAddr, SipConnection};
 use crate::sip::limits::Place;
 use crate::sip::registrar::Flow;
 use crate::sip::{multipart, siprec};
@@ -39,16 +41,9 @@ const ACCEPT: &str = "application/sdp, multipart/mixed, multipart/related, multi
 const STRANGERS_PART: usize = 4;
 const LEAST_PART: usize = 8;
 
-/// The name of an algorithm as RFC 8760 has it, and as the stack has it.
-pub(super) const SHA_256: &str = "algorithm=SHA-256";
-pub(super) const STACK_SHA_256: &str = "algorithm=SHA256";
-
-/// Status and headers of an answer without the stack.
-pub(super) type Answer = (u16, Vec<(&'static str, String)>);
-
 impl Shared {
     /// Hands a sound message to the stack, or returns the answer that it gets instead.
-    pub(super) async fn receive(
+    pub(crate) async fn receive(
         self: &Arc<Self>,
         message: Message,
         connection: SipConnection,
@@ -95,44 +90,35 @@ impl Shared {
                     connection,
                     from,
                 };
-                let held = self.ringing.hold(held)?;
+                let held = self.dialogs.hold(held)?;
                 (held.response.into(), held.connection, held.from)
             }
             request @ SipMessage::Request(_) => (request, connection, from),
         };
-        let taken = self.endpoint.on_received_message(parsed, connection, &from);
+        let taken = self
+            .stack
+            .endpoint
+            .on_received_message(parsed, connection, &from);
         if taken.await.is_err() {
             self.complain("has no place in a transaction", source);
             if let Some(key) = key_of(&message) {
-                locked(&self.invites).remove(&key);
+                self.dialogs.let_go(&key);
             }
             return message.reply(400, &[], source);
         }
         None
     }
 
-    /// The bytes of an answer without state, which is counted if it refuses.
-    pub(super) fn refuse(
-        &self,
-        message: &Message,
-        (status, headers): &Answer,
-        source: SocketAddr,
-    ) -> Option<Vec<u8>> {
-        if *status != 200 {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-        }
-        let headers: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        message.reply_to_stranger(*status, &headers, source)
-    }
-
     /// Whether the stack knows the request's transaction, so that this is a retransmission.
     fn is_under_way(&self, request: &Request) -> bool {
         TransactionKey::from_request(request, TransactionRole::Server).is_ok_and(|key| {
-            self.endpoint.transactions.get(&key).is_some()
-                || self.endpoint.finished_transactions.get(&key).is_some()
+            self.stack.endpoint.transactions.get(&key).is_some()
+                || self
+                    .stack
+                    .endpoint
+                    .finished_transactions
+                    .get(&key)
+                    .is_some()
         })
     }
 
@@ -148,18 +134,12 @@ impl Shared {
             Some(tag) => self.knows_dialog(message, tag).unwrap_or_default(),
             None => {
                 matches!(message.method(), Some("ACK" | "CANCEL"))
-                    || key_of(message).is_some_and(|key| locked(&self.invites).contains_key(&key))
+                    || key_of(message).is_some_and(|key| self.dialogs.arrival(&key).is_some())
             }
         };
         !is_under_way
             && !self.admission.vouches(now, message, flow.source.ip())
-            && !locked(&self.registrar).uses(now, flow)
-    }
-
-    /// Who sent a new INVITE or a REGISTER.
-    pub(super) fn admit(&self, now: Instant, message: &Message, flow: Flow) -> Admitted {
-        let is_ours = |host: &str, port| self.addresses.are_ours(host, port);
-        self.admission.admit(now, message, flow, is_ours)
+            && !locked(&self.registrar.bindings).uses(now, flow)
     }
 
     /// Whether we have the dialog whose tag of ours is `tag`; `None` for a request that names none.
@@ -169,7 +149,7 @@ impl Shared {
             local_tag: tag.to_owned(),
             remote_tag: message.header("From").and_then(wire::tag)?.to_owned(),
         };
-        Some(self.layer.get_dialog(&id).is_some() || self.ringing.has(&id.call_id))
+        Some(self.stack.layer.get_dialog(&id).is_some() || self.dialogs.is_ringing(&id.call_id))
     }
 
     /// What a request gets that would open a transaction, if it may not; `Some(None)` is silence.
@@ -199,7 +179,7 @@ impl Shared {
     ) -> Option<Option<Answer>> {
         let key = key_of(message)?;
         let branch = message.branch().unwrap_or_default();
-        if let Some(known) = locked(&self.invites).get(&key) {
+        if let Some(known) = self.dialogs.arrival(&key) {
             // The same request over another path is a loop or a fork that met again (RFC 3261 §8.2.2.2).
             return (known.branch != branch).then(|| Some((482, vec![])));
         }
@@ -220,35 +200,37 @@ impl Shared {
                 return Some(None);
             }
         };
-        let mut invites = locked(&self.invites);
-        if !self.accepting.load(Ordering::Relaxed) || invites.len() >= self.config.max_calls {
-            return Some(Some(self.later()));
+        let arrival = Arrival {
+            branch: branch.to_owned(),
+            from: message.header("From").unwrap_or_default().to_owned(),
+            flow,
+            who: who.clone(),
+            acknowledged: false,
+            visited: self.dialogs.visited_by(message),
+        };
+        let refused = self.dialogs.take_in(key, arrival, |running| {
+            if !self.accepting.load(Ordering::Relaxed) || running.len() >= self.config.max_calls {
+                return Some(self.later());
+            }
+            if who == Who::Anybody && !self.has_room_for_stranger(running, flow) {
+                // Who has a password may still use it.
+                let challenge = self.admission.asks_for_credentials(Instant::now(), flow);
+                return Some(challenge.unwrap_or_else(|| self.later()));
+            }
+            None
+        });
+        if refused.is_some() {
+            return Some(refused);
         }
-        if who == Who::Anybody && !self.has_room_for_stranger(&invites, flow) {
-            // Who has a password may still use it.
-            let challenge = self.admission.asks_for_credentials(Instant::now(), flow);
-            return Some(Some(challenge.unwrap_or_else(|| self.later())));
-        }
-        invites.insert(
-            key,
-            Arrival {
-                branch: branch.to_owned(),
-                from: message.header("From").unwrap_or_default().to_owned(),
-                flow,
-                who,
-                acknowledged: false,
-                visited: self.ringing.visited_by(message),
-            },
-        );
-        drop(invites);
-        self.addresses
+        self.transport
+            .addresses
             .remember(flow.source, flow.transport, listener);
         None
     }
 
     /// Whether a stranger may hold one more of the calls: trunks and extensions have the rest, and of calls that nobody
     /// has acknowledged, so that they may come from anywhere, no source has more than its part.
-    fn has_room_for_stranger(&self, invites: &HashMap<InviteKey, Arrival>, flow: Flow) -> bool {
+    fn has_room_for_stranger(&self, running: &[&Arrival], flow: Flow) -> bool {
         let config = &self.config;
         let nobody_else = config.trunks.is_empty() && config.extensions.is_empty();
         let all = if nobody_else {
@@ -257,7 +239,7 @@ impl Shared {
             config.max_calls / 2
         };
         let share = config.strangers.unwrap_or(all).min(config.max_calls);
-        let strangers = invites.values().filter(|call| call.who == Who::Anybody);
+        let strangers = running.iter().filter(|call| call.who == Who::Anybody);
         let network = Place::network(flow.source.ip());
         let (mut held, mut unsure) = (0, 0);
         for call in strangers {
@@ -330,19 +312,6 @@ impl Shared {
     }
 }
 
-/// Leaves the stack the one challenge that it can answer: it takes the first of several, whatever its algorithm, and
-/// spells SHA-256 in its own way.
-pub(super) fn simplify_challenges(message: &mut Message) {
-    if !matches!(message.start, Start::Response { status: 401 | 407 }) {
-        return;
-    }
-    for name in ["WWW-Authenticate", "Proxy-Authenticate"] {
-        if let Some(best) = Challenge::best(message.all(name)) {
-            message.replace(name, vec![best.to_string().replace(SHA_256, STACK_SHA_256)]);
-        }
-    }
-}
-
 fn key_of(message: &Message) -> Option<InviteKey> {
     Some((
         message.header("Call-ID")?.to_owned(),
@@ -352,7 +321,7 @@ fn key_of(message: &Message) -> Option<InviteKey> {
 }
 
 /// Takes the requests that open a transaction, for ever.
-pub(super) async fn take_requests(
+pub(crate) async fn take_requests(
     shared: Arc<Shared>,
     mut incoming: TransactionReceiver,
     calls: mpsc::Sender<NewCall>,
@@ -360,49 +329,30 @@ pub(super) async fn take_requests(
     while let Some(request) = incoming.recv().await {
         let method = request.original.method;
         let belongs_to_stack = matches!(method, Method::Ack | Method::Bye | Method::Cancel);
-        if let Some(dialog) = shared.layer.match_dialog(&request) {
+        if let Some(dialog) = shared.stack.layer.match_dialog(&request) {
             // The stack keeps the dialog's beginning and its end; what is asked between is the call's.
             if belongs_to_stack {
                 shared.until_cut(within_dialog(dialog, request));
                 continue;
             }
             let id = dialog.id();
-            if let Some(taker) = shared
-                .dialog_of(&id)
-                .or_else(|| shared.ringing.taker(&id.call_id))
-            {
+            let entry = shared.dialogs.entry(&id.call_id, &id.local_tag);
+            let taker = entry.map(|entry| (entry.party, entry.tell));
+            if let Some(taker) = taker.or_else(|| shared.dialogs.ringer(&id.call_id)) {
                 hand_over(&shared, taker, request);
             } else {
                 // A dialog that is only just being set up, or has just ended.
                 let later = vec![Header::RetryAfter("2".into())];
-                refuse(&shared, request, StatusCode::ServerInternalError, later);
+                shared.turn_down(request, StatusCode::ServerInternalError, later);
             }
         } else if method == Method::Invite && !has_to_tag(&request) {
-            call::begin(&shared, request, &calls);
-        } else if let (Some(ringer), false) = (shared.ringer_of(&request), belongs_to_stack) {
+            b2bua::begin(&shared, request, &calls);
+        } else if let (Some(ringer), false) = (ringer_of(&shared, &request), belongs_to_stack) {
             hand_over(&shared, ringer, request);
         } else {
             let status = StatusCode::CallTransactionDoesNotExist;
-            refuse(&shared, request, status, vec![]);
+            shared.turn_down(request, status, vec![]);
         }
-    }
-}
-
-/// Who takes a request.
-type Taker = (Party, mpsc::Sender<DialogEvent>);
-
-impl Shared {
-    /// Whose a dialog is.
-    fn dialog_of(&self, id: &DialogId) -> Option<Taker> {
-        let key = (id.call_id.clone(), id.local_tag.clone());
-        let dialogs = locked(&self.dialogs);
-        let entry = dialogs.get(&key)?;
-        Some((entry.party, entry.tell.clone()))
-    }
-
-    fn ringer_of(&self, request: &Transaction) -> Option<Taker> {
-        self.ringing
-            .taker(request.original.call_id_header().ok()?.value())
     }
 }
 
@@ -412,30 +362,22 @@ fn hand_over(shared: &Arc<Shared>, (party, tell): Taker, request: Transaction) {
         tell.try_send(DialogEvent::Request(party, Box::new(request)))
         && let DialogEvent::Request(_, request) = unheard
     {
-        refuse(shared, *request, StatusCode::ServiceUnavailable, vec![]);
+        shared.turn_down(*request, StatusCode::ServiceUnavailable, vec![]);
     }
+}
+
+/// Who takes a request of a phone that rings.
+fn ringer_of(shared: &Shared, request: &Transaction) -> Option<Taker> {
+    let call_id = request.original.call_id_header().ok()?;
+    shared.dialogs.ringer(call_id.value())
 }
 
 fn has_to_tag(request: &Transaction) -> bool {
     request
         .original
         .to_header()
-        .and_then(rsipstack::sip::To::tag)
+        .and_then(crate::gateway::sip::stack::message::To::tag)
         .is_ok_and(|tag| tag.is_some())
-}
-
-/// Answers in a task of its own: a stream whose peer does not read must not hold up the others.
-pub(super) fn refuse(
-    shared: &Shared,
-    mut request: Transaction,
-    status: StatusCode,
-    headers: Vec<Header>,
-) {
-    shared.until_cut(async move {
-        let _ = request.reply_with(status, headers, None).await;
-        // A refused INVITE waits for its ACK.
-        while request.receive().await.is_some() {}
-    });
 }
 
 async fn within_dialog(mut dialog: Dialog, mut request: Transaction) {

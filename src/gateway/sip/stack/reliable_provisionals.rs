@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, Uri};
-
-use super::locked;
+use crate::gateway::sip::edge::wire;
+use crate::gateway::sip::lock::locked;
+use crate::gateway::sip::stack::message::{Header, HeadersExt, Method, Request, Response, Uri};
 use crate::sip::address::items;
 
 /// Early dialogs that are remembered: more than phones ring at a time; the oldest gives way.
@@ -17,7 +17,7 @@ const MOST: usize = 1_024;
 
 /// The early dialogs that want their provisional responses acknowledged.
 #[derive(Default)]
-pub(super) struct ReliableProvisionals(Mutex<VecDeque<Early>>);
+pub(crate) struct ReliableProvisionals(Mutex<VecDeque<Early>>);
 
 struct Early {
     call_id: String,
@@ -140,7 +140,7 @@ impl Early {
 
 fn tag_of(message: &impl HeadersExt) -> Option<String> {
     let to = message.header_value("To")?;
-    super::wire::tag(&to).map(str::to_owned)
+    wire::tag(&to).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -21,13 +21,12 @@ use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfi
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
-use rsipstack::sip::uri::ParamsExt;
-use rsipstack::sip::{Host, Scheme, Transport as SipTransport, Uri};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::invite::Unreachable;
-use super::locked;
+use crate::gateway::sip::lock::locked;
+use crate::gateway::sip::stack::message::uri::ParamsExt;
+use crate::gateway::sip::stack::message::{Host, Scheme, Transport as SipTransport, Uri};
 use crate::sip::Transport;
 use crate::sip::address::{self, Address};
 use crate::sip::lasting::Lasting;
@@ -35,9 +34,9 @@ use crate::sip::locate::{self, Naptr, Srv};
 use crate::sip::registrar::Flow;
 
 /// How long looking up a host may take.
-pub(super) const LOOKUP_TIME: Duration = Duration::from_secs(4);
+pub(crate) const LOOKUP_TIME: Duration = Duration::from_secs(4);
 /// How long a name server has for one answer.
-pub(super) const ANSWER_TIME: Duration = Duration::from_secs(1);
+pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// For how long a name server is not asked again about a name that it said nothing about.
 const DEAF_TIME: Duration = Duration::from_mins(1);
 /// For how long an answer serves after its time, while no newer one comes.
@@ -53,8 +52,19 @@ const OWN_QUESTIONS: usize = 64;
 /// Questions at a time about names that peers brought.
 const PEERS_QUESTIONS: usize = 16;
 
+/// Why the operator's phone was not reached, as the status that tells it.
+pub(crate) struct Unreachable {
+    pub status: u16,
+    pub reason: String,
+}
+
+/// The server there does not work, and another may (RFC 3263 §4.3).
+pub(crate) const fn is_worth_another_address(status: u16) -> bool {
+    matches!(status, 408 | 500 | 502..=504)
+}
+
 /// What names are looked up with.
-pub(super) struct NameResolver {
+pub(crate) struct NameResolver {
     /// One for each name server, in the order to ask them.
     resolvers: Vec<TokioResolver>,
     /// Name servers are set, and are asked for everything.

@@ -3,13 +3,12 @@
 //! The stack keeps a user as it was written and escapes it when it writes it, so that `%23` would leave as `%2523`; it
 //! ends a user at its first semicolon. So its URIs are made and written here.
 
-use rsipstack::sip::uri::{Domain, Port};
-use rsipstack::sip::{Auth, Host, HostWithPort, Param, Scheme, Uri};
-
+use crate::gateway::sip::stack::message::uri::{Domain, Port};
+use crate::gateway::sip::stack::message::{Auth, Host, HostWithPort, Param, Scheme, Uri};
 use crate::sip::address::{self, escaped_user};
 
 /// A `sip:` or `sips:` URI, without headers, which no request may have in its target.
-pub(super) fn sip_uri(text: &str) -> Option<Uri> {
+pub(crate) fn sip_uri(text: &str) -> Option<Uri> {
     let read = address::Uri::parse(text)?;
     let scheme = match read.scheme {
         address::Scheme::Sip => Scheme::Sip,
@@ -35,7 +34,7 @@ pub(super) fn sip_uri(text: &str) -> Option<Uri> {
 }
 
 /// The text of a URI as it was written.
-pub(super) fn written(uri: &Uri) -> String {
+pub(crate) fn written(uri: &Uri) -> String {
     let text = uri.to_string();
     match text.split_once('@') {
         Some((user, rest)) if uri.auth.is_some() => format!("{}@{rest}", escaped_once(user)),
@@ -44,7 +43,7 @@ pub(super) fn written(uri: &Uri) -> String {
 }
 
 /// A URI that the stack writes as it was written.
-pub(super) fn verbatim(mut uri: Uri) -> Uri {
+pub(crate) fn verbatim(mut uri: Uri) -> Uri {
     if let Some(auth) = uri.auth.take_if(|auth| auth.to_string().contains("%25")) {
         let HostWithPort { host, port } = uri.host_with_port;
         let user = escaped_once(&auth.to_string());
@@ -57,17 +56,17 @@ pub(super) fn verbatim(mut uri: Uri) -> Uri {
 }
 
 /// The URI that a stack's one stands for, cut as the grammar says.
-pub(super) fn mended(uri: &Uri) -> Uri {
+pub(crate) fn mended(uri: &Uri) -> Uri {
     sip_uri(&written(uri)).unwrap_or_else(|| uri.clone())
 }
 
 /// The user of a URI, without escapes: what calls are routed by.
-pub(super) fn user(uri: &Uri) -> Option<String> {
+pub(crate) fn user(uri: &Uri) -> Option<String> {
     address::Uri::parse(&written(uri))?.user()
 }
 
 /// A number or a name as the user of a URI of ours.
-pub(super) fn auth(user: &str) -> Auth {
+pub(crate) fn auth(user: &str) -> Auth {
     Auth {
         user: escaped_user(user),
         password: None,

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use metrics::{counter, describe_counter};
 use tracing::Dispatch;
 
-use super::config::{SipConfig, Trunk};
-use super::ingress::Answer;
-use super::locked;
-use super::wire::{self, Message};
+use crate::gateway::sip::edge::config::{SipConfig, Trunk};
+use crate::gateway::sip::edge::wire;
+use crate::gateway::sip::edge::wire::Message;
+use crate::gateway::sip::lock::locked;
 use crate::sip::digest::{Credentials, Guard, Several, Verdict};
 use crate::sip::limits::{GuessGuard, Place, ScanGuard};
 use crate::sip::registrar::Flow;
@@ -29,7 +29,7 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// Who sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Who {
+pub(crate) enum Who {
     /// Somebody, where he may call.
     Anybody,
     /// The trunk of this number in the configuration.
@@ -38,8 +38,11 @@ pub(super) enum Who {
     Extension(String),
 }
 
+/// Status and headers of an answer without the stack.
+pub(crate) type Answer = (u16, Vec<(&'static str, String)>);
+
 /// What becomes of a request.
-pub(super) enum Admitted {
+pub(crate) enum Admitted {
     /// It is served.
     As(Who),
     /// It is answered so.
@@ -49,7 +52,7 @@ pub(super) enum Admitted {
 }
 
 /// The knowledge about peers.
-pub(super) struct Admission {
+pub(crate) struct Admission {
     guard: Mutex<Guard<Who>>,
     scans: Mutex<ScanGuard>,
     guesses: Mutex<GuessGuard>,

@@ -2,12 +2,12 @@
 //!
 //! Only what would be misread is refused; odd spaces and names without quotes do no harm.
 
-use super::wire::{Message, Start};
+use crate::gateway::sip::edge::wire::{Message, Start};
 use crate::sip::address::{Address, items};
 use crate::sip::multipart::media_type;
 
 /// Whether the request must be answered with 400.
-pub(super) fn is_broken(message: &Message) -> bool {
+pub(crate) fn is_broken(message: &Message) -> bool {
     let Start::Request { uri, .. } = &message.start else {
         return false;
     };
@@ -28,7 +28,7 @@ pub(super) fn is_broken(message: &Message) -> bool {
 }
 
 /// Whether the request is for an address of a kind that nobody reaches here (§8.2.2.1).
-pub(super) fn is_foreign(message: &Message) -> bool {
+pub(crate) fn is_foreign(message: &Message) -> bool {
     let Start::Request { uri, .. } = &message.start else {
         return false;
     };
@@ -39,7 +39,7 @@ pub(super) fn is_foreign(message: &Message) -> bool {
 }
 
 /// Whether the INVITE's sender takes no session description (RFC 3261 §20.1), so that no answer could please it.
-pub(super) fn refuses_descriptions(message: &Message) -> bool {
+pub(crate) fn refuses_descriptions(message: &Message) -> bool {
     let mut ranges = message
         .all("Accept")
         .flat_map(items)
