@@ -2,24 +2,15 @@
 
 use std::sync::LazyLock;
 
-use super::said::{self, Said, Words, words};
+use super::lexicon::{Words, list};
+use super::said::{self, Said};
 use super::{Field, FieldValue};
 
 /// What callers hold.
-static PROOFS: Words = LazyLock::new(|| {
-    words(
-        "劳动合同 合同 收据 发票 小票 照片 视频 录音 聊天记录 转账记录 付款记录 支付记录 考勤表 考勤记录 打卡记录 \
-     检测报告 鉴定报告 诊断证明 病历 欠条 截图 监控录像 协议 凭证 工资条 订单",
-    )
-});
+static PROOFS: Words = LazyLock::new(|| list("backing.proofs"));
 
 /// How a caller says that this is not the first time.
-static BEFORE: Words = LazyLock::new(|| {
-    words(
-        "反映过 反应过 投诉过 举报过 报修过 打过电话 打过好几 找过 报过 说过好几 联系过 报修好几 报了好几 反映了好几 \
-     投诉了好几 打了好几 打了很多 找了好几 找了很多 报修了 报了三回 报了两 跑了好几",
-    )
-});
+static BEFORE: Words = LazyLock::new(|| list("backing.before"));
 
 /// The proofs that the caller says to hold, or says yes to when the operator names them.
 pub(super) fn held(talk: &[Said]) -> Option<Field> {

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use toml::Spanned;
 
-use super::lexicon::list;
-use super::said::{self, Said, Words, is_stop, words};
+use super::lexicon::{Words, list};
+use super::said::{self, Said, is_stop};
 use super::taxonomy::{Category, Taxonomy};
 use super::urgency;
 use super::{Basis, Because, Evidence, Field, FieldValue, Likely, RequestType, Urgency};
@@ -351,18 +351,7 @@ pub(super) fn category(weights: &Weights) -> Option<Choice> {
 }
 
 /// What is said of those who should have mended it and did not.
-const LEFT_UNDONE: [&str; 10] = [
-    "没下文",
-    "没了下文",
-    "没有下文",
-    "没影了",
-    "没了音信",
-    "打过两次",
-    "打过好几次",
-    "打过几次",
-    "报修了三次",
-    "报修好几次",
-];
+static LEFT_UNDONE: Words = LazyLock::new(|| list("matter.left_undone"));
 
 /// Something for each kind of request.
 #[derive(Default)]
@@ -590,13 +579,7 @@ pub(super) fn departments(
 
 /// Whether the caller wants to stay unnamed towards the other side.
 pub(super) fn confidential(talk: &[Said]) -> Field {
-    static WISH: Words = LazyLock::new(|| {
-        words(
-            "保密 匿名 不要透露 别透露 不想透露 不能透露 别告诉 不要告诉 别说是我 不要说是我 \
-         别让他们知道 不想让他们知道 不要让他们知道 别让他知道 不想让他知道 不要让他知道 别泄露 \
-         不要泄露 不希望他们知道 不公开 不要公开 别公开 别把我 不要把我 怕报复 怕打击报复",
-        )
-    });
+    static WISH: Words = LazyLock::new(|| list("matter.wish"));
     let mut found: Option<(bool, f32, Vec<Evidence>)> = None;
     for (index, said) in talk.iter().enumerate().filter(|(_, said)| said.by_caller()) {
         let asked = said::question(talk, index)
@@ -684,9 +667,7 @@ pub(super) fn confidential(talk: &[Said]) -> Field {
 
 /// The first clause of the caller that says what it is about, without greetings.
 pub(super) fn opening(talk: &[Said]) -> Option<(&Said, std::ops::Range<usize>)> {
-    static GREETINGS: Words = LazyLock::new(|| {
-        words("你好 您好 喂 哎 那个 同志 是12345吗 请问 我想问一下 是这样的 是这样 麻烦 嗯 好")
-    });
+    static GREETINGS: Words = LazyLock::new(|| list("matter.greetings"));
     talk.iter()
         .filter(|said| said.by_caller())
         .take(3)

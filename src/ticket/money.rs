@@ -3,119 +3,19 @@
 use std::sync::LazyLock;
 
 use super::hearing::sounds_at;
-use super::lexicon::list;
+use super::lexicon::{Weighted, Words, list, weighted};
 use super::numbers;
-use super::said::{self, Said, Words};
+use super::said::{self, Said};
 use super::{Evidence, Field, FieldValue};
 
 /// Words for what is still owed or lost, with what they add to a sum said beside them.
-const STAKE: [(&str, i32); 32] = [
-    ("转走", 5),
-    ("划走", 5),
-    ("刷走", 5),
-    ("扣走", 5),
-    ("补偿", 4),
-    ("赔偿金", 4),
-    ("药费", 2),
-    ("还有", 4),
-    ("还差", 6),
-    ("差我", 5),
-    ("还剩", 6),
-    ("剩余", 6),
-    ("剩下", 6),
-    ("剩", 5),
-    ("余额", 6),
-    ("没退", 5),
-    ("退", 3),
-    ("拖欠", 5),
-    ("欠", 5),
-    ("押金", 3),
-    ("损失", 4),
-    ("被骗", 4),
-    ("骗", 3),
-    ("没用完", 4),
-    ("没给", 3),
-    ("多收", 5),
-    ("多扣", 5),
-    ("扣了", 4),
-    ("赔", 2),
-    ("定金", 3),
-    ("尾款", 3),
-    ("乱收", 4),
-];
+static STAKE: Weighted = LazyLock::new(|| weighted("money.stake"));
 
 /// Words for what was paid, and for the sum of several sums.
-const PAID: [(&str, i32); 30] = [
-    ("全款", 3),
-    ("抹了零", 4),
-    ("实收", 4),
-    ("收的", 3),
-    ("跟我要", 3),
-    ("要我", 2),
-    ("收我", 2),
-    ("合起来", 3),
-    ("最后付", 4),
-    ("花", 2),
-    ("要了我", 3),
-    ("转给", 2),
-    ("一共", 2),
-    ("总共", 2),
-    ("加起来", 3),
-    ("合计", 3),
-    ("共计", 3),
-    ("全部", 1),
-    ("花了", 2),
-    ("交了", 2),
-    ("充了", 1),
-    ("付了", 2),
-    ("买的", 2),
-    ("价值", 2),
-    ("转了", 2),
-    ("收了", 2),
-    ("刷了", 2),
-    ("算下来", 2),
-    ("交的", 1),
-    ("收费", 1),
-];
+static PAID: Weighted = LazyLock::new(|| weighted("money.paid"));
 
 /// Words that make a sum beside the point: a rate, an offer of the other side, a fee by the way.
-const ASIDE: [(&str, i32); 35] = [
-    ("一个人", -3),
-    ("一亩", -5),
-    ("标价", -4),
-    ("定价", -3),
-    ("平时", -4),
-    ("平常", -4),
-    ("再交", -4),
-    ("补交", -3),
-    ("每", -4),
-    ("一个月", -2),
-    ("一节", -3),
-    ("一平", -4),
-    ("一次", -2),
-    ("一天", -3),
-    ("运费", -3),
-    ("最多赔", -5),
-    ("只赔", -5),
-    ("只退", -4),
-    ("只肯", -5),
-    ("只给", -4),
-    ("最多退", -5),
-    ("最多给", -5),
-    ("愿意退", -5),
-    ("愿意赔", -5),
-    ("愿意给", -5),
-    ("只同意", -5),
-    ("打发", -5),
-    ("才赔", -4),
-    ("满", -3),
-    ("原价", -2),
-    ("优惠", -2),
-    ("工资条", -1),
-    ("罚", -2),
-    ("送", -2),
-    ("手续费", -3),
-];
+static ASIDE: Weighted = LazyLock::new(|| weighted("money.aside"));
 
 /// What may follow a number that counts something else than money.
 const COUNTED: &str = "个号楼层栋幢室路人名天日月年周点分秒米平度斤次节家户户口只台辆部件趟岁元块钱毛班届期条份种样样倍股位张吨瓦伏双套间遍站公里小级本排线";
@@ -162,28 +62,10 @@ fn tells_rest(before: &str) -> bool {
 }
 
 /// Words before the sum of those that were said before.
-const SUMS_UP: [&str; 7] = [
-    "加起来",
-    "合起来",
-    "加一块",
-    "加在一起",
-    "合计",
-    "拢共",
-    "一共",
-];
+static SUMS_UP: Words = LazyLock::new(|| list("money.sums_up"));
 
 /// What is said of a sum that is not asked for, or of an offer that is refused.
-const DISMISSED: [&str; 9] = [
-    "那个就算了",
-    "这个就算了",
-    "那个算了",
-    "不说它",
-    "不跟他计较",
-    "不提了",
-    "不同意",
-    "不接受",
-    "没答应",
-];
+static DISMISSED: Words = LazyLock::new(|| list("money.dismissed"));
 
 /// Whether the other side offers the sum at `range`: 商家说补偿我五百, 对方提出退两千. What was promised and never came is no
 /// offer but owed.
@@ -225,10 +107,7 @@ fn sentence_end(said: &Said, at: usize) -> usize {
 }
 
 /// Words before a sum that was paid in.
-const PAID_IN: [&str; 14] = [
-    "充了", "充值", "充的", "存了", "交了", "办卡", "办的", "付了", "花了", "总共", "一共", "原来",
-    "当时", "总价",
-];
+static PAID_IN: Words = LazyLock::new(|| list("money.paid_in"));
 
 /// The sums in one utterance: value, place, and whether money is named.
 fn sums(

@@ -4,23 +4,15 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::hearing::{self, alike};
-use super::said::{self, Said, Words, is_stop, words};
+use super::lexicon::{Words, list};
+use super::said::{self, Said, is_stop};
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
 use crate::text::pinyin::{self, same_sound};
 
-const SURNAMES: &str = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖\
-    邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂丛焦向柳邢路\
-    岳齐沿梅莫庄辛管祝左涂谷祁时舒耿牟卜詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强丘迟初矫宫由\
-    衣战滕宿栾原修綦慕逄相仲亓房连车晋刁盖臧邸桑冷鞠蓝巩宗籍楚门冉简冀鄢晏佟麻苍滑冼佘宓付肖闫代候党鹿仇卞步商娄慈遇沙蔺茹谌匡亢阚隗郗蒲\
-    骆符励闻濮苟阴晁蔚茅饶雍仝狄谈屠胥庾寇殳蒯竺权芮练莘麦阙卓姬荀鞏师逯漆巫粟虞闾窦戚尚柴郎华吉喻古荆云穆乐伊惠荣储米封伏池索邬岑褚郁贝\
-    瞿敖艾富缪印宣居奚越昌湛计裘贲杭诸钮嵇糜乌巴牧班仰秋厉戎祖束幸郜怀鄂劳扶璩寿燕郏浦容东沃隆融訾丰巢扈苑展边廉蒙雒";
-static COMPOUND: Words = LazyLock::new(|| {
-    (include_str!("compound_surnames.txt").lines())
-        .filter(|line| !line.starts_with('#'))
-        .flat_map(str::split_whitespace)
-        .collect()
-});
+/// Surnames of one character, the commonest first.
+static SURNAMES: LazyLock<String> = LazyLock::new(|| list("surnames.single").concat());
+static COMPOUND: Words = LazyLock::new(|| list("surnames.compound"));
 
 /// How a surname is explained without naming a word that it stands in.
 const SPELLED: [(&str, char); 20] = [
@@ -46,12 +38,7 @@ const SPELLED: [(&str, char); 20] = [
     ("女古", '姑'),
 ];
 
-pub(super) static NAME_ASKED: Words = LazyLock::new(|| {
-    words(
-        "贵姓 怎么称呼 称呼您 您姓 您的姓名 您叫 您的名字 您的称呼 姓名是 姓什么 留个姓名 您怎么称 \
-     如何称呼 叫什么名字",
-    )
-});
+pub(super) static NAME_ASKED: Words = LazyLock::new(|| list("person.name_asked"));
 
 /// Whether the words from `at` to the end of the clause are parts of a name with a dot between them.
 fn is_dotted(said: &Said, at: usize) -> bool {
@@ -102,54 +89,7 @@ fn commoner(heard: char) -> Option<char> {
 }
 
 /// Words about the other side: who they call by name is not the caller.
-const OTHERS: [&str; 46] = [
-    "儿子",
-    "女儿",
-    "闺女",
-    "孙子",
-    "孙女",
-    "老公",
-    "丈夫",
-    "老婆",
-    "媳妇",
-    "对象",
-    "室友",
-    "同学",
-    "同事",
-    "弟弟",
-    "他",
-    "她",
-    "老板",
-    "经理",
-    "店主",
-    "民警",
-    "师傅",
-    "司机",
-    "医生",
-    "大夫",
-    "老师",
-    "负责",
-    "商家",
-    "店",
-    "公司",
-    "护士",
-    "房东",
-    "主任",
-    "工头",
-    "邻居",
-    "警官",
-    "对方",
-    "妈",
-    "爸",
-    "老人",
-    "孩子",
-    "母亲",
-    "父亲",
-    "奶奶",
-    "爷爷",
-    "老太太",
-    "老伴",
-];
+static OTHERS: Words = LazyLock::new(|| list("person.others"));
 
 /// Whether an answer opens with what 姓 is often taken for over the telephone: 向留, 我先王.
 fn opens_for_name(said: &Said, at: usize) -> bool {
@@ -487,9 +427,7 @@ fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
 
 /// Where the operator addresses the caller, however it was heard: 女士, 女是; 王先，您…, where a character was lost.
 fn addressed_in(said: &Said) -> Option<Range<usize>> {
-    const FORMS: [&str; 10] = [
-        "先生", "女士", "小姐", "大姐", "阿姨", "大妈", "大爷", "大哥", "大叔", "大娘",
-    ];
+    static FORMS: Words = LazyLock::new(|| list("person.forms"));
     said.first(&FORMS)
         .or_else(|| hearing::heard(said, &["先生", "女士"]))
         .or_else(|| {
@@ -535,17 +473,8 @@ fn sex_by_sound(said: &Said) -> Option<(bool, Range<usize>)> {
 
 /// 先生 or 女士: what the citizen says of themselves beats how the operator addresses them.
 fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
-    static SELF_WOMAN: Words = LazyLock::new(|| {
-        words(
-            "我是女的 女的 是女士 我是女 我女的 ，女 是女， 是女。 我老公 我丈夫 我对象他 我怀孕 我怀着 我坐月子 \
-         本人女 我婆婆 我是她闺女 我是他闺女 我是闺女 我是她女儿 我是他女儿 我是他妈 我是她妈 我是他姐 我是她姐 孩子妈妈 孩子妈",
-        )
-    });
-    static SELF_MAN: Words = LazyLock::new(|| {
-        words(
-            "我是男的 男的 我是男 ，男 是男， 是男。 我老婆 我媳妇 我妻子 我爱人她 本人男 我是他儿子 我是她儿子 我是他爸 我是她爸 孩子爸爸 孩子爸",
-        )
-    });
+    static SELF_WOMAN: Words = LazyLock::new(|| list("person.self_woman"));
+    static SELF_MAN: Words = LazyLock::new(|| list("person.self_man"));
     let mut addressed = None;
     for (index, said) in talk.iter().enumerate() {
         if said.by_caller() {

@@ -5,34 +5,21 @@ use std::sync::LazyLock;
 
 use super::dialing::{Dialing, is_mobile};
 use super::hearing;
-use super::lexicon::list;
+use super::lexicon::{Words, list};
 use super::numbers::{digit, homophone};
-use super::said::{self, Said, Words, is_stop, words};
+use super::said::{self, Said, is_stop};
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
 use crate::speech::Leg;
 
 /// Words of the operator that ask for, or of the citizen that name, a number to call back.
-pub(super) static CONTACT: Words = LazyLock::new(|| {
-    words("联系电话 联系方式 电话 手机 号码 回访 回电 来电 本机 怎么联系 联系您 打给 后面")
-});
+pub(super) static CONTACT: Words = LazyLock::new(|| list("phone.contact"));
 
 /// Words before digits that make them something else than a number to call back.
-static OTHER: Words = LazyLock::new(|| {
-    words(
-        "单号 订单 卡号 身份证 车牌 警号 工号 合同号 编号 验证码 发票 银行卡 账号 户号 会员号 取件码 \
-     商家电话 商家的电话 店里电话 店里的电话 老板电话 老板的电话 物业电话 物业的电话 客服电话 \
-     客服的电话 他电话 他的电话 他们的电话 对方",
-    )
-});
+static OTHER: Words = LazyLock::new(|| list("phone.other"));
 
 /// How the citizen says: call me at the number that I am calling from.
-pub(super) static OWN: Words = LazyLock::new(|| {
-    words(
-        "这个号码 这个号 这个电话 本机 来电号码 来电 现在打的 打过来的 现在这个 打这个 就是这个 \
-     我打的这个 我打的号 就这个 留这个 用这个 这个就行 我现在的电话 当前号码 这个手机 这部电话 原号 显示的 我这个",
-    )
-});
+pub(super) static OWN: Words = LazyLock::new(|| list("phone.own"));
 
 /// Whether it is a public service's short number (12345, 96110), such as operators greet with; it asks for none.
 fn is_service(digits: &str) -> bool {
@@ -51,7 +38,7 @@ struct Run {
 type Heard = (char, Evidence);
 
 fn runs(said: &Said, tolerant: bool) -> Vec<Run> {
-    static BRIDGES: Words = LazyLock::new(|| words("然后是 然后 后面是 后面 接着是 再 那个 啊"));
+    static BRIDGES: Words = LazyLock::new(|| list("phone.bridges"));
     let chars = &said.chars;
     let mut found: Vec<Run> = Vec::new();
     let mut index = 0;
@@ -175,12 +162,7 @@ fn is_number(digits: &str, dialing: &Dialing) -> bool {
 }
 
 /// The boss's telephone is not the caller's, unless it is the answer to how to reach the caller.
-static THIRD: Words = LazyLock::new(|| {
-    words(
-        "老板 商家 店家 店里 物业 司机 师傅 对方 房东 中介 经理 负责人 快递员 客服 包工头 公司 \
-     骗子 卖家",
-    )
-});
+static THIRD: Words = LazyLock::new(|| list("phone.third"));
 
 /// Whether the digits at `at` are named as something else (an order, a card, the shop's telephone).
 fn is_other(said: &Said, at: usize, asked: Option<&Said>) -> bool {
@@ -228,10 +210,7 @@ fn is_other(said: &Said, at: usize, asked: Option<&Said>) -> bool {
 
 /// Whether a number is somebody's whom nobody is to call: 我妈那个是1378…，她耳朵背，别打她的.
 fn unwanted(said: &Said, run: &Run) -> bool {
-    const WHOSE: [&str; 14] = [
-        "妈", "爸", "老人", "老伴", "闺女", "儿子", "女儿", "姐", "哥", "媳妇", "老公", "老婆",
-        "单位", "同事",
-    ];
+    static WHOSE: Words = LazyLock::new(|| list("phone.whose"));
     let before = said.before(run.range.start, 8);
     let after = said.slice(run.range.end..said.chars.len());
     WHOSE.iter().any(|who| before.contains(who))

@@ -10,20 +10,14 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, BuildError};
 
 use super::hearing::{alike, sound, sounds_at};
+use super::lexicon::{Words, list};
 use super::numbers;
-use super::said::{Said, Words, is_stop, words};
+use super::said::{Said, is_stop};
 use crate::text::pinyin::{readings, same_sound};
 use crate::text::spelling;
 
 /// Words of everyday speech that the rules look for, or that are often taken for others.
-static SPOKEN: Words = LazyLock::new(|| {
-    words(
-        "没有 不是 不知道 什么时候 现在 已经 因为 所以 我们 他们 你们 就是 这个 那个 昨天 今天 前天 上个月 去年 今年 \
-     号楼 单元 块钱 一共 总共 还剩 剩余 剩下 多少钱 免贵姓 贵姓 我姓 先生 女士 电话 手机 本机 号码 这个号码 保密 \
-     希望 要求 尽快 赶紧 小区 地址 位置 具体 名字 名称 老板 商家 物业 孩子 老人 医院 学校 公司 投诉 举报 咨询 建议 \
-     表扬 感谢 反映 问题 诉求 联系 打电话 没人接 不给 不管 路口 交叉口 晚上 早上 凌晨 半夜 男的 女的 双木林 弓长张",
-    )
-});
+static SPOKEN: Words = LazyLock::new(|| list("repair.spoken"));
 
 /// What is well formed, although a listed word sounds the same.
 static SOUND_AS_THEY_ARE: LazyLock<Vec<&'static str>> =

@@ -5,19 +5,12 @@ use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
 use super::Evidence;
+use super::lexicon::{Words, list};
 use super::repair::Repair;
 use crate::speech::Leg;
 use crate::text::script::simplified_letter;
 use crate::text::spelling;
 use crate::transcript::{Line, Transcript};
-
-/// A list of words, written as one text with spaces between them.
-pub(super) type Words = LazyLock<Vec<&'static str>>;
-
-/// The words of a text.
-pub(super) fn words(text: &'static str) -> Vec<&'static str> {
-    text.split_whitespace().collect()
-}
 
 /// How much of one utterance the rules read: five minutes of speech, and a bound on the work.
 const MAX_CHARS: usize = 1000;
@@ -58,7 +51,7 @@ fn plain(letter: char) -> char {
 }
 
 /// How a caller takes back what was just said.
-pub(super) const TAKES_BACK: [&str; 5] = ["不是", "不对", "错了", "说错", "哦不"];
+pub(super) static TAKES_BACK: Words = LazyLock::new(|| list("said.takes_back"));
 
 /// Whether a rule must not read across this character.
 pub(super) fn is_stop(letter: char) -> bool {
@@ -393,10 +386,7 @@ impl Said {
 
     /// Whether the utterance is a yes: it begins with one, or is nothing but one.
     pub fn affirms(&self) -> bool {
-        const YES: [&str; 17] = [
-            "对", "是的", "是啊", "是呀", "没错", "嗯", "好", "可以", "行", "就是", "正确", "恩",
-            "需要", "要", "哎", "有的", "是这",
-        ];
+        static YES: Words = LazyLock::new(|| list("said.yes"));
         !self.denies()
             && (self.text == "是"
                 || self.text.starts_with("是，")
@@ -406,9 +396,7 @@ impl Said {
 
     /// Whether the utterance begins with a no or a correction.
     pub fn denies(&self) -> bool {
-        static NO: Words = LazyLock::new(|| {
-            words("不对 不是 错了 不不 没有 不用 不需要 不要 不行 不， 对不起 不必")
-        });
+        static NO: Words = LazyLock::new(|| list("said.no"));
         NO.iter().any(|no| self.text.starts_with(no))
     }
 }
@@ -475,9 +463,7 @@ pub(super) fn reply(talk: &[Said], index: usize) -> Option<&Said> {
 
 /// Whether the words right before `at` in its clause say that it is not so, or only might be.
 pub(super) fn negated(said: &Said, at: usize) -> bool {
-    static NOT: Words = LazyLock::new(|| {
-        words("不是 没有 不要 不用 别 不想 不会 没 并非 不需要 不能 不 无需 不必")
-    });
+    static NOT: Words = LazyLock::new(|| list("said.not"));
     let clause = said.clause(at);
     let before = said.slice(at.saturating_sub(4).max(clause.start)..at);
     // 「是不是」「能不能」 ask, they do not deny.

@@ -4,90 +4,34 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::hearing::{self, alike, sounds_at};
-use super::lexicon::list;
+use super::lexicon::{Words, list};
 use super::numbers::digit;
-use super::said::{self, MENDED, Said, Words, words};
+use super::said::{self, MENDED, Said};
 use super::taxonomy::Category;
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
 use crate::text::spelling;
 
 /// How an operator asks for the other side's name.
-pub(super) static ASKED: Words = LazyLock::new(|| {
-    words(
-        "叫什么 哪家 哪个公司 什么公司 哪个平台 哪个工地 工地叫 店名 名称 商家 哪个学校 什么学校 \
-     哪个医院 哪个物业 什么店 哪个店 哪个单位 什么单位 单位是 哪个机构 哪个驾校 哪个银行 供热公司 \
-     物业公司 几路 哪路 谁 什么工地 哪个景区 哪个幼儿园 公司名 全称 机构 哪一家 在哪里买 在哪买 哪儿买 运营商 \
-     哪个旅行社 哪个场馆 什么名字 什么厂 哪个厂 哪家厂 有名字 热力公司 哪个诊所 什么牌子 哪个商场 哪个超市",
-    )
-});
+pub(super) static ASKED: Words = LazyLock::new(|| list("subject.asked"));
 
 /// What asks how the other side sees it, and for no name: 机构那边怎么说？
-const HOW: [&str; 6] = [
-    "怎么说",
-    "怎么答复",
-    "怎么解释",
-    "怎么回复",
-    "怎么讲",
-    "什么态度",
-];
+static HOW: Words = LazyLock::new(|| list("subject.how"));
 
 /// What stands before a name that is written on a door, a sign or a car.
-const WRITTEN: [&str; 9] = [
-    "喷的是",
-    "印的是",
-    "写的是",
-    "挂的是",
-    "喷着",
-    "印着",
-    "写着",
-    "贴着",
-    "挂着",
-];
+static WRITTEN: Words = LazyLock::new(|| list("subject.written"));
 
 /// Of these, the ones after which the first thing said is the name.
-const NAME_ASKED: [&str; 9] = [
-    "叫什么",
-    "名字",
-    "全称",
-    "店名",
-    "名称",
-    "哪家",
-    "哪一家",
-    "哪个公司",
-    "什么公司",
-];
+static NAME_ASKED: Words = LazyLock::new(|| list("subject.name_asked"));
 
 /// What an organisation's name ends in.
-pub(super) static ENDINGS: Words = LazyLock::new(|| {
-    words(
-        "眼镜店 手机店 服装店 花店 宠物店 宠物医院 水果店 五金店 家电城 酒楼 酒吧 茶庄 会所 影楼 影院 \
-     口腔 网吧 歌厅 ktv 足道 足浴 中介 车行 小饭桌 托管中心 宾馆 旅馆 招待所 加油站 停车场 菜市场 农贸市场 置业 地产 房产 美容 专营店 店 \
-     有限公司 物业公司 装修公司 装饰公司 劳务公司 快递公司 公司 旅行社 培训学校 培训中心 培训机构 \
-     培训班 健身房 健身中心 健身会所 健身 俱乐部 美容院 美容店 理发店 美发店 超市 饭店 酒店 餐厅 \
-     火锅店 烧烤店 大排档 奶茶店 蛋糕店 面包房 西饼店 洗车店 洗车行 洗衣店 药店 药房 诊所 医院 \
-     卫生院 卫生所 供电所 供水站 服务站 管理所 车管所 司法所 税务所 风景区 景区 浴场 公园 公墓 陵园 幼儿园 小学 中学 学校 学院 画室 琴行 驾校 派出所 交警大队 大队 居委会 村委会 物业 \
-     供热 热力 燃气 银行 电器 家电 家居 建材 家具 装饰 装修 通讯 数码 汽贸 租车 烘焙 茶业 珠宝 海鲜城 便利店 \
-     汽修 汽车维修 汽配 书店 菜馆 面馆 餐馆 饭馆 美发 造型 养生馆 球馆 游泳馆 瑜伽馆 会馆 照相馆 敬老院 护理院 小吃 快餐 物流 \
-     物业服务中心 社区服务中心 商场 商城 家具城 4s店 专卖店 旗舰店 汽修厂 修理厂 食品厂 化工厂 加工厂 \
-     博物馆 图书馆 体育馆 游乐园 动物园 影城 供水 供电 水务 厂 农家乐 棋牌室 度假村 采石场 合作社 铸造厂 机械厂 印刷厂 家具厂 纺织厂 养殖场 养猪场 养鸡场 养牛场 养老院 民宿 直播间 工厂",
-    )
-});
+pub(super) static ENDINGS: Words = LazyLock::new(|| list("subject.endings"));
 
 /// Names that say only what kind of thing it is.
-const PLAIN: [&str; 32] = [
-    "燃气", "通信", "手机", "电话", "我家", "他家", "网络", "各个", "所有", "几家", "我们", "他们",
-    "一家", "那个", "这个", "这家", "那家", "一个", "附近", "楼下", "有个", "旁边", "小区", "网上",
-    "快递", "旅行", "劳务", "物业", "供热", "培训", "商家", "你们",
-];
+static PLAIN: Words = LazyLock::new(|| list("subject.plain"));
 
 /// Brands of companies that are usually named without their kind.
-pub(super) static BRANDS: Words = LazyLock::new(|| {
-    words(
-        "圆通 中通 申通 韵达 顺丰 极兔 百世 德邦 京东 菜鸟 拼多多 淘宝 美团 饿了么 滴滴 中国移动 \
-     中国联通 中国电信",
-    )
-});
+pub(super) static BRANDS: Words = LazyLock::new(|| list("subject.brands"));
 
 /// Grammar in which a name cannot go on, read backwards from its ending.
 const BEFORE: &str = "的在是我你您他她们那这有个了就叫跟到从去来对把被给说让找请问和里上下边旁";
@@ -96,7 +40,7 @@ const BEFORE: &str = "的在是我你您他她们那这有个了就叫跟到从�
 static UTILITIES: Words = LazyLock::new(|| list("subject.utilities"));
 
 /// What is rather a place than somebody complained of, where there is something else to complain of.
-const WHERE: [&str; 7] = ["公园", "小学", "中学", "学校", "幼儿园", "医院", "超市"];
+static WHERE: Words = LazyLock::new(|| list("subject.where"));
 
 /// Of these, the ones that names contain too.
 const SOFT: &str = "和上下来对里";
@@ -227,12 +171,7 @@ pub(super) fn pushes(said: &Said, at: usize) -> bool {
 }
 
 /// Verbs and adverbs: a name does not go on across them.
-static VERBS: Words = LazyLock::new(|| {
-    words(
-        "恢复 报了 去看 买 欠 找 打电话 投诉 反映 办 交 觉得 联系 表扬 举报 咨询 没有 不给 希望 要求 吃 住 送 \
-     印着 写着 贴着 挂着 喷着 想 能不能 能给 能把 不能 就能 才能 能退 可能 怎么 已经 昨天 今天 因为 所以 倒闭 孩子 开了 什么 感谢",
-    )
-});
+static VERBS: Words = LazyLock::new(|| list("subject.verbs"));
 
 /// A verb inside says that it is a sentence and not a name.
 fn verb_in(name: &str) -> bool {
@@ -240,28 +179,13 @@ fn verb_in(name: &str) -> bool {
 }
 
 /// What stands before a name in speech.
-static OPENINGS: Words = LazyLock::new(|| {
-    words(
-        "路对面 马路对面 对面 一排 一溜 一辆 一堆 就是 应该是 好像是 好像叫 它叫 他叫 叫做 名字叫 名字是 名称是 那个 这个 一家 一个 我们 \
-     咱们 是在 就叫 叫 是 在 就 看 哦 啊 东边 西边 南边 北边 咱",
-    )
-});
+static OPENINGS: Words = LazyLock::new(|| list("subject.openings"));
 
 /// What follows a name in speech.
-static CLOSINGS: Words = LazyLock::new(|| {
-    words(
-        "的直播间 直播间 的项目 项目 那个店 这个店 那家店 的店 的快递 那个 这个 的网点 网点 \
-     的门店 门店 的工地 工地 吧 啊 呀 的 呢 嘛 来着 那儿 那里",
-    )
-});
+static CLOSINGS: Words = LazyLock::new(|| list("subject.closings"));
 
 /// What the other side is, before its name: 劳务公司叫鲁建劳务.
-static KINDS: Words = LazyLock::new(|| {
-    words(
-        "开发商 劳务公司 装修公司 装饰公司 物业公司 快递公司 供热公司 旅行社 培训机构 培训学校 培训班 健身房 美容院 \
-         幼儿园 直播间 店名 名字 名称 公司 饭店 机构 工地 驾校 物业 店",
-    )
-});
+static KINDS: Words = LazyLock::new(|| list("subject.kinds"));
 
 /// Cuts what precedes and follows a name in speech: 劳务公司叫鲁建劳务, 圆通的, 新天地项目, 张记那个店.
 fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
@@ -331,9 +255,7 @@ fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
 
 /// Where a name that begins at `at` ends: at punctuation or at grammar.
 fn name_end(said: &Said, at: usize, clause_end: usize) -> usize {
-    const STOPS: [&str; 12] = [
-        "在", "就在", "位于", "，", "他", "说", "不", "的", "是", "离", "把", "给",
-    ];
+    static STOPS: Words = LazyLock::new(|| list("subject.stops"));
     (at + 2..clause_end)
         .find(|index| STOPS.iter().any(|stop| said.starts_at(*index, stop)))
         .unwrap_or(clause_end)

@@ -14,10 +14,10 @@ use super::FieldName;
 use super::classifier::train::train;
 use super::classifier::{Classifier, samples};
 use super::dialing::Dialing;
+use super::lexicon::Words;
 use super::limits::{Table, WrittenTable};
 use super::model::{Limits, RequestType, Urgency};
 use super::repair::Repair;
-use super::said::Words;
 use super::{person, phone, place, subject, wording};
 
 /// The texts of the files of a taxonomy; [`Sources::EMBEDDED`] is the city of Yantai's.

@@ -3,19 +3,15 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::said::{self, Said, Words, words};
+use super::lexicon::{Words, list};
+use super::said::{self, Said};
 use super::taxonomy::Taxonomy;
 use super::{Evidence, Field, FieldValue, RequestType, Urgency};
 use crate::private::Private;
 
 /// Whether a word of danger is only feared, denied, or over.
 fn feared(said: &Said, at: usize, end: usize) -> bool {
-    static FEARED: Words = LazyLock::new(|| {
-        words(
-            "怕 担心 万一 容易 可能 会不会 以免 避免 防止 如果 要是 没有 不会 不是 别 差点 险些 幸亏 \
-         去年 前年 以前 一旦",
-        )
-    });
+    static FEARED: Words = LazyLock::new(|| list("urgency.feared"));
     let clause = said.clause(at);
     let before = said.slice(at.saturating_sub(7).max(clause.start)..at);
     // 没人被困, but not 没电困在里面.

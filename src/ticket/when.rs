@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use jiff::civil::{Date, Weekday};
 use jiff::{Span, Timestamp, tz};
 
+use super::lexicon::{Words, list};
 use super::numbers;
-use super::said::{self, Said, Words, words};
+use super::said::{self, Said};
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
 
@@ -350,11 +351,8 @@ fn calendar(said: &Said, today: Date) -> Vec<Found> {
 
 /// The event's time, if one is said.
 pub(super) fn find(talk: &[Said], started_at: SystemTime) -> Option<Field> {
-    const EVENT: [&str; 24] = [
-        "发生", "买", "签收", "丢", "开始", "停", "坏", "办的", "办卡", "交的", "吃", "签的",
-        "倒闭", "关门", "下单", "摔", "撞", "漏", "入职", "离职", "出的", "看见", "看到", "捡",
-    ];
-    static PLAN: Words = LazyLock::new(|| words("原定 打算 准备 计划 说好 约好 下周 下个月"));
+    static EVENT: Words = LazyLock::new(|| list("when.event"));
+    static PLAN: Words = LazyLock::new(|| list("when.plan"));
     let today = date_of(started_at)?;
     let mut best: Option<(i32, Found, Evidence)> = None;
     for (index, said) in talk.iter().enumerate().filter(|(_, said)| said.by_caller()) {

@@ -3,28 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::lexicon::list;
+use super::lexicon::{Words, list};
 use super::matter;
-use super::said::{self, Said, Words, words};
+use super::said::{self, Said};
 use super::taxonomy::{Category, Taxonomy};
 use super::{Evidence, Field, FieldName, FieldValue, RequestType};
 use crate::private::Private;
 
 /// How an operator asks what is wanted.
-pub(super) static ASKED: Words = LazyLock::new(|| {
-    words(
-        "诉求 希望怎么 怎么解决 要求怎么 怎么处理 您希望 您的要求 有什么要求 想怎么 需要我们 您是想 \
-     您是希望 您要求 您想",
-    )
-});
+pub(super) static ASKED: Words = LazyLock::new(|| list("wording.asked"));
 
 /// How a caller says that something is wanted.
-static WISH: Words = LazyLock::new(|| {
-    words(
-        "希望 要求 我想 我要 想让 能不能 能否 可不可以 让他 让它 请你们 请 尽快 赶紧 赶快 必须 应该 \
-     麻烦 把 给我 给我们 建议 要么 就行 帮 最好 快点 得给 别再 不要再 多 还我",
-    )
-});
+static WISH: Words = LazyLock::new(|| list("wording.wish"));
 
 fn text(value: String, confidence: f32, evidence: Vec<Evidence>) -> Field {
     Field {
@@ -50,12 +40,7 @@ pub(super) fn demand(
         return Some(field);
     }
     if kind == RequestType::Praise {
-        static PEOPLE: Words = LazyLock::new(|| {
-            words(
-                "民警 警察 医生 大夫 护士 司机 师傅 老师 保安 环卫工 工作人员 快递员 城管队员 接线员 \
-             志愿者 消防员 网格员 物业",
-            )
-        });
+        static PEOPLE: Words = LazyLock::new(|| list("wording.people"));
         let person = talk
             .iter()
             .filter(|said| said.by_caller())
@@ -367,31 +352,8 @@ fn question(talk: &[Said], category: Option<&Category>) -> Option<Field> {
 /// The caller's words with the caller as a third person: without the words that only open the talk, and with
 /// 我 left out where a clause begins with it, as Chinese does.
 fn third_person(sentence: &str) -> String {
-    const OPENINGS: [&str; 20] = [
-        "你好",
-        "您好",
-        "喂",
-        "请问",
-        "我想",
-        "我要",
-        "我就",
-        "我",
-        "想",
-        "要",
-        "问问",
-        "问一下",
-        "咨询一下",
-        "咨询",
-        "投诉一下",
-        "投诉",
-        "反映一下",
-        "反映",
-        "举报",
-        "表扬一下",
-    ];
-    const OWN: [&str; 9] = [
-        "我家", "我妈", "我爸", "我孩", "我儿", "我女", "我闺", "我老", "我婆",
-    ];
+    static OPENINGS: Words = LazyLock::new(|| list("wording.openings"));
+    static OWN: Words = LazyLock::new(|| list("wording.own"));
     let mut clauses: Vec<String> = Vec::new();
     for clause in sentence
         .split(['，', '。', '？'])
@@ -432,7 +394,8 @@ fn third_person(sentence: &str) -> String {
         if plain {
             // 我想投诉一家…: the kind of request is said already.
             for opening in OPENINGS
-                .into_iter()
+                .iter()
+                .copied()
                 .filter(|opening| first || *opening == "我")
             {
                 let shorter = rest.strip_prefix(opening).unwrap_or(rest);

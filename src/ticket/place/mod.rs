@@ -6,7 +6,8 @@ mod parts;
 use std::sync::LazyLock;
 
 use super::hearing;
-use super::said::{self, Said, TAKES_BACK, Words, is_stop, words};
+use super::lexicon::{Words, list};
+use super::said::{self, Said, TAKES_BACK, is_stop};
 use super::taxonomy::Taxonomy;
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
@@ -25,12 +26,7 @@ struct Address {
 }
 
 /// What the operator asks when a place is wanted.
-pub(super) static ASKED: Words = LazyLock::new(|| {
-    words(
-        "地址 位置 在哪 哪里 哪儿 哪个小区 哪个区 什么地方 住在 几号楼 路段 哪条路 地点 具体 门牌 \
-     哪个位置 住哪 楼盘 哪个村 哪个社区 哪一片 哪个街道 几单元 几楼 哪栋 房间 路口",
-    )
-});
+pub(super) static ASKED: Words = LazyLock::new(|| list("place.asked"));
 
 fn score(parts: &[Part], asked: bool) -> i32 {
     let kinds = parts.iter().map(|part| match part.kind {

@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 use super::district::{self, city_end, foreign};
 use crate::text::pinyin::same_sound;
 use crate::ticket::hearing::alike;
-use crate::ticket::lexicon::list;
+use crate::ticket::lexicon::{Words, list};
 use crate::ticket::numbers::{self, digit};
-use crate::ticket::said::{Said, TAKES_BACK, Words, is_stop, words};
+use crate::ticket::said::{Said, TAKES_BACK, is_stop};
 use crate::ticket::subject;
 use crate::ticket::taxonomy::Taxonomy;
 
@@ -56,25 +56,11 @@ pub(in crate::ticket) static PLACE_ENDINGS: Words = LazyLock::new(|| {
 
 /// What names end in.
 static ENDINGS: LazyLock<Vec<(&str, Kind)>> = LazyLock::new(|| {
-    let of = |kind: Kind, text| words(text).into_iter().map(move |word| (word, kind));
-    let towns = of(
-        Kind::Town,
-        "街道办 街道 镇 乡 经济技术开发区 经济开发区 高新技术产业开发区 工业园区",
-    );
-    let roads = of(
-        Kind::Road,
-        "交叉口 交汇处 交界处 路口 大街 大道 胡同 路 街 巷",
-    );
-    let sites = of(
-        Kind::Site,
-        "居民小区 小区 家属院 花园 家园 新村 花苑 公寓 广场 大楼 花城 名都 庄园 汽车站 批发市场 步行街 华府 商城 商场 商厦 大厦 购物中心 中心 \
-         市场 工业园 产业园 园区 新城 名城 国际城 豪庭 华庭 雅居 佳苑 名苑 嘉苑 公馆 别墅 \
-         风景区 景区 社区 丽景 水岸 山庄 名邸 公园 万达 幼儿园 小学 中学 学校 学院 大学 医院 车站 车行 城 苑 府 园 湾 庭 村 郡 里 居 墅",
-    );
-    let buildings = of(
-        Kind::Building,
-        "门诊楼 住院楼 病房楼 综合楼 办公楼 教学楼 宿舍楼 实验楼 航站楼 写字楼",
-    );
+    let of = |kind: Kind, name| list(name).into_iter().map(move |word| (word, kind));
+    let towns = of(Kind::Town, "place.towns");
+    let roads = of(Kind::Road, "place.roads");
+    let sites = of(Kind::Site, "place.sites");
+    let buildings = of(Kind::Building, "place.buildings");
     towns.chain(roads).chain(sites).chain(buildings).collect()
 });
 
@@ -83,37 +69,16 @@ const GRAMMAR: &str =
     "的在是我你您他她它们那这哪有个了就叫跟和与到从离住对把被给还没不说请问吗呢吧啊呀边侧旁因为店";
 
 /// Endings of what may also be somebody complained of: a place only right behind a district or a road.
-const WEAK: [&str; 8] = [
-    "幼儿园",
-    "小学",
-    "中学",
-    "学校",
-    "学院",
-    "大学",
-    "医院",
-    "车站",
-];
+static WEAK: Words = LazyLock::new(|| list("place.weak"));
 
 /// What one does on or to a road: 绕路, 修路.
 const ON_ROADS: &str = "绕修走过堵带问迷让赶铺探占拦停扫";
 
 /// What no place ends in, whatever stands before it.
-static NO_END: Words = LazyLock::new(|| {
-    words(
-        "卡里 家里 手里 屋里 心里 车里 夜里 店里 包里 群里 哪里 这里 那里 班里 院里 楼里 村里 城里 市里 \
-     区里 厂里 公里 嘴里 路里 账户里 政府 邻居 定居 我们小区 你们小区 他们小区 个小区 这小区 手车市场 车行",
-    )
-});
+static NO_END: Words = LazyLock::new(|| list("place.no_end"));
 
 /// Words that end like a place but are none.
-static NO_PLACE: Words = LazyLock::new(|| {
-    words(
-        "马路 公路 道路 修路 走路 一路 电路 线路 网路 大马路 在路 整条街 这条路 那条路 条路 逛街 半路 \
-     过马路 我们小区 小区 物业中心 客服中心 服务中心 检测中心 市中心 公园 农村 我们村 进城 大城 \
-     政府 市政府 区政府 家里 城里 村里 邻居 定居 手里 卡里 这里 那里 哪里 夜里 心里 屋里 里 车里 \
-     年里 商城",
-    )
-});
+static NO_PLACE: Words = LazyLock::new(|| list("place.no_place"));
 
 /// Where the ending stops that begins at `at` and makes a name of any word before it (路, 大街, 大厦, but not 里), and
 /// what it is.
@@ -146,12 +111,7 @@ fn last_grammar(said: &Said, from: usize, at: usize) -> Option<usize> {
 }
 
 /// What is said behind a house or landmark to say which part of it is meant.
-static SPOTS: Words = LazyLock::new(|| {
-    (include_str!("spots.txt").lines())
-        .filter(|line| !line.starts_with('#'))
-        .flat_map(str::split_whitespace)
-        .collect()
-});
+static SPOTS: Words = LazyLock::new(|| list("place.spots"));
 
 /// House, building, unit and room numbers that begin at `at`, with what a number has behind it: 16号附2号, 9号甲, 124巷7号.
 fn numbered(said: &Said, at: usize, after_site: bool) -> Option<Part> {
@@ -517,12 +477,7 @@ fn unmarked(
     last: Option<(Kind, usize)>,
     joined: bool,
 ) -> Option<Part> {
-    static NO_NAME: Words = LazyLock::new(|| {
-        words(
-            "吧 那 这 不 没 没有 应该 大概 不知道 不清楚 具体 对 嗯 好 就 然后 附近 旁边 门口 里面 \
-         本地 单位 一 孩子 我 他 她 爸 妈 父母 老公 老婆 媳妇 结果 但是 所以 因为 现在 后来 已经",
-        )
-    });
+    static NO_NAME: Words = LazyLock::new(|| list("place.no_name"));
     let behind = joined && last.is_some_and(|(kind, _)| kind <= Kind::Road);
     let mut end = (at..clause.end)
         .find(|index| {
