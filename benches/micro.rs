@@ -18,7 +18,7 @@ use xinqiao::rtp::{Format, Packet, WireSequence};
 use xinqiao::speech::segmenter::Settings;
 use xinqiao::speech::{CallId, Leg};
 use xinqiao::ticket::advice::Advised;
-use xinqiao::ticket::{CallFacts, Drafter, Talk, Taxonomy, jsonl};
+use xinqiao::ticket::{CallFacts, Dialogue, Drafter, Taxonomy, jsonl};
 use xinqiao::transcript::{Line, Transcript};
 
 /// The metrics' names, in microseconds of one thread.
@@ -128,7 +128,7 @@ fn draft(criterion: &mut Criterion) {
         dialogue.transcript.lines().to_vec()
     });
     let mut transcript = Transcript::default();
-    let (mut talk, advised) = (Talk::default(), Advised::default());
+    let (mut talk, advised) = (Dialogue::default(), Advised::default());
     for (id, line) in (0..200).zip(lines) {
         if id == 199 {
             drafter.follow(&mut talk, &transcript, &facts, &advised);

@@ -18,7 +18,7 @@ use crate::gateway::wav::Wav;
 use crate::recognition::Recognizers;
 use crate::recording::Recorder;
 use crate::speech::segmenter::Settings;
-use crate::text::pen::Pen;
+use crate::text::formatter::TranscriptFormatter;
 use crate::ticket::Drafter;
 
 /// The threads that work for the calls; they end with it.
@@ -53,7 +53,7 @@ pub(super) struct Needs {
     pub control: CallControl,
     pub bus: Bus,
     pub draft_writer: Arc<DraftWriter>,
-    pub pen: Pen,
+    pub formatter: TranscriptFormatter,
     pub advisor: Advisor,
 }
 
@@ -81,7 +81,7 @@ pub(super) fn table(config: &Config, needs: Needs) -> CallTable {
         bus: needs.bus,
         draft_writer: needs.draft_writer,
         drafts: needs.threads.drafting,
-        finish: Arc::new(needs.pen),
+        finish: Arc::new(needs.formatter),
         listening: listening(&config.listening),
         advisor: needs.advisor,
     };

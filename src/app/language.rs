@@ -8,7 +8,7 @@ use super::{StartError, word_lists};
 use crate::config::delivery::LanguageModel as ModelSettings;
 use crate::config::{Config, Text};
 use crate::language_model::{KeyError, LanguageModel};
-use crate::text::pen::Pen;
+use crate::text::formatter::TranscriptFormatter;
 use crate::ticket::classifier::Classifier;
 use crate::ticket::reading::Reader;
 use crate::ticket::{Drafter, Sources, Taxonomy};
@@ -16,7 +16,7 @@ use crate::ticket::{Drafter, Sources, Taxonomy};
 /// Read from files, with nothing running.
 pub(super) struct Language {
     pub drafter: Drafter,
-    pub pen: Pen,
+    pub formatter: TranscriptFormatter,
     /// Reads along beside the rules, where there is one.
     pub model: Option<LanguageModel>,
 }
@@ -32,7 +32,7 @@ impl Language {
         };
         let model = language_model(&config.language_model, drafter.taxonomy());
         Ok(Self {
-            pen: pen(&config.text)?,
+            formatter: formatter(&config.text)?,
             model: model.map_err(StartError::ModelKey)?,
             drafter,
         })
@@ -86,9 +86,9 @@ fn classifier(file: Option<&Path>) -> Result<Option<Classifier>, StartError> {
 }
 
 /// What writes the lines.
-fn pen(settings: &Text) -> Result<Pen, StartError> {
+fn formatter(settings: &Text) -> Result<TranscriptFormatter, StartError> {
     let lists = word_lists::read(settings.hotwords.as_deref()).map_err(StartError::Lists)?;
-    Ok(Pen::new(lists, settings.corrections))
+    Ok(TranscriptFormatter::new(lists, settings.corrections))
 }
 
 fn language_model(

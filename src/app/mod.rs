@@ -57,7 +57,7 @@ use crate::grpc::tls::Acceptor;
 use crate::language_model::LanguageModel;
 use crate::recognition::{self, Recognizers};
 use crate::telemetry::{self, Readiness, State};
-use crate::text::pen::Pen;
+use crate::text::formatter::TranscriptFormatter;
 
 /// A running gateway.
 pub struct Gateway {
@@ -100,7 +100,7 @@ struct TaskGroups {
 /// Everything that can fail to be made. What of it runs already ends when it is dropped.
 struct Parts {
     announcement: Option<Arc<Frame>>,
-    pen: Pen,
+    formatter: TranscriptFormatter,
     model: Option<LanguageModel>,
     tls: Option<Acceptor>,
     page_tls: Option<Acceptor>,
@@ -152,7 +152,7 @@ impl Parts {
         let archive = Archive::open(&config.recording).map_err(StartError::Recording)?;
         Ok(Self {
             announcement,
-            pen: language.pen,
+            formatter: language.formatter,
             model: language.model,
             tls,
             page_tls,
@@ -251,7 +251,7 @@ impl Gateway {
         let is_encrypted = parts.page_tls.is_some();
         let (console, grpc) = parts.listeners.addresses(config);
 
-        let (records, archive, pen) = (parts.records, parts.archive, parts.pen);
+        let (records, archive, formatter) = (parts.records, parts.archive, parts.formatter);
         parts.receivers.deliver(&records, &tasks.deliveries);
         // A node that writes and delivers its last is alive to the others.
         let node = records.store.clone();
@@ -268,7 +268,9 @@ impl Gateway {
         servers.spawn(|stop| console::serve(listeners.console, page, stop));
         servers.spawn(|stop| grpc::serve(listeners.grpc, services, parts.tls, stop));
         let (folder, every) = (config.text.hotwords.clone(), word_lists::LOOK_EVERY);
-        servers.spawn(|stop| word_lists::watch(pen.clone(), folder, every, reread.clone(), stop));
+        servers.spawn(|stop| {
+            word_lists::watch(formatter.clone(), folder, every, reread.clone(), stop)
+        });
 
         let needs = Needs {
             announcement: parts.announcement,
@@ -278,7 +280,7 @@ impl Gateway {
             control,
             bus: records.bus.clone(),
             draft_writer: drafts,
-            pen,
+            formatter,
             advisor: Advisor::new(records.store.clone(), parts.model),
         };
         let calls = Arc::new(calls::table(config, needs));

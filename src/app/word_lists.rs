@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::text::pen::Pen;
+use crate::text::formatter::TranscriptFormatter;
 use crate::text::vocabulary::{ListError, Vocabulary};
 
 /// The example's lists, compiled in.
@@ -148,10 +148,10 @@ fn state(folder: &Path) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
         .collect()
 }
 
-/// Renews the pen's lists whenever a file of `folder` changes, looking `every` so often, and whenever it is `asked` to,
+/// Renews the formatter's lists whenever a file of `folder` changes, looking `every` so often, and whenever it is `asked` to,
 /// until `stop`; lists that cannot be used leave the old ones in place.
 pub async fn watch(
-    pen: Pen,
+    formatter: TranscriptFormatter,
     folder: Option<PathBuf>,
     every: Duration,
     asked: Arc<Notify>,
@@ -168,7 +168,7 @@ pub async fn watch(
             warn!("the embedded word lists stay: text.hotwords names no folder to read again");
             continue;
         };
-        let (now, pen) = (folder.clone(), pen.clone());
+        let (now, formatter) = (folder.clone(), formatter.clone());
         let before = known.clone();
         // Reading files and building the search take a moment that no call should wait for.
         let looked = tokio::task::spawn_blocking(move || {
@@ -177,7 +177,7 @@ pub async fn watch(
                 match read(Some(&now)) {
                     Ok(lists) => {
                         info!(words = lists.len(), "word lists read again");
-                        pen.renew(lists);
+                        formatter.renew(lists);
                     }
                     Err(error) => warn!("the old word lists stay: {error}"),
                 }
@@ -221,21 +221,27 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a.txt");
         std::fs::write(&file, "退款\n").expect("written");
-        let pen = Pen::new(read(Some(folder.path())).expect("sound"), false);
+        let formatter = TranscriptFormatter::new(read(Some(folder.path())).expect("sound"), false);
         let stop = CancellationToken::new();
         let every = Duration::from_millis(5);
         let watched = Some(folder.path().to_owned());
         let asked = Arc::<Notify>::default();
-        let task = tokio::spawn(watch(pen.clone(), watched, every, asked, stop.clone()));
+        let task = tokio::spawn(watch(
+            formatter.clone(),
+            watched,
+            every,
+            asked,
+            stop.clone(),
+        ));
         tokio::time::sleep(4 * every).await;
         let becomes = async |count: usize| {
             for _ in 0..400 {
-                if pen.lists().len() == count {
+                if formatter.lists().len() == count {
                     return;
                 }
                 tokio::time::sleep(every).await;
             }
-            panic!("there are {} words, not {count}", pen.lists().len());
+            panic!("there are {} words, not {count}", formatter.lists().len());
         };
         std::fs::write(&file, "退款 退货 退费\n").expect("written");
         becomes(3).await;
@@ -252,17 +258,23 @@ mod tests {
     async fn lists_are_read_again_when_asked_though_no_file_looks_changed() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("a.txt"), "退款 退费\n").expect("written");
-        let pen = Pen::new(Vocabulary::default(), false);
+        let formatter = TranscriptFormatter::new(Vocabulary::default(), false);
         let (stop, asked) = (CancellationToken::new(), Arc::<Notify>::default());
         let never = Duration::from_hours(1);
         let watched = Some(folder.path().to_owned());
-        let watching = watch(pen.clone(), watched, never, asked.clone(), stop.clone());
+        let watching = watch(
+            formatter.clone(),
+            watched,
+            never,
+            asked.clone(),
+            stop.clone(),
+        );
         let task = tokio::spawn(watching);
         asked.notify_one();
-        while pen.lists().is_empty() {
+        while formatter.lists().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(pen.lists().len(), 2);
+        assert_eq!(formatter.lists().len(), 2);
         stop.cancel();
         task.await.expect("ends");
     }

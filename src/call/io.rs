@@ -20,7 +20,7 @@ use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Utterance, UtteranceKey};
 use crate::ticket::advice::{Advice, Advised, Drawn};
 use crate::ticket::dialing::Dialing;
-use crate::ticket::{CallFacts, Drafter, Talk, TicketDraft};
+use crate::ticket::{CallFacts, Dialogue, Drafter, TicketDraft};
 use crate::transcript::{EndReason, Line, Origin, Transcript, TranscriptEvent};
 
 /// A call as it comes in: what is known of every one, and what only its way of signalling has.
@@ -308,7 +308,7 @@ pub struct Redraft {
     pub(super) facts: CallFacts,
     pub(super) advised: Advised,
     /// What the drafter has read of it already.
-    pub(super) talk: Talk,
+    pub(super) talk: Dialogue,
     /// Whether the call is over, so that this is the last.
     pub(super) closes: bool,
 }

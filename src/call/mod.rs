@@ -55,7 +55,7 @@ use crate::sip::sdp::{Description, Direction, SdpError};
 use crate::sip::{Party, SipCommand, Target};
 use crate::speech::Leg;
 use crate::ticket::advice::{Advised, Drawn};
-use crate::ticket::{CallFacts, Talk, TicketDraft};
+use crate::ticket::{CallFacts, Dialogue, TicketDraft};
 use crate::transcript::{AlarmKind, CallInfo, EndReason, LegMedia, RecordingMark, TranscriptEvent};
 
 /// How long a leg may send nothing before the operator is told.
@@ -137,7 +137,7 @@ struct Drafting {
     /// The last one has been asked for.
     closing: bool,
     /// What the drafter has read, while none is under way.
-    talk: Talk,
+    talk: Dialogue,
 }
 
 /// One call.

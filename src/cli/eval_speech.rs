@@ -62,7 +62,7 @@ struct Row {
 /// Recognises every recording of the folder and prints the table.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let cases = cases(&arguments.folder)?;
-    let pen = arguments.options.pen()?;
+    let formatter = arguments.options.formatter()?;
     let pool = arguments.options.workers()?;
     let mut rows = Vec::new();
     println!(
@@ -76,7 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             &arguments.options,
             &wav,
             &pool,
-            Arc::new(pen.clone()),
+            Arc::new(formatter.clone()),
             |_| {},
         )?;
         let mut row = Row {

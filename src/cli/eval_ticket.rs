@@ -16,7 +16,7 @@ use crate::gateway::phone::{AnswerPlan, Answering};
 use crate::grpc::convert;
 use crate::ticket::eval::{self, Gold, Report};
 use crate::ticket::noise::Dice;
-use crate::ticket::{Drafter, jsonl::Dialogue};
+use crate::ticket::{Drafter, jsonl::WrittenDialogue};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -80,13 +80,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// A dialogue, what is right for it, and its recording.
-type Case = (Dialogue, Gold, PathBuf);
+type Case = (WrittenDialogue, Gold, PathBuf);
 
 /// Plays the dialogues that have a recording as calls, and judges what arrives at the backend.
 fn heard(
     arguments: &Arguments,
     folder: &Path,
-    dialogues: Vec<(Dialogue, Gold)>,
+    dialogues: Vec<(WrittenDialogue, Gold)>,
 ) -> Result<Report, Failure> {
     log::start();
     let cases: Vec<Case> = dialogues

@@ -23,7 +23,7 @@ use crate::rtp::{Format, Packet, WireSequence};
 use crate::speech::finish::Finish;
 use crate::speech::segmenter::Settings;
 use crate::speech::{CallId, Leg, Outcome, Pass, Utterance, UtteranceKey};
-use crate::text::pen::Pen;
+use crate::text::formatter::TranscriptFormatter;
 use crate::transcript;
 
 /// One RTP packet's worth of sound.
@@ -105,9 +105,9 @@ impl Options {
     }
 
     /// What writes the lines.
-    pub fn pen(&self) -> Result<Pen, Failure> {
+    pub fn formatter(&self) -> Result<TranscriptFormatter, Failure> {
         let lists = word_lists::read(self.hotwords.as_deref()).map_err(Failure::must_be_mended)?;
-        Ok(Pen::new(lists, !self.no_hotwords))
+        Ok(TranscriptFormatter::new(lists, !self.no_hotwords))
     }
 }
 

@@ -27,15 +27,21 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let began = Instant::now();
     let wav = Wav::read(&arguments.file).map_err(Failure::must_be_mended)?;
-    let pen = arguments.options.pen()?;
+    let formatter = arguments.options.formatter()?;
     let pool = arguments.options.workers()?;
     let duration = wav.rate.duration_of(wav.channels[0].len() as u64);
     let style = ProgressStyle::with_template("recognising {bar:40} {pos}/{len} s")
         .expect("the template is constant");
     let bar = ProgressBar::new(duration.as_secs()).with_style(style);
-    let heard = recording::recognise(&arguments.options, &wav, &pool, Arc::new(pen), |position| {
-        bar.set_position(position.as_secs());
-    })?;
+    let heard = recording::recognise(
+        &arguments.options,
+        &wav,
+        &pool,
+        Arc::new(formatter),
+        |position| {
+            bar.set_position(position.as_secs());
+        },
+    )?;
     bar.finish_and_clear();
     print(&heard, arguments.json, duration, began.elapsed());
     Ok(())

@@ -10,7 +10,7 @@ use crate::app::word_lists;
 use crate::private::Private;
 use crate::speech::Leg;
 use crate::speech::finish::{Finish, Spoken};
-use crate::text::pen::Pen;
+use crate::text::formatter::TranscriptFormatter;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -30,21 +30,21 @@ pub struct Arguments {
 /// Writes the lines.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let lists = word_lists::read(arguments.hotwords.as_deref()).map_err(Failure::must_be_mended)?;
-    let pen = Pen::new(lists, !arguments.no_hotwords);
+    let formatter = TranscriptFormatter::new(lists, !arguments.no_hotwords);
     if arguments.lines.is_empty() {
         for line in std::io::stdin().lock().lines() {
-            write(&pen, line.map_err(Failure::failed)?, arguments.json);
+            write(&formatter, line.map_err(Failure::failed)?, arguments.json);
         }
     }
     for line in &arguments.lines {
-        write(&pen, line.clone(), arguments.json);
+        write(&formatter, line.clone(), arguments.json);
     }
     Ok(())
 }
 
-fn write(pen: &Pen, line: String, as_json: bool) {
+fn write(formatter: &TranscriptFormatter, line: String, as_json: bool) {
     let said = Private::new(line);
-    let written = pen.finish(Spoken {
+    let written = formatter.finish(Spoken {
         leg: Leg::Mono,
         text: &said,
         words: &[],
@@ -53,7 +53,7 @@ fn write(pen: &Pen, line: String, as_json: bool) {
     if as_json {
         println!(
             "{}",
-            json!({"spoken": said, "text": written.text, "changes": written.changes, "marks": pen.marks(&written.text)})
+            json!({"spoken": said, "text": written.text, "changes": written.changes, "marks": formatter.marks(&written.text)})
         );
     } else {
         println!("{}", written.text.reveal());

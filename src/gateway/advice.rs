@@ -17,7 +17,7 @@ use crate::speech::{CallId, Leg};
 use crate::store::Store;
 use crate::ticket::TicketDraft;
 use crate::ticket::advice::Advice;
-use crate::ticket::resemble::Gist;
+use crate::ticket::resemble::TicketFingerprint;
 use crate::transcript::Line;
 
 /// A call's draft and the lines that it was drawn from.
@@ -76,9 +76,9 @@ async fn look_back(
     mut drafts: watch::Receiver<Considered>,
     reply: impl Fn(Advice),
 ) {
-    let (mut last, mut told) = (Gist::default(), Vec::new());
+    let (mut last, mut told) = (TicketFingerprint::default(), Vec::new());
     loop {
-        let gist = Gist::of(&drafts.borrow_and_update().draft);
+        let gist = TicketFingerprint::of(&drafts.borrow_and_update().draft);
         if gist != last {
             match store.resembling(&call, &gist).await {
                 Ok(found) if found != told => {

@@ -11,7 +11,7 @@ use crate::store::{CallRecord, unix_ms};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::ticket::model::{Limits, Span};
 use crate::ticket::resemble::{Likeness, Resemblance};
-use crate::ticket::{Basis, Because, Evidence, Field, FieldName, FieldValue, Likely, TicketDraft};
+use crate::ticket::{Basis, Evidence, Field, FieldName, FieldValue, Likely, Reason, TicketDraft};
 use crate::transcript::{
     Actor, ActorKind, AlarmKind, EndReason, GapReason, LegMedia, Line, LossCause, RecordingMark,
     TranscriptEvent,
@@ -461,13 +461,13 @@ fn field(name: FieldName, field: &Field, lines: &[Line]) -> ticket::Field {
     }
 }
 
-fn because(because: Because, lines: &[Line]) -> ticket::Because {
+fn because(because: Reason, lines: &[Line]) -> ticket::Reason {
     let basis = match because.basis {
         Basis::Phrase => ticket::Basis::Phrase,
         Basis::Classifier => ticket::Basis::Classifier,
         Basis::Operator => ticket::Basis::Operator,
     };
-    ticket::Because {
+    ticket::Reason {
         basis: basis.into(),
         evidence: Some(evidence(because.evidence, lines)),
     }
@@ -565,14 +565,14 @@ fn evidence_back(evidence: &ticket::Evidence) -> Evidence {
     }
 }
 
-fn because_back(because: &ticket::Because) -> Option<Because> {
+fn because_back(because: &ticket::Reason) -> Option<Reason> {
     let basis = match because.basis() {
         ticket::Basis::Phrase => Basis::Phrase,
         ticket::Basis::Classifier => Basis::Classifier,
         ticket::Basis::Operator => Basis::Operator,
         ticket::Basis::Unspecified => return None,
     };
-    Some(Because {
+    Some(Reason {
         basis,
         evidence: evidence_back(because.evidence.as_ref()?),
     })

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::database::{self, Row, Transaction, indexable, values};
 use super::{Doing, Store, StoreError, unix_ms};
 use crate::speech::CallId;
-use crate::ticket::resemble::{Gist, Resemblance, likest};
+use crate::ticket::resemble::{Resemblance, TicketFingerprint, likest};
 
 /// A matter counts as open for so long after its last call: the longest time limit of a work order, with its extension.
 const OPEN_FOR: Duration = Duration::from_hours(24 * 30);
@@ -15,9 +15,9 @@ const OF_SUBJECT: i64 = 200;
 const OF_CATEGORY: i64 = 1_000;
 
 /// As much of it as is kept and looked for.
-fn kept(gist: &Gist) -> Gist {
+fn kept(gist: &TicketFingerprint) -> TicketFingerprint {
     let cut = |text: &Option<String>| text.as_deref().map(|text| indexable(text).to_owned());
-    Gist {
+    TicketFingerprint {
         phone: cut(&gist.phone),
         category: cut(&gist.category),
         subject: cut(&gist.subject),
@@ -30,7 +30,7 @@ fn kept(gist: &Gist) -> Gist {
 pub(super) async fn keep(
     transaction: &mut Transaction,
     call: &CallId,
-    gist: &Gist,
+    gist: &TicketFingerprint,
     at_ms: i64,
 ) -> database::Result<()> {
     let gist = kept(gist);
@@ -66,7 +66,7 @@ impl Store {
     pub async fn resembling(
         &self,
         call: &CallId,
-        gist: &Gist,
+        gist: &TicketFingerprint,
     ) -> Result<Vec<Resemblance>, StoreError> {
         if gist.is_empty() {
             return Ok(Vec::new());
@@ -110,10 +110,10 @@ impl Store {
     }
 }
 
-fn gist_of(row: &Row) -> Gist {
+fn gist_of(row: &Row) -> TicketFingerprint {
     let bytes: Vec<u8> = row.get("pairs");
     let (pairs, _) = bytes.as_chunks::<4>();
-    Gist {
+    TicketFingerprint {
         phone: row.get("phone"),
         category: row.get("category"),
         subject: row.get("subject"),
@@ -203,7 +203,7 @@ mod tests {
             .await
             .unwrap();
         let found = store
-            .resembling(&CallId::new("second"), &Gist::of(&second))
+            .resembling(&CallId::new("second"), &TicketFingerprint::of(&second))
             .await
             .unwrap();
         assert_eq!(found.len(), 1);
@@ -214,12 +214,12 @@ mod tests {
             FieldValue::Text("13700000009".into()),
         )]);
         let found = store
-            .resembling(&CallId::new("third"), &Gist::of(&caller))
+            .resembling(&CallId::new("third"), &TicketFingerprint::of(&caller))
             .await
             .unwrap();
         assert_eq!(found[0].call.as_str(), "other", "before a word is said");
         let nobody = store
-            .resembling(&CallId::new("x"), &Gist::default())
+            .resembling(&CallId::new("x"), &TicketFingerprint::default())
             .await
             .unwrap();
         assert!(nobody.is_empty());
@@ -261,7 +261,7 @@ mod tests {
             keep(
                 &mut transaction,
                 &call,
-                &Gist::of(&made(number)),
+                &TicketFingerprint::of(&made(number)),
                 now - i64::from(number) * 20_000,
             )
             .await
@@ -270,7 +270,7 @@ mod tests {
         transaction.commit().await.unwrap();
         let mut took = Vec::new();
         for number in (0..100_000).step_by(500) {
-            let (gist, begun) = (Gist::of(&made(number)), Instant::now());
+            let (gist, begun) = (TicketFingerprint::of(&made(number)), Instant::now());
             let found = store.resembling(&CallId::new("new"), &gist).await.unwrap();
             took.push(begun.elapsed());
             assert_eq!(found[0].call.as_str(), format!("call-{number}"));

@@ -18,7 +18,7 @@ use super::{Doing, Store, StoreError, from_unix_ms, gists, unix_ms};
 use crate::private::Private;
 use crate::speech::CallId;
 use crate::ticket::desk::{DeskError, DraftKey, Receipt, Submission};
-use crate::ticket::resemble::Gist;
+use crate::ticket::resemble::TicketFingerprint;
 
 /// An entry that is due later than this is due now: the clock was set back.
 const LATEST_DUE_MS: i64 = 10 * 60_000;
@@ -269,7 +269,7 @@ impl Outbox {
                 )
                 .await
                 .doing(DOING)?;
-            let gist = Gist::of(&submission.draft);
+            let gist = TicketFingerprint::of(&submission.draft);
             gists::keep(transaction, call, &gist, unix_ms(SystemTime::now()))
                 .await
                 .doing(DOING)?;

@@ -12,7 +12,7 @@ use crate::postgres_server::{self, GUARDED, Site, on_both_engines};
 use crate::small_disk::Disk;
 use crate::speech::{CallId, Leg};
 use crate::ticket::desk::{DraftKey, Submission};
-use crate::ticket::resemble::Gist;
+use crate::ticket::resemble::TicketFingerprint;
 use crate::ticket::{Field, FieldName, FieldValue, TicketDraft};
 use crate::transcript::{Actor, CallInfo, Line, Origin, TranscriptEvent};
 
@@ -181,7 +181,7 @@ async fn texts_of_any_length_that_a_peer_sends_are_kept_and_found(site: Site) {
     ]
     .into();
     store.outbox().put(&draft).await.unwrap();
-    let gist = Gist::of(&draft.draft);
+    let gist = TicketFingerprint::of(&draft.draft);
     let found = store.resembling(&CallId::new("b"), &gist).await.unwrap();
     assert_eq!(found[0].call.as_str(), "a");
     store.close().await;

@@ -4,7 +4,7 @@
 //! simplified, and numbers one form (一百二十八 and 128, 幺三八 and 138, 百分之五十 and 50%), since both ways of writing
 //! them are right. What was recognised and the reference go through the same function.
 
-use super::{figures, script};
+use super::{inverse_text_normalization, script};
 
 /// The characters of `text` that count, in one form.
 #[must_use]
@@ -20,7 +20,7 @@ pub fn normalised(text: &str) -> Vec<char> {
     script::simplify(&mut letters);
     let mut written: Vec<char> = Vec::with_capacity(letters.len());
     let mut at = 0;
-    for edit in figures::edits(&letters, &[], true) {
+    for edit in inverse_text_normalization::edits(&letters, &[], true) {
         written.extend(&letters[at..edit.range.start]);
         written.extend(edit.text.chars());
         at = edit.range.end;

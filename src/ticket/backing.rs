@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
+use super::dialogue::{self, PreparedUtterance};
 use super::lexicon::{Words, list};
-use super::said::{self, Said};
 use super::{Field, FieldValue};
 
 /// What callers hold.
@@ -13,13 +13,13 @@ static PROOFS: Words = LazyLock::new(|| list("backing.proofs"));
 static BEFORE: Words = LazyLock::new(|| list("backing.before"));
 
 /// The proofs that the caller says to hold, or says yes to when the operator names them.
-pub(super) fn held(talk: &[Said]) -> Option<Field> {
+pub(super) fn held(talk: &[PreparedUtterance]) -> Option<Field> {
     let mut names: Vec<String> = Vec::new();
     let mut evidence = Vec::new();
     for (index, said) in talk.iter().enumerate() {
         let agreed = !said.by_caller()
             && said.has(&["有没有", "有", "保留", "留着"])
-            && said::reply(talk, index).is_some_and(|answer| {
+            && dialogue::reply(talk, index).is_some_and(|answer| {
                 answer.text.starts_with('有') || answer.affirms() && !answer.has(&["没有", "没签"])
             });
         if !said.by_caller() && !agreed {
@@ -27,7 +27,7 @@ pub(super) fn held(talk: &[Said]) -> Option<Field> {
         }
         for (range, word) in said.find_all(&PROOFS) {
             let known = names.iter().any(|name| name.contains(word));
-            let lacking = said::negated(said, range.start)
+            let lacking = dialogue::negated(said, range.start)
                 || ["没签", "不签", "不开", "不给开", "要"]
                     .iter()
                     .any(|word| said.before(range.start, 3).contains(word));
@@ -47,18 +47,18 @@ pub(super) fn held(talk: &[Said]) -> Option<Field> {
 }
 
 /// Whether it was raised before; nothing when nobody speaks of it.
-pub(super) fn raised(talk: &[Said]) -> Option<Field> {
+pub(super) fn raised(talk: &[PreparedUtterance]) -> Option<Field> {
     let mut found = None;
     for (index, said) in talk.iter().enumerate() {
         if said.by_caller() {
             if let Some(range) = said.first(&BEFORE) {
-                let yes = !said::negated(said, range.start);
+                let yes = !dialogue::negated(said, range.start);
                 found = Some((yes, said.evidence(&range), 0.85));
             }
             continue;
         }
         let asked = said.has(&["反映过", "投诉过", "报修过", "联系过", "沟通过", "打过电话"]);
-        if let Some(answer) = said::reply(talk, index).filter(|_| asked)
+        if let Some(answer) = dialogue::reply(talk, index).filter(|_| asked)
             && let Some(whole) = answer.whole()
         {
             let told = [

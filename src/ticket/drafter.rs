@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::advice::{Advised, Drawn};
 use super::classifier::Classifier;
 use super::dialing::Dialing;
-use super::hearing::alike;
+use super::dialogue::{Dialogue, MENDED, PreparedUtterance};
 use super::learned::{ForeignClassifier, Learned};
 use super::phone::Forbidden;
-use super::said::{MENDED, Said, Talk};
+use super::phonetics::alike;
 use super::taxonomy::Taxonomy;
 use super::{CallFacts, Evidence, Field, FieldName, FieldValue, RequestType, TicketDraft, Urgency};
 use super::{backing, matter, money, person, phone, place, subject, urgency, when, wording};
@@ -86,7 +86,7 @@ impl Drafter {
     /// The ticket as far as the final lines fill it.
     pub fn draft(&self, transcript: &Transcript, facts: &CallFacts) -> TicketDraft {
         let advised = Advised::default();
-        self.follow(&mut Talk::default(), transcript, facts, &advised)
+        self.follow(&mut Dialogue::default(), transcript, facts, &advised)
             .draft
     }
 
@@ -94,13 +94,13 @@ impl Drafter {
     /// what its operator wrote, for [`Advised::judge`] to compare with what is said. Cheap enough to be done for every line.
     pub fn follow(
         &self,
-        talk: &mut Talk,
+        talk: &mut Dialogue,
         transcript: &Transcript,
         facts: &CallFacts,
         advised: &Advised,
     ) -> Drawn {
-        let repair = (!self.written).then_some(&self.taxonomy.repair);
-        let talk = talk.follow(transcript, repair);
+        let correction = (!self.written).then_some(&self.taxonomy.correction);
+        let talk = talk.follow(transcript, correction);
         let (mut draft, weights) = self.filled(talk, transcript, facts);
         let lead = draft
             .fields
@@ -131,7 +131,7 @@ impl Drafter {
     /// The fields that stand by themselves, and how much speaks for each category once the caller has said anything.
     fn filled(
         &self,
-        talk: &[Said],
+        talk: &[PreparedUtterance],
         transcript: &Transcript,
         facts: &CallFacts,
     ) -> (TicketDraft, Option<matter::Weights>) {
@@ -142,7 +142,7 @@ impl Drafter {
                 draft.fields.insert(name, field);
             }
         };
-        let anything = talk.iter().any(Said::by_caller);
+        let anything = talk.iter().any(PreparedUtterance::by_caller);
 
         let caller_number = facts
             .caller_number
@@ -256,7 +256,7 @@ impl Drafter {
 
     /// What follows from the fields as they now stand, also from those that the operator wrote: who handles a category
     /// that was written, the district of an address that was, title and summary, what is still missing, how long it may take.
-    fn settle(&self, draft: &mut TicketDraft, talk: &[Said], forbidden: &Forbidden) {
+    fn settle(&self, draft: &mut TicketDraft, talk: &[PreparedUtterance], forbidden: &Forbidden) {
         let value = |name| draft.fields.get(&name).map(|field| &field.value);
         let text = |name| value(name).and_then(FieldValue::text).unwrap_or_default();
         let levels = value(FieldName::Category).map_or(&[][..], FieldValue::list);
@@ -340,7 +340,7 @@ impl Drafter {
 }
 
 /// Says of what is quoted that it rests on words which were put in place of misheard ones, and lowers its confidence.
-fn doubt_mended(draft: &mut TicketDraft, talk: &[Said]) {
+fn doubt_mended(draft: &mut TicketDraft, talk: &[PreparedUtterance]) {
     for name in [
         FieldName::CallerName,
         FieldName::Address,

@@ -329,7 +329,7 @@ impl fmt::Display for Report {
 /// [`JsonlError`] for a line that is no dialogue or whose `gold` is not of the right shape.
 pub fn judged(
     text: &str,
-) -> impl Iterator<Item = Result<(jsonl::Dialogue, Gold), JsonlError>> + '_ {
+) -> impl Iterator<Item = Result<(jsonl::WrittenDialogue, Gold), JsonlError>> + '_ {
     #[derive(Deserialize)]
     struct Judged {
         gold: Option<Gold>,
@@ -362,7 +362,7 @@ pub fn judged(
 pub fn evaluate(
     drafter: &Drafter,
     text: &str,
-    mut prepare: impl FnMut(&mut jsonl::Dialogue) -> bool,
+    mut prepare: impl FnMut(&mut jsonl::WrittenDialogue) -> bool,
 ) -> Result<Report, JsonlError> {
     let mut report = Report::default();
     for judged in judged(text) {
@@ -376,7 +376,7 @@ pub fn evaluate(
 }
 
 /// Makes `share` of a dialogue's letters wrong, as a recogniser would.
-pub fn spoil(dialogue: &mut jsonl::Dialogue, share: f64, dice: &mut Dice) {
+pub fn spoil(dialogue: &mut jsonl::WrittenDialogue, share: f64, dice: &mut Dice) {
     let mut transcript = Transcript::default();
     for line in dialogue.transcript.lines() {
         transcript.apply(Line {

@@ -51,7 +51,7 @@ struct WrittenUtterance {
 
 /// A written dialogue as a call.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dialogue {
+pub struct WrittenDialogue {
     /// Id, number and time.
     pub facts: CallFacts,
     /// What was said; utterance n has the id n.
@@ -63,7 +63,7 @@ pub struct Dialogue {
 /// # Errors
 /// [`JsonlError`] when the line is no JSON object of this shape, has no id, a time that is not RFC 3339, or a
 /// speaker other than `caller`, `operator` and `mono`.
-pub fn read(number: usize, line: &str) -> Result<Dialogue, JsonlError> {
+pub fn read(number: usize, line: &str) -> Result<WrittenDialogue, JsonlError> {
     let fault = |what: String, remedy| JsonlError {
         line: number,
         what,
@@ -112,7 +112,7 @@ pub fn read(number: usize, line: &str) -> Result<Dialogue, JsonlError> {
             .map(Private::new),
         started_at: started.into(),
     };
-    Ok(Dialogue { facts, transcript })
+    Ok(WrittenDialogue { facts, transcript })
 }
 
 /// The fault without the words of the line, which may be personal.
@@ -126,7 +126,7 @@ fn unquoted(error: &serde_json::Error) -> String {
 }
 
 /// Reads a whole file, without its empty lines.
-pub fn read_all(text: &str) -> impl Iterator<Item = Result<Dialogue, JsonlError>> {
+pub fn read_all(text: &str) -> impl Iterator<Item = Result<WrittenDialogue, JsonlError>> {
     text.lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())

@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 
 use toml::Spanned;
 
+use super::dialogue::{self, PreparedUtterance, is_stop};
 use super::lexicon::{Words, list};
-use super::said::{self, Said, is_stop};
 use super::taxonomy::{Category, Taxonomy};
 use super::urgency;
-use super::{Basis, Because, Evidence, Field, FieldValue, Likely, RequestType, Urgency};
+use super::{Basis, Evidence, Field, FieldValue, Likely, Reason, RequestType, Urgency};
 
 /// A choice with the words that it rests on.
 pub(super) struct Choice {
@@ -31,7 +31,7 @@ pub(super) struct Request {
 /// How much was said of each category.
 pub(super) struct Weights {
     scores: Vec<f32>,
-    places: Vec<Vec<(i32, Because)>>,
+    places: Vec<Vec<(i32, Reason)>>,
     /// Which categories give way to one of which a strong phrase was said: (which, to which).
     yield_to: Vec<(usize, usize)>,
 }
@@ -52,7 +52,7 @@ impl Weights {
             if self.scores[*index] > 0.0 || meaning.len() == 1 {
                 self.scores[*index] += sure * likely;
                 self.places[*index].extend(because.iter().map(|place| {
-                    let because = Because {
+                    let because = Reason {
                         basis: Basis::Classifier,
                         evidence: *place,
                     };
@@ -91,7 +91,7 @@ pub(super) fn things_spoken_of<'t>(weights: &Weights, taxonomy: &'t Taxonomy) ->
 
 /// The department of a second matter that the caller announces as such: 还有一个事, 另外.
 fn second_matter(
-    talk: &[Said],
+    talk: &[PreparedUtterance],
     taxonomy: &Taxonomy,
     weights: &Weights,
     first: usize,
@@ -136,7 +136,7 @@ const MOST_REASONS: usize = 4;
 
 /// The departments likeliest to lead, each with what speaks for it; `lead` is the one that the draft names.
 pub(super) fn likely(
-    talk: &[Said],
+    talk: &[PreparedUtterance],
     weights: &Weights,
     taxonomy: &Taxonomy,
     lead: Option<(&str, &Field)>,
@@ -159,7 +159,7 @@ pub(super) fn likely(
             .map(|place| {
                 (
                     i32::MAX,
-                    Because {
+                    Reason {
                         basis: Basis::Operator,
                         evidence: *place,
                     },
@@ -173,9 +173,9 @@ pub(super) fn likely(
         let read = (taxonomy.categories.iter().zip(&weights.places))
             .filter(|(category, _)| handles(category))
             .flat_map(|(_, places)| places.iter().copied());
-        let mut reasons: Vec<(i32, Because)> = announced.chain(read).collect();
+        let mut reasons: Vec<(i32, Reason)> = announced.chain(read).collect();
         reasons.sort_by_key(|(weight, _)| -i64::from(*weight));
-        let mut known: Vec<Because> = Vec::new();
+        let mut known: Vec<Reason> = Vec::new();
         for (_, reason) in reasons {
             // One of each judgement at least, so that the classifier's part is seen.
             let room = known.len() < MOST_REASONS - 1
@@ -223,9 +223,9 @@ pub(super) fn likely(
 }
 
 /// How much is said of each category, with the places.
-pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
+pub(super) fn weigh(talk: &[PreparedUtterance], taxonomy: &Taxonomy) -> Weights {
     let mut scores = vec![0.0_f32; taxonomy.categories.len()];
-    let mut places: Vec<Vec<(i32, Because)>> = vec![Vec::new(); scores.len()];
+    let mut places: Vec<Vec<(i32, Reason)>> = vec![Vec::new(); scores.len()];
     let mut seen: Vec<(usize, String)> = Vec::new();
     let mut callers = 0;
     for said in talk {
@@ -256,7 +256,7 @@ pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
                 *weight
             };
             last[*index].1 = last[*index].1.max(weight);
-            // Said again, a word says little more.
+            // PreparedUtterance again, a word says little more.
             let word = (*index, said.text[bytes].to_owned());
             let again = if seen.contains(&word) { 0.2 } else { 1.0 };
             seen.push(word);
@@ -268,7 +268,7 @@ pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
             };
             scores[*index] += share * weight as f32 * again * topic;
             if said.by_caller() {
-                let because = Because {
+                let because = Reason {
                     basis: Basis::Phrase,
                     evidence: said.evidence(&range),
                 };
@@ -297,7 +297,7 @@ pub(super) fn weigh(talk: &[Said], taxonomy: &Taxonomy) -> Weights {
 }
 
 /// Whether a caller says in so many words that the call is about what stands at `range`.
-fn names_topic(said: &Said, range: &std::ops::Range<usize>) -> bool {
+fn names_topic(said: &PreparedUtterance, range: &std::ops::Range<usize>) -> bool {
     let before = said.slice(said.clause(range.start).start..range.start);
     let opens = [
         "咨询", "反映", "投诉", "举报", "问", "打听", "了解", "说说", "关于",
@@ -373,7 +373,7 @@ impl<T> IndexMut<RequestType> for ByKind<T> {
 
 /// The kind of request: the caller's own word first, else what such a matter usually is.
 pub(super) fn request(
-    talk: &[Said],
+    talk: &[PreparedUtterance],
     taxonomy: &Taxonomy,
     category: Option<usize>,
     danger: bool,
@@ -393,7 +393,7 @@ pub(super) fn request(
         };
         for (bytes, (kind, weight)) in taxonomy.requests.longest(&said.text) {
             let range = said.char_at(bytes.start)..said.char_at(bytes.end);
-            let denied = *weight > 3 && said::negated(said, range.start)
+            let denied = *weight > 3 && dialogue::negated(said, range.start)
                 || said.before(range.start, 2) == "不是";
             // What was done before (投诉过, 举报过) or what others did is not what this call is.
             let past = said.starts_at(range.end, "过")
@@ -448,8 +448,8 @@ pub(super) fn request(
 }
 
 /// Whether a caller opens with a question and asks on: 结婚登记现在是不是不用户口本了？ … 照片要自己带吗？
-fn only_asks(talk: &[Said]) -> bool {
-    let asks = |said: &Said| {
+fn only_asks(talk: &[PreparedUtterance]) -> bool {
+    let asks = |said: &PreparedUtterance| {
         let words = said.text.trim_end_matches(is_stop);
         words.ends_with(['吗', '呢']) || said.text.ends_with('？')
     };
@@ -461,7 +461,7 @@ fn only_asks(talk: &[Said]) -> bool {
 
 /// The departments, the lead first: as the operator announced it, else as the taxonomy says.
 pub(super) fn departments(
-    talk: &[Said],
+    talk: &[PreparedUtterance],
     taxonomy: &Taxonomy,
     category: Option<&Choice>,
     subject: Option<&str>,
@@ -578,16 +578,17 @@ pub(super) fn departments(
 }
 
 /// Whether the caller wants to stay unnamed towards the other side.
-pub(super) fn confidential(talk: &[Said]) -> Field {
+pub(super) fn confidential(talk: &[PreparedUtterance]) -> Field {
     static WISH: Words = LazyLock::new(|| list("matter.wish"));
     let mut found: Option<(bool, f32, Vec<Evidence>)> = None;
     for (index, said) in talk.iter().enumerate().filter(|(_, said)| said.by_caller()) {
-        let asked = said::question(talk, index)
+        let asked = dialogue::question(talk, index)
             .filter(|_| index > 0 && !talk[index - 1].by_caller())
             .is_some_and(|asked| asked.has(&["保密", "匿名", "公开您"]));
         let may_tell = index > 0
             && !talk[index - 1].by_caller()
-            && said::question(talk, index).is_some_and(|asked| asked.has(&["可以透露", "能透露"]));
+            && dialogue::question(talk, index)
+                .is_some_and(|asked| asked.has(&["可以透露", "能透露"]));
         // 别让人家知道, 不要让老板知道是我.
         let hidden = said.clauses().into_iter().find(|clause| {
             let words = said.slice(clause.clone());
@@ -635,7 +636,7 @@ pub(super) fn confidential(talk: &[Said]) -> Field {
         if let Some(range) = said.first(&WISH).or(hidden).or_else(untold) {
             let word = said.slice(range.clone());
             let refused = matches!(word.as_str(), "保密" | "匿名")
-                && said::negated(said, range.start)
+                && dialogue::negated(said, range.start)
                 || said.starts_at(range.end, "干什么")
                 || said.starts_at(range.end, "什么");
             found = Some((!refused, 0.95, vec![said.evidence(&range)]));
@@ -666,7 +667,9 @@ pub(super) fn confidential(talk: &[Said]) -> Field {
 }
 
 /// The first clause of the caller that says what it is about, without greetings.
-pub(super) fn opening(talk: &[Said]) -> Option<(&Said, std::ops::Range<usize>)> {
+pub(super) fn opening(
+    talk: &[PreparedUtterance],
+) -> Option<(&PreparedUtterance, std::ops::Range<usize>)> {
     static GREETINGS: Words = LazyLock::new(|| list("matter.greetings"));
     talk.iter()
         .filter(|said| said.by_caller())

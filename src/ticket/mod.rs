@@ -5,14 +5,15 @@
 //! them first. [`classifier`] learns from labelled texts what a matter is about.
 
 pub mod advice;
+mod asr_correction;
 mod backing;
 pub mod classifier;
 pub mod desk;
 pub mod dialing;
+mod dialogue;
 mod drafter;
 pub mod eval;
 pub mod handover;
-mod hearing;
 pub mod jsonl;
 mod learned;
 mod lexicon;
@@ -24,11 +25,10 @@ pub mod noise;
 mod numbers;
 mod person;
 mod phone;
+mod phonetics;
 mod place;
 pub mod reading;
-mod repair;
 pub mod resemble;
-mod said;
 mod subject;
 mod taxonomy;
 #[cfg(test)]
@@ -37,11 +37,11 @@ mod urgency;
 mod when;
 mod wording;
 
+pub use dialogue::Dialogue;
 pub use drafter::Drafter;
 pub use learned::ForeignClassifier;
 pub use model::{
-    Basis, Because, CallFacts, Evidence, Field, FieldName, FieldValue, Likely, RequestType,
+    Basis, CallFacts, Evidence, Field, FieldName, FieldValue, Likely, Reason, RequestType,
     TicketDraft, Urgency,
 };
-pub use said::Talk;
 pub use taxonomy::{Sources, Taxonomy, TaxonomyError};

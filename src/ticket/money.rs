@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use super::hearing::sounds_at;
+use super::dialogue::{self, PreparedUtterance};
 use super::lexicon::{Weighted, Words, list, weighted};
 use super::numbers;
-use super::said::{self, Said};
+use super::phonetics::sounds_at;
 use super::{Evidence, Field, FieldValue};
 
 /// Words for what is still owed or lost, with what they add to a sum said beside them.
@@ -21,7 +21,7 @@ static ASIDE: Weighted = LazyLock::new(|| weighted("money.aside"));
 const COUNTED: &str = "个号楼层栋幢室路人名天日月年周点分秒米平度斤次节家户户口只台辆部件趟岁元块钱毛班届期条份种样样倍股位张吨瓦伏双套间遍站公里小级本排线";
 
 /// Whether a number ends in a digit behind 百, 千 or 万, as sums of money do: 四百七, 一万二.
-fn ends_short(said: &Said, range: &std::ops::Range<usize>) -> bool {
+fn ends_short(said: &PreparedUtterance, range: &std::ops::Range<usize>) -> bool {
     let last = range.end.saturating_sub(1);
     last > range.start
         && numbers::digit(said.chars[last]).is_some()
@@ -69,7 +69,7 @@ static DISMISSED: Words = LazyLock::new(|| list("money.dismissed"));
 
 /// Whether the other side offers the sum at `range`: 商家说补偿我五百, 对方提出退两千. What was promised and never came is no
 /// offer but owed.
-fn offered(said: &Said, from: usize, range: &std::ops::Range<usize>) -> bool {
+fn offered(said: &PreparedUtterance, from: usize, range: &std::ops::Range<usize>) -> bool {
     static WILLING: Words = LazyLock::new(|| list("money.willing"));
     static GIVES: Words = LazyLock::new(|| list("money.gives"));
     static OTHERS: Words = LazyLock::new(|| list("money.others"));
@@ -93,7 +93,7 @@ fn offered(said: &Said, from: usize, range: &std::ops::Range<usize>) -> bool {
 }
 
 /// Where the sentence ends that the character at `at` stands in, or the next sum begins.
-fn sentence_end(said: &Said, at: usize) -> usize {
+fn sentence_end(said: &PreparedUtterance, at: usize) -> usize {
     let stop = said.chars[at..]
         .iter()
         .position(|letter| "。！？".contains(*letter));
@@ -111,7 +111,7 @@ static PAID_IN: Words = LazyLock::new(|| list("money.paid_in"));
 
 /// The sums in one utterance: value, place, and whether money is named.
 fn sums(
-    said: &Said,
+    said: &PreparedUtterance,
     money_asked: bool,
     dictated: bool,
 ) -> Vec<(f64, std::ops::Range<usize>, bool)> {
@@ -157,7 +157,7 @@ fn sums(
                     .filter(|part| part.value < 10.0 && part.magnitude < 2.0)
             {
                 let stop = said.chars.get(part.range.end).copied().unwrap_or('。');
-                if matches!(stop, '毛' | '角') || said::is_stop(stop) || stop == '钱' {
+                if matches!(stop, '毛' | '角') || dialogue::is_stop(stop) || stop == '钱' {
                     value += part.value / 10.0;
                     end = part.range.end + usize::from(matches!(stop, '毛' | '角'));
                 }
@@ -182,16 +182,16 @@ fn sums(
         let counted = COUNTED.contains(follower) || (follower.is_ascii_alphabetic());
         // 2300多买的: what is said roughly is no model and no year.
         let rough = next > number.range.end;
-        let bare = money_asked && value >= 10.0 && (rough || said::is_stop(follower));
+        let bare = money_asked && value >= 10.0 && (rough || dialogue::is_stop(follower));
         // 赔偿金31200: what it is stands before it.
         let priced = value >= 100.0
-            && said::is_stop(follower)
+            && dialogue::is_stop(follower)
             && (before.ends_with(['金', '费', '款', '额', '欠', '差', '赔'])
                 || before.ends_with("骗了"));
         // 张口就跟我要六十: what was asked, taken or paid.
         let priced = priced
             || value >= 10.0
-                && said::is_stop(follower)
+                && dialogue::is_stop(follower)
                 && [
                     "我要", "要了", "要我", "收了", "收我", "付了", "花了", "我花",
                 ]
@@ -199,7 +199,7 @@ fn sums(
                 .any(|word| before.ends_with(word));
         // 一共120; 这120全退给我; 一节一百六，合三千五百二
         let whole = (SUMS_UP.iter().any(|word| before.ends_with(word)) || before.ends_with("合"))
-            && said::is_stop(follower)
+            && dialogue::is_stop(follower)
             || before.ends_with('这') && "全都".contains(follower) && said.has(&["退", "赔", "还"]);
         if !counted
             && (number.magnitude >= 100.0 || bare || priced || whole)
@@ -212,10 +212,10 @@ fn sums(
 }
 
 /// The sum at stake, if one is said. `expects_money` is whether this kind of matter is usually about money.
-pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
+pub(super) fn find(talk: &[PreparedUtterance], expects_money: bool) -> Option<Field> {
     let mut best: Option<Sum> = None;
     for (index, said) in talk.iter().enumerate() {
-        let asked = said::question(talk, index).filter(|_| said.by_caller());
+        let asked = dialogue::question(talk, index).filter(|_| said.by_caller());
         let money_asked = asked.is_some_and(|asked| {
             asked.has(&[
                 "多少钱",
@@ -229,9 +229,10 @@ pub(super) fn find(talk: &[Said], expects_money: bool) -> Option<Field> {
                 "几块",
             ])
         });
-        let about_number = |said: &Said| said.has(&["电话", "号码", "手机号"]);
+        let about_number = |said: &PreparedUtterance| said.has(&["电话", "号码", "手机号"]);
         let dictated = about_number(said) || asked.is_some_and(about_number);
-        let confirmed = !said.by_caller() && said::reply(talk, index).is_some_and(Said::affirms);
+        let confirmed = !said.by_caller()
+            && dialogue::reply(talk, index).is_some_and(PreparedUtterance::affirms);
         if !said.by_caller() && !confirmed {
             continue;
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::hearing::alike;
+use super::phonetics::alike;
 use crate::text::pinyin::same_sound;
 
 /// The digit that a character stands for when digits are read out one by one.

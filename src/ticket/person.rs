@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::hearing::{self, alike};
+use super::dialogue::{self, PreparedUtterance, is_stop};
 use super::lexicon::{Words, list};
-use super::said::{self, Said, is_stop};
+use super::phonetics::{self, alike};
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
 use crate::text::pinyin::{self, same_sound};
@@ -41,7 +41,7 @@ const SPELLED: [(&str, char); 20] = [
 pub(super) static NAME_ASKED: Words = LazyLock::new(|| list("person.name_asked"));
 
 /// Whether the words from `at` to the end of the clause are parts of a name with a dot between them.
-fn is_dotted(said: &Said, at: usize) -> bool {
+fn is_dotted(said: &PreparedUtterance, at: usize) -> bool {
     let clause = said.clause(at).end;
     let parts = said.chars[at.min(clause)..clause].split(|letter| *letter == '·');
     let mut lengths = parts.map(<[char]>::len).peekable();
@@ -51,8 +51,8 @@ fn is_dotted(said: &Said, at: usize) -> bool {
 
 /// Whether an operator asks for the caller's name, however it was heard: 您贵姓, 您跪兴; 您贵，…, 吝姓？, where a
 /// character was lost.
-fn asks_name(asked: &Said) -> bool {
-    hearing::has(asked, &NAME_ASKED)
+fn asks_name(asked: &PreparedUtterance) -> bool {
+    phonetics::has(asked, &NAME_ASKED)
         || asked.clauses().into_iter().any(|clause| {
             let words = &asked.chars[clause.clone()];
             let short = (1..=4).contains(&words.len());
@@ -92,7 +92,7 @@ fn commoner(heard: char) -> Option<char> {
 static OTHERS: Words = LazyLock::new(|| list("person.others"));
 
 /// Whether an answer opens with what 姓 is often taken for over the telephone: 向留, 我先王.
-fn opens_for_name(said: &Said, at: usize) -> bool {
+fn opens_for_name(said: &PreparedUtterance, at: usize) -> bool {
     let opens = at == 0 || is_stop(said.chars[at - 1]) || at == 1 && said.chars[0] == '我';
     opens
         && ['信', '向', '先']
@@ -107,7 +107,7 @@ struct Found {
     sure: f32,
 }
 
-fn surname_at(said: &Said, at: usize) -> Option<usize> {
+fn surname_at(said: &PreparedUtterance, at: usize) -> Option<usize> {
     if COMPOUND.iter().any(|name| said.starts_at(at, name)) {
         return Some(2);
     }
@@ -127,7 +127,7 @@ fn rank(surname: &str) -> usize {
 }
 
 /// The full name that begins at `at`: a surname and one or two more characters up to a boundary.
-fn full_at(said: &Said, at: usize) -> Option<Range<usize>> {
+fn full_at(said: &PreparedUtterance, at: usize) -> Option<Range<usize>> {
     const ENDS: &str = "的是呀啊吧吗女男先在我就这他她说，。？、哈哦呢了";
     let surname = surname_at(said, at)?;
     let given = said.chars[at + surname..]
@@ -140,12 +140,12 @@ fn full_at(said: &Said, at: usize) -> Option<Range<usize>> {
 
 /// Whether the surname is explained (曹操的曹, 弓长张) and, if so, as which character; `heard` is the surname itself, and
 /// a word for it that says it again needs no list (首都的都).
-fn explained(said: &Said, from: usize, heard: Option<char>) -> Option<char> {
+fn explained(said: &PreparedUtterance, from: usize, heard: Option<char>) -> Option<char> {
     let rest = said.slice(from..said.chars.len());
     // 古曰胡: with the name behind it, a spelling is known by its sound.
     let sounds = |spelling: &str, name: char| {
         let whole = format!("{spelling}{name}");
-        (from..said.chars.len()).any(|at| hearing::sounds_at(&said.chars, at, &whole))
+        (from..said.chars.len()).any(|at| phonetics::sounds_at(&said.chars, at, &whole))
     };
     if let Some((_, name)) =
         (SPELLED.iter()).find(|(spelling, name)| rest.contains(spelling) || sounds(spelling, *name))
@@ -183,7 +183,7 @@ fn explained(said: &Said, from: usize, heard: Option<char>) -> Option<char> {
     })
 }
 
-fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
+fn name_in(said: &PreparedUtterance, asked: bool, elsewhere: bool) -> Option<Found> {
     let about_others = |at: usize| {
         let clause = said.clause(at);
         let before = said.slice(clause.start..at);
@@ -426,10 +426,10 @@ fn name_in(said: &Said, asked: bool, elsewhere: bool) -> Option<Found> {
 }
 
 /// Where the operator addresses the caller, however it was heard: 女士, 女是; 王先，您…, where a character was lost.
-fn addressed_in(said: &Said) -> Option<Range<usize>> {
+fn addressed_in(said: &PreparedUtterance) -> Option<Range<usize>> {
     static FORMS: Words = LazyLock::new(|| list("person.forms"));
     said.first(&FORMS)
-        .or_else(|| hearing::heard(said, &["先生", "女士"]))
+        .or_else(|| phonetics::heard(said, &["先生", "女士"]))
         .or_else(|| {
             said.clauses().into_iter().find_map(|clause| {
                 let last = clause.end - 1;
@@ -440,7 +440,7 @@ fn addressed_in(said: &Said) -> Option<Range<usize>> {
 }
 
 /// The surname before a form of address: 钮女士, 好的留先生.
-fn echoed(said: &Said, at: usize) -> Option<String> {
+fn echoed(said: &PreparedUtterance, at: usize) -> Option<String> {
     let letter = said.chars[at];
     if SURNAMES.contains(letter) {
         return Some(letter.to_string());
@@ -454,7 +454,7 @@ fn echoed(said: &Said, at: usize) -> Option<String> {
 }
 
 /// 女的, 我是男的, as a clause of its own that was misheard: whether a woman, and where.
-fn sex_by_sound(said: &Said) -> Option<(bool, Range<usize>)> {
+fn sex_by_sound(said: &PreparedUtterance) -> Option<(bool, Range<usize>)> {
     said.clauses().into_iter().find_map(|clause| {
         let start = clause.start
             + ["我是", "是", "我"]
@@ -462,7 +462,7 @@ fn sex_by_sound(said: &Said) -> Option<(bool, Range<usize>)> {
                 .find(|opening| said.starts_at(clause.start, opening))
                 .map_or(0, |opening| opening.chars().count());
         let of =
-            |form: &str| clause.end == start + 2 && hearing::sounds_at(&said.chars, start, form);
+            |form: &str| clause.end == start + 2 && phonetics::sounds_at(&said.chars, start, form);
         if of("女的") {
             Some((true, clause.clone()))
         } else {
@@ -472,13 +472,13 @@ fn sex_by_sound(said: &Said) -> Option<(bool, Range<usize>)> {
 }
 
 /// 先生 or 女士: what the citizen says of themselves beats how the operator addresses them.
-fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
+fn form(talk: &[PreparedUtterance]) -> Option<(&'static str, Vec<Evidence>, f32)> {
     static SELF_WOMAN: Words = LazyLock::new(|| list("person.self_woman"));
     static SELF_MAN: Words = LazyLock::new(|| list("person.self_man"));
     let mut addressed = None;
     for (index, said) in talk.iter().enumerate() {
         if said.by_caller() {
-            let asked = said::question(talk, index).is_some_and(|asked| {
+            let asked = dialogue::question(talk, index).is_some_and(|asked| {
                 asks_name(asked) || asked.has(&["先生"]) && asked.has(&["女士"])
             });
             let own = asked
@@ -525,12 +525,12 @@ fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
                 return Some((form, vec![said.evidence(&clause)], 0.8));
             }
         } else if let Some(range) = addressed_in(said) {
-            let woman = hearing::has(said, &["女士", "小姐", "大姐", "阿姨", "大妈", "大娘"])
+            let woman = phonetics::has(said, &["女士", "小姐", "大姐", "阿姨", "大妈", "大娘"])
                 || said.starts_at(range.start, "女");
             if said.has(&["先生"]) && woman {
                 continue;
             }
-            let objected = said::reply(talk, index)
+            let objected = dialogue::reply(talk, index)
                 .is_some_and(|answer| answer.has(&["不是先生", "我是女", "我是男", "不是女士"]));
             if !objected {
                 addressed = Some((
@@ -545,11 +545,11 @@ fn form(talk: &[Said]) -> Option<(&'static str, Vec<Evidence>, f32)> {
 }
 
 /// The caller's name. `usual` is the form of address to assume where none is heard; empty for none.
-pub(super) fn find(talk: &[Said], usual: &str) -> Option<Field> {
+pub(super) fn find(talk: &[PreparedUtterance], usual: &str) -> Option<Field> {
     let mut name: Option<Found> = None;
     for (index, said) in talk.iter().enumerate() {
         if said.by_caller() {
-            let asked = said::question(talk, index).is_some_and(|asked| {
+            let asked = dialogue::question(talk, index).is_some_and(|asked| {
                 asks_name(asked)
                     && !asked.has(&[
                         "商家", "店名", "公司", "小区", "对方", "他叫", "机构", "饭店", "民警",
@@ -560,7 +560,7 @@ pub(super) fn find(talk: &[Said], usual: &str) -> Option<Field> {
             let asked = asked
                 || index > 0 && !talk[index - 1].by_caller() && talk[index - 1].text == "姓？";
             // Who is asked about here bears a name too: the officer, the shopkeeper.
-            let elsewhere = said::question(talk, index).is_some_and(|asked| asked.has(&OTHERS));
+            let elsewhere = dialogue::question(talk, index).is_some_and(|asked| asked.has(&OTHERS));
             if let Some(found) = name_in(said, asked, elsewhere) {
                 // 姓石 first and 叫石海涛 later, or the other way round: the fuller name stays.
                 let fuller = name.as_ref().is_some_and(|known| {
@@ -575,14 +575,14 @@ pub(super) fn find(talk: &[Said], usual: &str) -> Option<Field> {
             }
         } else if let Some(range) = addressed_in(said)
             && range.start > 0
-            && !said::reply(talk, index)
+            && !dialogue::reply(talk, index)
                 .is_some_and(|answer| answer.denies() && answer.text.contains('姓'))
             && let place = (range.start - 1..range.start)
             && let Some(echo) = echoed(said, place.start)
         {
             // Of two spellings of one sound the commoner name was meant, unless it was explained (弓长张).
             let commoner = name.as_ref().is_some_and(|name| {
-                let sounds = hearing::sounds_at(&said.chars, place.start, &name.surname);
+                let sounds = phonetics::sounds_at(&said.chars, place.start, &name.surname);
                 name.full.is_none()
                     && sounds
                     && name.sure < 0.95

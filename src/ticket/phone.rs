@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::dialing::{Dialing, is_mobile};
-use super::hearing;
+use super::dialogue::{self, PreparedUtterance, is_stop};
 use super::lexicon::{Words, list};
 use super::numbers::{digit, homophone};
-use super::said::{self, Said, is_stop};
+use super::phonetics;
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
 use crate::speech::Leg;
@@ -37,7 +37,7 @@ struct Run {
 /// A digit on its way into a number, with the place it was heard at.
 type Heard = (char, Evidence);
 
-fn runs(said: &Said, tolerant: bool) -> Vec<Run> {
+fn runs(said: &PreparedUtterance, tolerant: bool) -> Vec<Run> {
     static BRIDGES: Words = LazyLock::new(|| list("phone.bridges"));
     let chars = &said.chars;
     let mut found: Vec<Run> = Vec::new();
@@ -133,7 +133,7 @@ fn runs(said: &Said, tolerant: bool) -> Vec<Run> {
             .is_some_and(|letter| "十百千万第".contains(letter));
         // 查一下: one digit inside words is no digit that was read out.
         let alone = run.digits.len() == 1
-            && !(said::is_stop(follower)
+            && !(dialogue::is_stop(follower)
                 && (run.range.start == 0
                     || said
                         .before(run.range.start, 1)
@@ -165,7 +165,7 @@ fn is_number(digits: &str, dialing: &Dialing) -> bool {
 static THIRD: Words = LazyLock::new(|| list("phone.third"));
 
 /// Whether the digits at `at` are named as something else (an order, a card, the shop's telephone).
-fn is_other(said: &Said, at: usize, asked: Option<&Said>) -> bool {
+fn is_other(said: &PreparedUtterance, at: usize, asked: Option<&PreparedUtterance>) -> bool {
     // YT18820156390 is a parcel's, however the question for it was heard.
     if at > 0 && said.chars[at - 1].is_ascii_alphabetic() {
         return true;
@@ -209,7 +209,7 @@ fn is_other(said: &Said, at: usize, asked: Option<&Said>) -> bool {
 }
 
 /// Whether a number is somebody's whom nobody is to call: 我妈那个是1378…，她耳朵背，别打她的.
-fn unwanted(said: &Said, run: &Run) -> bool {
+fn unwanted(said: &PreparedUtterance, run: &Run) -> bool {
     static WHOSE: Words = LazyLock::new(|| list("phone.whose"));
     let before = said.before(run.range.start, 8);
     let after = said.slice(run.range.end..said.chars.len());
@@ -236,7 +236,7 @@ impl Forbidden {
     }
 
     /// Where these numbers stand in `said`.
-    pub fn places(&self, said: &Said) -> Vec<Evidence> {
+    pub fn places(&self, said: &PreparedUtterance) -> Vec<Evidence> {
         if self.numbers.is_empty() {
             return Vec::new();
         }
@@ -252,7 +252,7 @@ impl Forbidden {
 
     /// `text` without these numbers, where it holds one.
     pub fn taken_out_of(&self, text: &str) -> Option<String> {
-        let places = self.places(&Said::of(u32::MAX, Leg::Caller, text));
+        let places = self.places(&PreparedUtterance::of(u32::MAX, Leg::Caller, text));
         if places.is_empty() {
             return None;
         }
@@ -267,7 +267,7 @@ impl Forbidden {
 }
 
 /// Where a caller says that a number is not to be noted: 这个号别记, 电话就不留了.
-fn ban(said: &Said, asked: bool) -> Option<Range<usize>> {
+fn ban(said: &PreparedUtterance, asked: bool) -> Option<Range<usize>> {
     static NOT: Words = LazyLock::new(|| list("phone.not"));
     static NOTE: Words = LazyLock::new(|| list("phone.note"));
     static OTHERWISE: Words = LazyLock::new(|| list("phone.note_otherwise"));
@@ -304,7 +304,7 @@ fn ban(said: &Said, asked: bool) -> Option<Range<usize>> {
 }
 
 /// Where a caller asks to take out again what was noted, and nothing else: 你给删了吧, 把电话去掉.
-fn removed(said: &Said) -> Option<Range<usize>> {
+fn removed(said: &PreparedUtterance) -> Option<Range<usize>> {
     static REMOVE: Words = LazyLock::new(|| list("phone.remove"));
     static AROUND: Words = LazyLock::new(|| list("phone.around_remove"));
     let mut found = said.find_all(&REMOVE).map(|(range, _)| range);
@@ -327,7 +327,7 @@ fn removed(said: &Said) -> Option<Range<usize>> {
 }
 
 /// The digits of the number that the caller gave in pieces last before utterance `index`, with the utterances.
-fn in_pieces(talk: &[Said], index: usize) -> Option<(String, Vec<u32>)> {
+fn in_pieces(talk: &[PreparedUtterance], index: usize) -> Option<(String, Vec<u32>)> {
     let mut pieces: Vec<(u32, String)> = Vec::new();
     for said in talk[..index].iter().rev().filter(|said| said.by_caller()) {
         let digits: String = (runs(said, false).into_iter())
@@ -346,19 +346,19 @@ fn in_pieces(talk: &[Said], index: usize) -> Option<(String, Vec<u32>)> {
 }
 
 /// What the caller forbids to note; `caller_number` is what the network gave.
-pub(super) fn forbidden(talk: &[Said], caller_number: Option<&str>) -> Forbidden {
+pub(super) fn forbidden(talk: &[PreparedUtterance], caller_number: Option<&str>) -> Forbidden {
     static MINE: Words = LazyLock::new(|| list("phone.mine"));
     static EARLIER: Words = LazyLock::new(|| list("phone.earlier_one"));
     static ALLOWED: Words = LazyLock::new(|| list("phone.allowed"));
     static TELLS: Words = LazyLock::new(|| list("phone.tells"));
     let mut forbidden = Forbidden::default();
-    let long = |said: &Said| -> Vec<Run> {
+    let long = |said: &PreparedUtterance| -> Vec<Run> {
         let mut runs = runs(said, false);
         runs.retain(|run| run.digits.len() >= 7);
         runs
     };
     for (index, said) in talk.iter().enumerate().filter(|(_, said)| said.by_caller()) {
-        let asked = said::question(talk, index).is_some_and(|asked| asked.has(&CONTACT));
+        let asked = dialogue::question(talk, index).is_some_and(|asked| asked.has(&CONTACT));
         let Some(ban) = ban(said, asked) else {
             continue;
         };
@@ -369,7 +369,7 @@ pub(super) fn forbidden(talk: &[Said], caller_number: Option<&str>) -> Forbidden
             .into_iter()
             .any(|own| said.slice(0..clause.end).contains(own));
         // 15266668888可以打: the number that is given instead.
-        let allowed = |said: &Said, run: &Run| {
+        let allowed = |said: &PreparedUtterance, run: &Run| {
             let clause = said.clause(run.range.start);
             let before = said.slice(clause.start..run.range.start);
             ALLOWED.iter().any(|word| before.contains(word))
@@ -397,8 +397,8 @@ pub(super) fn forbidden(talk: &[Said], caller_number: Option<&str>) -> Forbidden
             .or_else(|| here.iter().find(|run| run.range.start < clause.end))
             .cloned();
         // An order's or a card's number is no number to ring.
-        let rung = |(at, said): (usize, &Said)| -> Vec<String> {
-            let asked = said::question(talk, at);
+        let rung = |(at, said): (usize, &PreparedUtterance)| -> Vec<String> {
+            let asked = dialogue::question(talk, at);
             let rung =
                 |run: &Run| run.digits.len() <= 13 && !is_other(said, run.range.start, asked);
             long(said)
@@ -438,7 +438,7 @@ pub(super) fn forbidden(talk: &[Said], caller_number: Option<&str>) -> Forbidden
 
 /// Whether the operator asks for a yes to the caller's own number, and whether that is heard clearly: 联系电话就是您住鸵
 /// 鸾号码吗 is a question to agree to, whatever stands between.
-fn asks_own(asked: &Said) -> Option<bool> {
+fn asks_own(asked: &PreparedUtterance) -> Option<bool> {
     let own = ["本机", "这个号", "来电", "这个电话", "现在这个", "打过来"];
     let yes_or_no = asked.has(&["吗", "是不是", "对吧", "吧", "？"]);
     let misheard = asked.has(&["电话就是", "号码就是", "电话是您", "号码是您"])
@@ -452,7 +452,7 @@ fn asks_own(asked: &Said) -> Option<bool> {
 }
 
 /// A correction that is said again with more around it, 零九，六六零九, is its longer form.
-fn restated(said: &Said, run: &Run) -> String {
+fn restated(said: &PreparedUtterance, run: &Run) -> String {
     let pieces: Vec<String> = said.chars[run.range.clone()]
         .split(|letter| is_stop(*letter))
         .map(|piece| {
@@ -467,7 +467,7 @@ fn restated(said: &Said, run: &Run) -> String {
 }
 
 /// Replaces part of `held` by a correction: at the place that the citizen names, else where it fits best.
-fn correct(held: &mut Vec<Heard>, new: &[Heard], said: &Said, at: usize) {
+fn correct(held: &mut Vec<Heard>, new: &[Heard], said: &PreparedUtterance, at: usize) {
     let before = said.before(at, 10);
     if new.len() >= held.len() {
         *held = new.to_vec();
@@ -577,7 +577,11 @@ fn evidence(held: &[Heard]) -> Vec<Evidence> {
 }
 
 /// The number to call back. `caller_number` is what the network gave; `dialing` completes a land line.
-pub(super) fn find(talk: &[Said], caller_number: Option<&str>, dialing: &Dialing) -> Option<Field> {
+pub(super) fn find(
+    talk: &[PreparedUtterance],
+    caller_number: Option<&str>,
+    dialing: &Dialing,
+) -> Option<Field> {
     let mut held: Vec<Heard> = Vec::new();
     let mut done: Option<(String, Vec<Evidence>, f32)> = None;
     let mut own: Option<(Vec<Evidence>, f32)> = None;
@@ -599,10 +603,10 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, dialing: &Dialing
             } else {
                 joined(&held)
             };
-            let answer = said::reply(talk, index);
+            let answer = dialogue::reply(talk, index);
             let objected =
                 answer.is_some_and(|answer| answer.denies() || answer.has(&["不对", "错了"]));
-            let agreed = answer.is_some_and(Said::affirms);
+            let agreed = answer.is_some_and(PreparedUtterance::affirms);
             let alike = shared(&heard, &run.digits) * 10 >= run.digits.len() * 7;
             let close = alike || agreed && is_mobile(&run.digits);
             // Neither is a number, but each has what the other lost.
@@ -644,9 +648,9 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, dialing: &Dialing
             }
             continue;
         }
-        let asked = said::question(talk, index);
+        let asked = dialogue::question(talk, index);
         let asks_contact = asked.is_some_and(|asked| {
-            hearing::has(asked, &CONTACT)
+            phonetics::has(asked, &CONTACT)
                 || runs(asked, false)
                     .iter()
                     .any(|run| run.digits.len() >= 3 && !is_service(&run.digits))
@@ -659,13 +663,13 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, dialing: &Dialing
                 .filter(|word| word.chars().count() > 2)
                 .collect();
             let short = asks_contact && said.chars.len() < 14;
-            hearing::heard(said, &long).filter(|_| short)
+            phonetics::heard(said, &long).filter(|_| short)
         };
         let said_own = said.first(&OWN);
         if let Some(range) = said_own.clone().or_else(heard_own)
             && (asks_contact || said.has(&["电话", "号码", "本机", "联系"]))
         {
-            let denied = said::negated(said, range.start)
+            let denied = dialogue::negated(said, range.start)
                 || said.starts_at(range.end, "不")
                 || said.has(&["打不通", "不是我的", "不用这个"]);
             if denied {
@@ -782,7 +786,7 @@ pub(super) fn find(talk: &[Said], caller_number: Option<&str>, dialing: &Dialing
                 continue;
             }
             guessed |= run.guessed;
-            let places = Said::evidence;
+            let places = PreparedUtterance::evidence;
             let digits = if correcting {
                 restated(said, &run)
             } else {

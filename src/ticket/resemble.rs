@@ -1,7 +1,7 @@
 //! Whether two tickets are about the same matter: the same caller again, or the same subject in the same category, told
 //! in similar words.
 //!
-//! A [`Gist`] is what is compared, small enough to be kept for every ticket: who, what kind, whom it concerns, where, and
+//! A [`TicketFingerprint`] is what is compared, small enough to be kept for every ticket: who, what kind, whom it concerns, where, and
 //! the pairs of characters in what the drafter has made of it. Words of courtesy do not count, because the drafter has
 //! left them out.
 
@@ -56,7 +56,7 @@ pub struct Resemblance {
 
 /// What is compared of a ticket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gist {
+pub struct TicketFingerprint {
     /// The contact phone's digits.
     pub phone: Option<String>,
     /// Both levels of the category.
@@ -69,7 +69,7 @@ pub struct Gist {
     pub pairs: Vec<u32>,
 }
 
-impl Gist {
+impl TicketFingerprint {
     /// What can be compared of a draft.
     #[must_use]
     pub fn of(draft: &TicketDraft) -> Self {
@@ -214,7 +214,7 @@ mod tests {
     use crate::ticket::{Drafter, Taxonomy, jsonl};
 
     /// A draft of what a caller says in a few sentences.
-    fn gist(caller: &str, lines: &[&str]) -> Gist {
+    fn gist(caller: &str, lines: &[&str]) -> TicketFingerprint {
         let lines: Vec<_> = lines
             .iter()
             .map(|text| serde_json::json!({"speaker": "caller", "text": text}))
@@ -223,7 +223,9 @@ mod tests {
             "id": "x", "caller_number": caller, "started_at": "2026-11-24T09:00:00+08:00", "utterances": lines,
         });
         let dialogue = jsonl::read(1, &call.to_string()).expect("a dialogue");
-        Gist::of(&Drafter::new(Taxonomy::embedded()).draft(&dialogue.transcript, &dialogue.facts))
+        TicketFingerprint::of(
+            &Drafter::new(Taxonomy::embedded()).draft(&dialogue.transcript, &dialogue.facts),
+        )
     }
 
     const GYM: [&str; 3] = [
@@ -283,8 +285,11 @@ mod tests {
         heard.subject = Some("利健健身房".to_owned());
         assert!(first.subject.is_some());
         assert!(heard.compare(&first).is_some());
-        assert_eq!(Gist::default().compare(&Gist::default()), None);
-        assert!(Gist::default().is_empty());
+        assert_eq!(
+            TicketFingerprint::default().compare(&TicketFingerprint::default()),
+            None
+        );
+        assert!(TicketFingerprint::default().is_empty());
     }
 
     #[test]

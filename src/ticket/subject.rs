@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::hearing::{self, alike, sounds_at};
+use super::dialogue::{self, MENDED, PreparedUtterance};
 use super::lexicon::{Words, list};
 use super::numbers::digit;
-use super::said::{self, MENDED, Said};
+use super::phonetics::{self, alike, sounds_at};
 use super::taxonomy::Category;
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
@@ -58,13 +58,13 @@ fn plain(name: &str) -> bool {
 }
 
 /// A name that ends in one of [`ENDINGS`]: (range, ending's length).
-fn organisations(said: &Said) -> &[Range<usize>] {
+fn organisations(said: &PreparedUtterance) -> &[Range<usize>] {
     said.found
         .organisations
         .get_or_init(|| look_for_organisations(said))
 }
 
-fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
+fn look_for_organisations(said: &PreparedUtterance) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for ending in ENDINGS.iter().copied() {
         for (range, _) in said.find_all(&[ending]) {
@@ -165,7 +165,7 @@ fn look_for_organisations(said: &Said) -> Vec<Range<usize>> {
 }
 
 /// Whether one is sent on to another here: 物业推供电局. 推拿 and the like are no such thing.
-pub(super) fn pushes(said: &Said, at: usize) -> bool {
+pub(super) fn pushes(said: &PreparedUtterance, at: usize) -> bool {
     static WORDS: Words = LazyLock::new(|| list("subject.words_with_push"));
     said.chars[at] == '推' && !WORDS.iter().any(|word| said.starts_at(at, word))
 }
@@ -188,7 +188,7 @@ static CLOSINGS: Words = LazyLock::new(|| list("subject.closings"));
 static KINDS: Words = LazyLock::new(|| list("subject.kinds"));
 
 /// Cuts what precedes and follows a name in speech: 劳务公司叫鲁建劳务, 圆通的, 新天地项目, 张记那个店.
-fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
+fn trimmed(said: &PreparedUtterance, mut range: Range<usize>) -> Range<usize> {
     // 科创中心的项穆: whatever stands behind 的, it is no part of a name.
     if let Some(of) = (range.start + 3..range.end)
         .find(|at| said.chars[*at] == '的' || said.chars[*at] == '得')
@@ -254,7 +254,7 @@ fn trimmed(said: &Said, mut range: Range<usize>) -> Range<usize> {
 }
 
 /// Where a name that begins at `at` ends: at punctuation or at grammar.
-fn name_end(said: &Said, at: usize, clause_end: usize) -> usize {
+fn name_end(said: &PreparedUtterance, at: usize, clause_end: usize) -> usize {
     static STOPS: Words = LazyLock::new(|| list("subject.stops"));
     (at + 2..clause_end)
         .find(|index| STOPS.iter().any(|stop| said.starts_at(*index, stop)))
@@ -279,7 +279,7 @@ pub(super) struct Known<'a> {
 
 /// The subject, if one is named or follows from the kind of matter.
 pub(super) fn find(
-    talk: &[Said],
+    talk: &[PreparedUtterance],
     Known {
         category,
         spoken_of,
@@ -291,7 +291,7 @@ pub(super) fn find(
     }: Known,
 ) -> Option<Field> {
     let mut best: Option<Found> = None;
-    let in_address = |said: &Said, range: &Range<usize>| {
+    let in_address = |said: &PreparedUtterance, range: &Range<usize>| {
         let place = said.evidence(range);
         address.iter().any(|part| {
             part.utterance == place.utterance && part.start < place.end && place.start < part.end
@@ -301,7 +301,7 @@ pub(super) fn find(
     let long_brands: Vec<&str> = (BRANDS.iter().copied())
         .filter(|brand| brand.chars().count() > 3)
         .collect();
-    let mut offer = |said: &Said, range: Range<usize>, score: i32| {
+    let mut offer = |said: &PreparedUtterance, range: Range<usize>, score: i32| {
         if range.end <= range.start || range.clone().any(|at| pushes(said, at)) {
             return;
         }
@@ -332,7 +332,7 @@ pub(super) fn find(
         if !said.by_caller() {
             continue;
         }
-        let question = said::question(talk, index);
+        let question = dialogue::question(talk, index);
         let about_caller = question.is_some_and(|asked| {
             asked.has(&["您贵姓", "怎么称呼", "您的姓名", "称呼您", "您叫", "贵姓"])
         });
@@ -473,7 +473,7 @@ pub(super) fn find(
         for (range, _) in said.find_all(&BRANDS) {
             offer(said, range, if asked { 9 } else { 5 });
         }
-        if let Some(range) = hearing::heard(said, &long_brands) {
+        if let Some(range) = phonetics::heard(said, &long_brands) {
             offer(said, range, if asked { 9 } else { 5 });
         }
         // 去了速安汽修。o:速安汽修在什么位置？: what the operator asks the place of is who it is about.
@@ -607,10 +607,10 @@ pub(super) fn find(
                     return Some((said.slice(range.clone()), said.evidence(&range)));
                 }
                 // 业市: written otherwise, but it sounds so.
-                let range = hearing::heard(said, &words)?;
+                let range = phonetics::heard(said, &words)?;
                 let word = words
                     .iter()
-                    .find(|word| hearing::sounds_at(&said.chars, range.start, word))
+                    .find(|word| phonetics::sounds_at(&said.chars, range.start, word))
                     .filter(|word| {
                         let letters: Vec<char> = word.chars().collect();
                         // Two characters sound like too much else, unless the recogniser doubted them.
@@ -685,7 +685,7 @@ pub(super) fn find(
 }
 
 /// What the operator's `answer` repeats of a caller's words before going on: no number and no time.
-fn echoed(said: &Said, answer: Option<&Said>) -> Option<Range<usize>> {
+fn echoed(said: &PreparedUtterance, answer: Option<&PreparedUtterance>) -> Option<Range<usize>> {
     let answer = answer.filter(|answer| !answer.by_caller())?;
     let echo = answer.clauses().into_iter().next()?;
     let taken = ["好", "记", "行", "明白", "收到", "知道"]
@@ -699,19 +699,19 @@ fn echoed(said: &Said, answer: Option<&Said>) -> Option<Range<usize>> {
     let closes = said
         .chars
         .get(range.end)
-        .is_none_or(|next| said::is_stop(*next));
+        .is_none_or(|next| dialogue::is_stop(*next));
     let named = said.before(range.start, 1).ends_with(['是', '叫']);
     (taken && named && closes && (3..=10).contains(&echo.len()) && !words.contains(counts))
         .then_some(range)
 }
 
 /// Whether a clause only shows which one is meant: 一楼开饭店那家, 门口俩大石狮子那家.
-fn points(said: &Said, clause: &Range<usize>) -> bool {
+fn points(said: &PreparedUtterance, clause: &Range<usize>) -> bool {
     clause.end - clause.start > 4 && said.before(clause.end, 2) == "那家"
 }
 
 /// The kind of place of which an operator asks which one it is: 是哪个古船博物馆？
-fn asks_which(asked: &Said) -> Option<&'static str> {
+fn asks_which(asked: &PreparedUtterance) -> Option<&'static str> {
     let mut which = asked.find_all(&["哪个", "哪家", "哪所", "哪座", "哪一家"]);
     let (range, _) = which.next()?;
     let words = asked.slice(range.end..asked.clause(range.start).end);
@@ -720,7 +720,7 @@ fn asks_which(asked: &Said) -> Option<&'static str> {
 }
 
 /// The name of a caller's words whose place the operator asks next.
-fn located(said: &Said, next: Option<&Said>) -> Option<Range<usize>> {
+fn located(said: &PreparedUtterance, next: Option<&PreparedUtterance>) -> Option<Range<usize>> {
     let next = next.filter(|next| !next.by_caller())?;
     next.clauses().into_iter().find_map(|clause| {
         let words = next.slice(clause);
@@ -746,7 +746,7 @@ fn located(said: &Said, next: Option<&Said>) -> Option<Range<usize>> {
 }
 
 /// A bus line: N路公交车, N路车, N路公交.
-fn bus_line(said: &Said, asked: bool) -> Option<Range<usize>> {
+fn bus_line(said: &PreparedUtterance, asked: bool) -> Option<Range<usize>> {
     super::numbers::all(&said.chars)
         .into_iter()
         .find_map(|number| {

@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::FieldName;
+use super::asr_correction::AsrCorrection;
 use super::classifier::train::train;
 use super::classifier::{Classifier, samples};
 use super::dialing::Dialing;
 use super::lexicon::Words;
 use super::limits::{Table, WrittenTable};
 use super::model::{Limits, RequestType, Urgency};
-use super::repair::Repair;
 use super::{person, phone, place, subject, wording};
 
 /// The texts of the files of a taxonomy; [`Sources::EMBEDDED`] is the city of Yantai's.
@@ -254,7 +254,7 @@ pub struct Taxonomy {
     /// Department index.
     aliases: Phrasebook<usize>,
     /// Puts misheard words right.
-    pub(super) repair: Repair,
+    pub(super) correction: AsrCorrection,
     /// What the examples of `matters.csv` taught.
     taught: Option<Arc<Classifier>>,
 }
@@ -570,11 +570,11 @@ impl Taxonomy {
             )
             .chain(requests.iter().map(|(word, _)| word.as_str()))
             .chain(RULES.iter().flat_map(|list| list.iter().copied()));
-        let repair = Repair::new(listed).map_err(|error| too_many(&error))?;
+        let correction = AsrCorrection::new(listed).map_err(|error| too_many(&error))?;
 
         let mut taxonomy = Self {
             taught: None,
-            repair,
+            correction,
             categories: category,
             limits,
             departments: department,

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use jiff::Timestamp;
 
-use super::said::Said;
+use super::dialogue::PreparedUtterance;
 use super::{Drafter, Field, FieldName, FieldValue, Taxonomy, TicketDraft, eval, jsonl};
 use super::{noise, numbers};
 use crate::speech::Leg;
@@ -27,12 +27,12 @@ const YANTAI: &str = include_str!("../../tests/data/yantai.jsonl");
 const CALLERS: &str = include_str!("../../tests/data/callers.jsonl");
 
 /// One utterance a line; `o:` marks the operator's.
-pub(super) fn talk(lines: &str) -> Vec<Said> {
+pub(super) fn talk(lines: &str) -> Vec<PreparedUtterance> {
     (0..)
         .zip(lines.lines())
         .map(|(id, line)| match line.strip_prefix("o:") {
-            Some(text) => Said::of(id, Leg::Operator, text),
-            None => Said::of(id, Leg::Caller, line),
+            Some(text) => PreparedUtterance::of(id, Leg::Operator, text),
+            None => PreparedUtterance::of(id, Leg::Caller, line),
         })
         .collect()
 }
@@ -69,7 +69,7 @@ pub(super) fn moment(stamp: &str) -> SystemTime {
     stamp.parse::<Timestamp>().expect("a moment").into()
 }
 
-fn drafts(source: &str) -> Vec<(jsonl::Dialogue, TicketDraft)> {
+fn drafts(source: &str) -> Vec<(jsonl::WrittenDialogue, TicketDraft)> {
     let drafter = Drafter::new(Taxonomy::embedded());
     jsonl::read_all(source)
         .map(|dialogue| {
@@ -211,7 +211,7 @@ fn every_piece_of_evidence_lies_within_its_utterance() {
 }
 
 /// The words that a field rests on, made plain.
-fn words(dialogue: &jsonl::Dialogue, field: &Field) -> Vec<String> {
+fn words(dialogue: &jsonl::WrittenDialogue, field: &Field) -> Vec<String> {
     let slice = |place: &super::Evidence| {
         let line = dialogue
             .transcript
@@ -226,7 +226,7 @@ fn words(dialogue: &jsonl::Dialogue, field: &Field) -> Vec<String> {
             .skip(place.start as usize)
             .take((place.end - place.start) as usize)
             .collect();
-        Said::of(0, Leg::Caller, &words).text
+        PreparedUtterance::of(0, Leg::Caller, &words).text
     };
     field.evidence.iter().map(slice).collect()
 }
@@ -403,7 +403,7 @@ fn followed(lines: &[(&str, &str)], written: Option<&(FieldName, FieldValue)>) -
         "utterances": utterances,
     });
     let dialogue = jsonl::read(1, &call.to_string()).expect("a dialogue");
-    let (mut talk, mut advised) = (super::Talk::default(), Advised::default());
+    let (mut talk, mut advised) = (super::Dialogue::default(), Advised::default());
     let mut transcript = crate::transcript::Transcript::default();
     let mut drafts = Vec::new();
     for (index, line) in dialogue.transcript.lines().iter().enumerate() {
@@ -545,7 +545,10 @@ fn the_two_hundredth_line_of_a_call_is_drafted_in_milliseconds_and_as_if_it_were
         started_at: moment("2026-11-24T09:00:00+08:00"),
     };
     let mut long = crate::transcript::Transcript::default();
-    let (mut talk, mut advised) = (super::Talk::default(), super::advice::Advised::default());
+    let (mut talk, mut advised) = (
+        super::Dialogue::default(),
+        super::advice::Advised::default(),
+    );
     let mut took = Vec::new();
     for (id, line) in (0_u32..200).zip(lines) {
         let start = crate::audio::MediaTime::ZERO + std::time::Duration::from_secs(id.into());

@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::dialogue::{self, PreparedUtterance};
 use super::lexicon::{Words, list};
-use super::said::{self, Said};
 use super::taxonomy::Taxonomy;
 use super::{Evidence, Field, FieldValue, RequestType, Urgency};
 use crate::private::Private;
 
 /// Whether a word of danger is only feared, denied, or over.
-fn feared(said: &Said, at: usize, end: usize) -> bool {
+fn feared(said: &PreparedUtterance, at: usize, end: usize) -> bool {
     static FEARED: Words = LazyLock::new(|| list("urgency.feared"));
     let clause = said.clause(at);
     let before = said.slice(at.saturating_sub(7).max(clause.start)..at);
@@ -88,7 +88,7 @@ fn feared(said: &Said, at: usize, end: usize) -> bool {
 }
 
 /// Whether the word at `range` only sounds like a power cut: 没有电梯, 没电话, 我手机没电了.
-pub(super) fn no_power_cut(said: &Said, range: &Range<usize>) -> bool {
+pub(super) fn no_power_cut(said: &PreparedUtterance, range: &Range<usize>) -> bool {
     let thing = said
         .chars
         .get(range.end)
@@ -99,7 +99,7 @@ pub(super) fn no_power_cut(said: &Said, range: &Range<usize>) -> bool {
 
 /// Where an operator sends an ambulance or the fire brigade at once. To pass a complaint on to the fire department
 /// (已经通知消防部门核实) is not that.
-fn dispatched(said: &Said) -> Option<Range<usize>> {
+fn dispatched(said: &PreparedUtterance) -> Option<Range<usize>> {
     said.clauses().into_iter().find(|clause| {
         let words = said.slice(clause.clone());
         let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
@@ -125,7 +125,7 @@ fn dispatched(said: &Said) -> Option<Range<usize>> {
 
 /// How urgent the words of danger (and, failing them, of the category) say it is, and where.
 pub(super) fn danger(
-    talk: &[Said],
+    talk: &[PreparedUtterance],
     taxonomy: &Taxonomy,
     category: Option<usize>,
 ) -> (Urgency, Vec<Evidence>) {
@@ -133,7 +133,7 @@ pub(super) fn danger(
     let mut evidence = Vec::new();
     for (index, said) in talk.iter().enumerate() {
         let confirmed = !said.by_caller()
-            && said::reply(talk, index)
+            && dialogue::reply(talk, index)
                 .is_some_and(|answer| answer.affirms() && answer.text.chars().count() < 12);
         // 我马上联系120: who sends for help at once has understood how urgent it is.
         if !said.by_caller()

@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use jiff::civil::{Date, Weekday};
 use jiff::{Span, Timestamp, tz};
 
+use super::dialogue::{self, PreparedUtterance};
 use super::lexicon::{Words, list};
 use super::numbers;
-use super::said::{self, Said};
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
 
@@ -44,7 +44,7 @@ fn weekday(letter: char) -> Option<Weekday> {
 }
 
 /// 昨天, 前天, 三天前, 上周三, 这个礼拜五.
-fn relative(said: &Said, today: Date) -> Vec<Found> {
+fn relative(said: &PreparedUtterance, today: Date) -> Vec<Found> {
     const DAYS: [(&str, i64); 16] = [
         ("大前天", 3),
         ("前天", 2),
@@ -206,7 +206,7 @@ fn relative(said: &Said, today: Date) -> Vec<Found> {
 }
 
 /// 三月五号, 去年十月, 2026年3月5日, 上个月十二号, 十二号.
-fn calendar(said: &Said, today: Date) -> Vec<Found> {
+fn calendar(said: &PreparedUtterance, today: Date) -> Vec<Found> {
     let mut found = Vec::new();
     let numbers = numbers::all(&said.chars);
     let year_word = |at: usize| -> Option<(i16, usize)> {
@@ -350,13 +350,13 @@ fn calendar(said: &Said, today: Date) -> Vec<Found> {
 }
 
 /// The event's time, if one is said.
-pub(super) fn find(talk: &[Said], started_at: SystemTime) -> Option<Field> {
+pub(super) fn find(talk: &[PreparedUtterance], started_at: SystemTime) -> Option<Field> {
     static EVENT: Words = LazyLock::new(|| list("when.event"));
     static PLAN: Words = LazyLock::new(|| list("when.plan"));
     let today = date_of(started_at)?;
     let mut best: Option<(i32, Found, Evidence)> = None;
     for (index, said) in talk.iter().enumerate().filter(|(_, said)| said.by_caller()) {
-        let asked = said::question(talk, index).is_some_and(|asked| {
+        let asked = dialogue::question(talk, index).is_some_and(|asked| {
             asked.has(&[
                 "什么时候",
                 "哪天",

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use super::dialogue::{self, PreparedUtterance};
 use super::lexicon::{Words, list};
 use super::matter;
-use super::said::{self, Said};
 use super::taxonomy::{Category, Taxonomy};
 use super::{Evidence, Field, FieldName, FieldValue, RequestType};
 use crate::private::Private;
@@ -27,7 +27,7 @@ fn text(value: String, confidence: f32, evidence: Vec<Evidence>) -> Field {
 /// What the caller wants, in an operator's short words. `clear` is whether the category was said in so many words: what it
 /// usually calls for is only then taken for a wish.
 pub(super) fn demand(
-    talk: &[Said],
+    talk: &[PreparedUtterance],
     taxonomy: &Taxonomy,
     category: Option<&Category>,
     kind: RequestType,
@@ -57,13 +57,13 @@ pub(super) fn demand(
     let mut wishes: Vec<(i32, &str, Evidence, bool)> = Vec::new();
     for (index, said) in talk.iter().enumerate() {
         let agreed = !said.by_caller()
-            && said::reply(talk, index).is_some_and(Said::affirms)
+            && dialogue::reply(talk, index).is_some_and(PreparedUtterance::affirms)
             && said.has(&["诉求", "希望", "要求", "想", "是吧", "对吗", "对吧", "是吗"]);
         if !said.by_caller() && !agreed {
             continue;
         }
         let asked = said.by_caller()
-            && said::question(talk, index).is_some_and(|asked| asked.has(&ASKED))
+            && dialogue::question(talk, index).is_some_and(|asked| asked.has(&ASKED))
             && index > 0
             && !talk[index - 1].by_caller();
         // 要么给换块新的，要么……算了，把钱退给我: what was let go is not wanted.
@@ -195,7 +195,8 @@ pub(super) fn demand(
     }
     // As the operator sums it up, and the caller agrees: 就是希望延长开放时间。对。
     let summed_up = talk.iter().enumerate().find_map(|(index, said)| {
-        let agreed = !said.by_caller() && said::reply(talk, index).is_some_and(Said::affirms);
+        let agreed = !said.by_caller()
+            && dialogue::reply(talk, index).is_some_and(PreparedUtterance::affirms);
         let (opening, _) = said
             .find_all(&[
                 "就是希望",
@@ -261,7 +262,12 @@ pub(super) fn demand(
 
 /// Whether what such a matter usually calls for may be taken for what this caller wants: not the money of somebody who
 /// only reports what others do.
-fn is_usual(usual: &str, kind: RequestType, category: Option<&Category>, talk: &[Said]) -> bool {
+fn is_usual(
+    usual: &str,
+    kind: RequestType,
+    category: Option<&Category>,
+    talk: &[PreparedUtterance],
+) -> bool {
     let of_money = ["退", "赔", "补", "支付"]
         .iter()
         .any(|word| usual.contains(word));
@@ -305,7 +311,7 @@ fn plain_wish(words: &str) -> String {
 }
 
 /// What a question is about: a topic of the category, else the question itself.
-fn question(talk: &[Said], category: Option<&Category>) -> Option<Field> {
+fn question(talk: &[PreparedUtterance], category: Option<&Category>) -> Option<Field> {
     let callers = || talk.iter().filter(|said| said.by_caller());
     if let Some(category) = category {
         for topic in &category.topics {
@@ -440,7 +446,7 @@ fn yuan(sum: f64) -> String {
 pub(super) fn title(
     fields: &BTreeMap<FieldName, Field>,
     category: Option<&Category>,
-    talk: &[Said],
+    talk: &[PreparedUtterance],
 ) -> Option<Field> {
     let kind = RequestType::of_word(value(fields, FieldName::RequestType)?)?;
     let district = value(fields, FieldName::District).unwrap_or_default();
@@ -504,7 +510,7 @@ pub(super) fn title(
 pub(super) fn summary(
     fields: &BTreeMap<FieldName, Field>,
     category: Option<&Category>,
-    talk: &[Said],
+    talk: &[PreparedUtterance],
 ) -> Option<Field> {
     let kind = RequestType::of_word(value(fields, FieldName::RequestType)?)?;
     let (said, range) = matter::opening(talk)?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sip::{Replaces, Target};
-use crate::text::pen::Pen;
+use crate::text::formatter::TranscriptFormatter;
 use crate::text::vocabulary::Vocabulary;
 use crate::transcript::LossCause;
 use crate::transcript::revise::Revision;
@@ -745,7 +745,10 @@ fn a_key_that_one_leg_tells_by_info_reaches_the_other() {
 fn a_change_that_the_operator_takes_back_is_told_and_the_draft_follows() {
     let lists = Vocabulary::parse([("words", "% list 商户\n力动健身房")]).expect("a list");
     let mut world = World::answered();
-    world.call.builder = TranscriptBuilder::new(CallId::new("c1"), Arc::new(Pen::new(lists, true)));
+    world.call.builder = TranscriptBuilder::new(
+        CallId::new("c1"),
+        Arc::new(TranscriptFormatter::new(lists, true)),
+    );
     world.says = &["我要投诉莱山区的李栋健身房，年卡不给退"];
     world.pass(400, false, false).pass(2_000, true, false);
     world.pass(1_000, false, false);

@@ -4,7 +4,7 @@ use super::*;
 use crate::speech::RecognizerError;
 use crate::speech::finish::AsHeard;
 use crate::speech::words::{Letter, words};
-use crate::text::pen::Pen;
+use crate::text::formatter::TranscriptFormatter;
 use crate::text::vocabulary::Vocabulary;
 
 /// A builder with a stopwatch; speaks in milliseconds of one leg's clock.
@@ -152,9 +152,9 @@ fn what_is_heard_better_in_one_piece_is_written_anew() {
 #[test]
 fn a_change_seen_before_its_line_was_heard_anew_is_not_undone_in_its_place() {
     let words = [("words", "% list 行政区划\n芝罘区\n莱山区")];
-    let pen = Pen::new(Vocabulary::parse(words).expect("a list"), true);
+    let formatter = TranscriptFormatter::new(Vocabulary::parse(words).expect("a list"), true);
     let said = ["来三区的电提", "没人来修"];
-    let (mut desk, review) = reviewing_of(Arc::new(pen), said);
+    let (mut desk, review) = reviewing_of(Arc::new(formatter), said);
     assert_eq!(
         desk.builder
             .transcript()
@@ -401,7 +401,7 @@ fn a_committed_beginning_stays_when_the_last_pass_hears_it_otherwise() {
 
 #[test]
 fn a_change_that_an_operator_takes_back_is_a_new_version_of_the_line_and_nothing_else_moves() {
-    let pen = Pen::new(
+    let formatter = TranscriptFormatter::new(
         Vocabulary::parse([(
             "words",
             "% list 行政区划\n芝罘区\n% list 敏感\n% slot sensitive\n二十三",
@@ -410,7 +410,7 @@ fn a_change_that_an_operator_takes_back_is_a_new_version_of_the_line_and_nothing
         true,
     );
     let mut desk = Desk::new();
-    desk.builder = TranscriptBuilder::new(CallId::new("c1"), Arc::new(pen));
+    desk.builder = TranscriptBuilder::new(CallId::new("c1"), Arc::new(formatter));
     desk.began(Leg::Caller, 0, 0);
     desk.due(Leg::Caller, 0, Pass::Final, 900);
     let (key, _) = desk.sent();
@@ -449,8 +449,8 @@ fn the_decoder_is_told_how_the_side_speaks_and_what_was_misheard_before_until_so
         "% list 行政区划\n芝罘区 莱山区\n% prompt caller 我要投诉。\n% prompt operator 请问您贵姓？",
     )]);
     let mut desk = Desk::new();
-    let pen = Pen::new(lists.expect("a list"), true);
-    desk.builder = TranscriptBuilder::new(CallId::new("c1"), Arc::new(pen));
+    let formatter = TranscriptFormatter::new(lists.expect("a list"), true);
+    desk.builder = TranscriptBuilder::new(CallId::new("c1"), Arc::new(formatter));
     let say = |desk: &mut Desk, leg, number, text: &str| {
         desk.began(leg, number, 0);
         desk.due(leg, number, Pass::Final, 900);

@@ -52,7 +52,7 @@ pub struct Likely {
     pub confidence: f32,
     /// What speaks for it, the strongest first, at most four.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub because: Vec<Because>,
+    pub because: Vec<Reason>,
 }
 
 /// Who or what took words for a sign.
@@ -69,7 +69,7 @@ pub enum Basis {
 
 /// Words that speak for something, and by whose judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Because {
+pub struct Reason {
     /// By whose.
     pub basis: Basis,
     /// Which words.

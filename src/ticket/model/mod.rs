@@ -6,7 +6,7 @@ mod field;
 mod limits;
 mod standard;
 
-pub use draft::{Basis, Because, CallFacts, Evidence, Field, Likely, TicketDraft};
+pub use draft::{Basis, CallFacts, Evidence, Field, Likely, Reason, TicketDraft};
 pub use field::{FIELDS, FieldName, FieldSpec, FieldValue, Form, Kind, Writer};
 pub use limits::{Limits, Span};
 pub use standard::{RequestType, Urgency};

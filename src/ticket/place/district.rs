@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::parts::{Kind, Near, Part, grammar, name_end_at, named};
 use crate::text::pinyin;
-use crate::ticket::hearing::{alike, sounds_at};
+use crate::ticket::dialogue::PreparedUtterance;
 use crate::ticket::numbers::digit;
-use crate::ticket::said::Said;
+use crate::ticket::phonetics::{alike, sounds_at};
 use crate::ticket::taxonomy::{PlaceWord, Taxonomy};
 
 /// How far apart the characters of a name may sound together, when one of them is right.
@@ -14,7 +14,11 @@ const APART: f32 = 0.75;
 
 /// Every district of the gazetteer in `said`, with its index. Where a place was `asked` for, or more of an address
 /// follows, it is also known by its sound: 来上去永春大街.
-pub(super) fn all(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<(Range<usize>, usize)> {
+pub(super) fn all(
+    said: &PreparedUtterance,
+    taxonomy: &Taxonomy,
+    asked: bool,
+) -> Vec<(Range<usize>, usize)> {
     let words = taxonomy.place_words.longest(&said.text);
     let words = words.map(|(bytes, word)| {
         let range = said.char_at(bytes.start)..said.char_at(bytes.end);
@@ -66,7 +70,10 @@ pub(super) fn all(said: &Said, taxonomy: &Taxonomy, asked: bool) -> Vec<(Range<u
 }
 
 /// The road or building that bears a district's name, where `range` is only its beginning: 莱山路, 牟平大厦, 福山北路.
-pub(super) fn bears_its_name(said: &Said, range: &Range<usize>) -> Option<(Range<usize>, Kind)> {
+pub(super) fn bears_its_name(
+    said: &PreparedUtterance,
+    range: &Range<usize>,
+) -> Option<(Range<usize>, Kind)> {
     if "区市县".contains(said.chars[range.end - 1]) {
         return None;
     }
@@ -82,7 +89,7 @@ pub(super) fn bears_its_name(said: &Said, range: &Range<usize>) -> Option<(Range
 
 /// The district that sounds most like what begins at `at`.
 fn by_sound(
-    said: &Said,
+    said: &PreparedUtterance,
     at: usize,
     taxonomy: &Taxonomy,
     inside: &[(Range<usize>, usize)],
@@ -139,7 +146,7 @@ fn by_sound(
 }
 
 /// A district that the gazetteer does not know: 历下区, 浦东新区; before more of an address, or alone in its clause.
-pub(super) fn foreign(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
+pub(super) fn foreign(said: &PreparedUtterance, at: usize, clause: &Range<usize>) -> Option<Part> {
     /// What ends in 区 or 县 and is no district.
     const NONE: &str = "小社园校城市景片厂地辖住宅业活务病街库林郊特战院学哪本该全各整外灾牧老片";
     let end = (at + 2..clause.end.min(at + 4)).find(|last| "区县".contains(said.chars[*last]))? + 1;
@@ -168,7 +175,7 @@ pub(super) fn foreign(said: &Said, at: usize, clause: &Range<usize>) -> Option<P
 
 /// Where the city's name that begins at `at` ends; 烟台山 and 烟台站 are no city.
 pub(super) fn city_end(
-    said: &Said,
+    said: &PreparedUtterance,
     at: usize,
     city: &str,
     districts: &[(Range<usize>, usize)],

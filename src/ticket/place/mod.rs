@@ -5,9 +5,9 @@ mod parts;
 
 use std::sync::LazyLock;
 
-use super::hearing;
+use super::dialogue::{self, PreparedUtterance, TAKES_BACK, is_stop};
 use super::lexicon::{Words, list};
-use super::said::{self, Said, TAKES_BACK, is_stop};
+use super::phonetics;
 use super::taxonomy::Taxonomy;
 use super::{Evidence, Field, FieldValue};
 use crate::private::Private;
@@ -38,9 +38,13 @@ fn score(parts: &[Part], asked: bool) -> i32 {
 }
 
 /// The district that the operator goes on with, where the caller's short answer to the question for it was misheard.
-fn echoed(talk: &[Said], index: usize, taxonomy: &Taxonomy) -> Option<(Kind, String, Evidence)> {
+fn echoed(
+    talk: &[PreparedUtterance],
+    index: usize,
+    taxonomy: &Taxonomy,
+) -> Option<(Kind, String, Evidence)> {
     let said = &talk[index];
-    let asked = said::question(talk, index).filter(|_| said.by_caller())?;
+    let asked = dialogue::question(talk, index).filter(|_| said.by_caller())?;
     let letters = said.chars.iter().filter(|letter| !is_stop(**letter));
     let ends = asked.clauses().into_iter().any(|clause| {
         let words = asked.slice(clause);
@@ -63,17 +67,21 @@ fn echoed(talk: &[Said], index: usize, taxonomy: &Taxonomy) -> Option<(Kind, Str
 }
 
 /// The address; its parts may come from several utterances.
-fn find_address(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Option<Address> {
+fn find_address(
+    talk: &[PreparedUtterance],
+    taxonomy: &Taxonomy,
+    landmarks: bool,
+) -> Option<Address> {
     let mut best: Option<Address> = None;
     for (index, said) in talk.iter().enumerate() {
         let confirmed = !said.by_caller()
             && said.has(&["吗", "吧", "是不是", "？", "对不对"])
-            && said::reply(talk, index).is_some_and(Said::affirms);
+            && dialogue::reply(talk, index).is_some_and(PreparedUtterance::affirms);
         if !said.by_caller() && !confirmed {
             continue;
         }
-        let question = said::question(talk, index);
-        let asked = said.by_caller() && question.is_some_and(|asked| hearing::has(asked, &ASKED));
+        let question = dialogue::question(talk, index);
+        let asked = said.by_caller() && question.is_some_and(|asked| phonetics::has(asked, &ASKED));
         let found = addresses(said, taxonomy, asked, landmarks);
         if found.is_empty()
             && best.is_none()
@@ -90,7 +98,7 @@ fn find_address(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Option<A
             .first()
             .and_then(|parts| Some(parts.last()?.range.end));
         for parts in found {
-            let negated = said::negated(said, parts[0].range.start)
+            let negated = dialogue::negated(said, parts[0].range.start)
                 && said.before(parts[0].range.start, 2).contains("不是");
             // 从火车站到迎春大街 is a way, not an address.
             let clause = said.clause(parts[0].range.start);
@@ -241,7 +249,7 @@ pub(super) struct Where {
 }
 
 /// Finds the place of the matter.
-pub(super) fn find(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Where {
+pub(super) fn find(talk: &[PreparedUtterance], taxonomy: &Taxonomy, landmarks: bool) -> Where {
     let text = |value: String, confidence: f32, evidence: Vec<Evidence>| Field {
         value: FieldValue::Text(Private::new(value)),
         confidence,
@@ -253,11 +261,11 @@ pub(super) fn find(talk: &[Said], taxonomy: &Taxonomy, landmarks: bool) -> Where
         Some(text(name.clone(), 0.95, vec![*place]))
     });
     if district.is_none() {
-        // Said elsewhere, else inferred from a place that lies in one district.
+        // PreparedUtterance elsewhere, else inferred from a place that lies in one district.
         let mut best: Option<(i32, usize, Evidence)> = None;
         for (index, said) in talk.iter().enumerate() {
-            let confirmed =
-                !said.by_caller() && said::reply(talk, index).is_some_and(Said::affirms);
+            let confirmed = !said.by_caller()
+                && dialogue::reply(talk, index).is_some_and(PreparedUtterance::affirms);
             if !said.by_caller() && !confirmed {
                 continue;
             }

@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 
 use super::district::{self, city_end, foreign};
 use crate::text::pinyin::same_sound;
-use crate::ticket::hearing::alike;
+use crate::ticket::dialogue::{PreparedUtterance, TAKES_BACK, is_stop};
 use crate::ticket::lexicon::{Words, list};
 use crate::ticket::numbers::{self, digit};
-use crate::ticket::said::{Said, TAKES_BACK, is_stop};
+use crate::ticket::phonetics::alike;
 use crate::ticket::subject;
 use crate::ticket::taxonomy::Taxonomy;
 
@@ -82,7 +82,7 @@ static NO_PLACE: Words = LazyLock::new(|| list("place.no_place"));
 
 /// Where the ending stops that begins at `at` and makes a name of any word before it (路, 大街, 大厦, but not 里), and
 /// what it is.
-pub(super) fn name_end_at(said: &Said, at: usize) -> Option<(usize, Kind)> {
+pub(super) fn name_end_at(said: &PreparedUtterance, at: usize) -> Option<(usize, Kind)> {
     let clear = |(ending, kind): &&(&str, Kind)| *kind == Kind::Road || ending.chars().count() > 1;
     (ENDINGS.iter().filter(clear))
         .filter(|(ending, _)| said.starts_at(at, ending))
@@ -96,7 +96,7 @@ pub(super) fn grammar(letter: char) -> bool {
 
 /// The last character of `from..at` that a name cannot go on across. 和 joins two roads; elsewhere it is part of a
 /// name (和平路, 康和新城).
-fn last_grammar(said: &Said, from: usize, at: usize) -> Option<usize> {
+fn last_grammar(said: &PreparedUtterance, from: usize, at: usize) -> Option<usize> {
     (from..at).rev().find(|index| {
         let joins = said.before(*index, 1).ends_with(['路', '街', '道', '巷']);
         // 前店村, 店子镇: a village that is named after its inn.
@@ -114,7 +114,7 @@ fn last_grammar(said: &Said, from: usize, at: usize) -> Option<usize> {
 static SPOTS: Words = LazyLock::new(|| list("place.spots"));
 
 /// House, building, unit and room numbers that begin at `at`, with what a number has behind it: 16号附2号, 9号甲, 124巷7号.
-fn numbered(said: &Said, at: usize, after_site: bool) -> Option<Part> {
+fn numbered(said: &PreparedUtterance, at: usize, after_site: bool) -> Option<Part> {
     let mut part = counted(said, at, after_site)?;
     if !matches!(part.kind, Kind::Number | Kind::Building) {
         return Some(part);
@@ -151,7 +151,7 @@ fn numbered(said: &Said, at: usize, after_site: bool) -> Option<Part> {
 }
 
 /// The number at `at` with a second one that a joint binds to it: 128之3, 58-1 (杠 is said for the hyphen).
-fn joined_numbers(said: &Said, at: usize) -> Option<(numbers::Number, String)> {
+fn joined_numbers(said: &PreparedUtterance, at: usize) -> Option<(numbers::Number, String)> {
     let mut number = numbers::at(&said.chars, at)?;
     let mut written = numbers::arabic(&number, &said.chars);
     while let Some(&joint) = said.chars.get(number.range.end) {
@@ -170,7 +170,7 @@ fn joined_numbers(said: &Said, at: usize) -> Option<(numbers::Number, String)> {
     Some((number, written))
 }
 
-fn counted(said: &Said, at: usize, after_site: bool) -> Option<Part> {
+fn counted(said: &PreparedUtterance, at: usize, after_site: bool) -> Option<Part> {
     let (number, written) = joined_numbers(said, at)?;
     let end = number.range.end;
     // 七号小区: a community that bears a number.
@@ -275,7 +275,7 @@ fn counted(said: &Said, at: usize, after_site: bool) -> Option<Part> {
 }
 
 /// A part of a community or a building that bears a letter: A区, B座, C栋.
-fn lettered(said: &Said, at: usize) -> Option<Part> {
+fn lettered(said: &PreparedUtterance, at: usize) -> Option<Part> {
     let is_letter = |at: usize| said.chars.get(at).is_some_and(char::is_ascii_alphanumeric);
     let kind = match said.chars.get(at + 1)? {
         '区' => Kind::Site,
@@ -291,7 +291,7 @@ fn lettered(said: &Said, at: usize) -> Option<Part> {
 }
 
 /// Which part of what was named is meant, or where it lies from there: 底商, 南门, A出口, 对面, 村委会东边第三家.
-fn spot(said: &Said, at: usize, last: &Part) -> Option<Part> {
+fn spot(said: &PreparedUtterance, at: usize, last: &Part) -> Option<Part> {
     let is_letter = said.chars.get(at).is_some_and(char::is_ascii_alphabetic);
     let exit = ["出口", "口"]
         .iter()
@@ -355,7 +355,7 @@ static SIDES: Words = LazyLock::new(|| list("place.sides"));
 static DISTANCES: Words = LazyLock::new(|| list("place.distances"));
 
 /// Where a landmark ends that begins at `at`, where one of its sides is named right behind it.
-fn landmark_end(said: &Said, at: usize) -> Option<usize> {
+fn landmark_end(said: &PreparedUtterance, at: usize) -> Option<usize> {
     static LANDMARKS: Words = LazyLock::new(|| list("place.landmarks"));
     // 朱家村二队村委会对面: what is a place by itself, or counted, comes first.
     let plain = |name: Range<usize>| {
@@ -377,7 +377,7 @@ fn landmark_end(said: &Said, at: usize) -> Option<usize> {
 }
 
 /// A unit that is named by its side: 东单元.
-fn unit_by_side(said: &Said, at: usize) -> Option<Part> {
+fn unit_by_side(said: &PreparedUtterance, at: usize) -> Option<Part> {
     static UNITS: Words = LazyLock::new(|| list("place.units"));
     let word = UNITS.iter().find(|word| said.starts_at(at, word))?;
     Some(Part {
@@ -388,7 +388,7 @@ fn unit_by_side(said: &Said, at: usize) -> Option<Part> {
 }
 
 /// Where the endings of places stand: (which, where), ending by ending.
-fn place_ends(said: &Said) -> Vec<(usize, usize)> {
+fn place_ends(said: &PreparedUtterance) -> Vec<(usize, usize)> {
     let endings = ENDINGS.iter().enumerate();
     endings
         .flat_map(|(which, (ending, _))| {
@@ -399,7 +399,7 @@ fn place_ends(said: &Said) -> Vec<(usize, usize)> {
 }
 
 /// The place whose name ends inside `from..end`, as early as possible.
-pub(super) fn named(said: &Said, from: usize, end: usize, near: Near) -> Option<Part> {
+pub(super) fn named(said: &PreparedUtterance, from: usize, end: usize, near: Near) -> Option<Part> {
     // Names have up to eight characters, endings up to four.
     let end = end.min(from + 14);
     let mut best: Option<Part> = None;
@@ -471,7 +471,7 @@ pub(super) fn named(said: &Said, from: usize, end: usize, near: Near) -> Option<
 
 /// A place without any ending, right behind a district or road, or alone in its clause: the rest of the clause.
 fn unmarked(
-    said: &Said,
+    said: &PreparedUtterance,
     at: usize,
     clause: &Range<usize>,
     last: Option<(Kind, usize)>,
@@ -517,12 +517,12 @@ fn unmarked(
 }
 
 /// Whether a building's number stands at `at`: 海信天悦22栋 is a community, whatever it was asked for.
-fn is_house(said: &Said, at: usize) -> bool {
+fn is_house(said: &PreparedUtterance, at: usize) -> bool {
     numbered(said, at, true).is_some_and(|part| part.kind == Kind::Building)
 }
 
 /// Whether the clause before the one that begins at `at` takes back what was said.
-fn corrected(said: &Said, at: usize) -> bool {
+fn corrected(said: &PreparedUtterance, at: usize) -> bool {
     let before = said.before(at, 5);
     let before = before.trim_end_matches(is_stop);
     TAKES_BACK.iter().any(|word| before.ends_with(word))
@@ -530,7 +530,7 @@ fn corrected(said: &Said, at: usize) -> bool {
 
 /// The parts of an address in `said`, left to right; each run of connected parts is one address.
 pub(super) fn addresses(
-    said: &Said,
+    said: &PreparedUtterance,
     taxonomy: &Taxonomy,
     asked: bool,
     landmarks: bool,
@@ -746,7 +746,7 @@ pub(super) fn addresses(
 }
 
 /// A road or village whose last character was misheard, right behind a district: 文化录那个, 枣林戮一百号.
-fn misheard_end(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
+fn misheard_end(said: &PreparedUtterance, at: usize, clause: &Range<usize>) -> Option<Part> {
     let ends = [('路', Kind::Road), ('街', Kind::Road), ('镇', Kind::Town)];
     (at + 2..clause.end.min(at + 4)).find_map(|last| {
         let letter = said.chars[last];
@@ -769,7 +769,7 @@ fn misheard_end(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
 }
 
 /// A road whose end was lost, right behind a district: 海市的和悦府.
-fn lost_end(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
+fn lost_end(said: &PreparedUtterance, at: usize, clause: &Range<usize>) -> Option<Part> {
     let of = (at + 2..clause.end.min(at + 4)).find(|of| said.chars[*of] == '的')?;
     let plain = said.chars[at..of]
         .iter()
@@ -784,7 +784,7 @@ fn lost_end(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
 }
 
 /// A road with its end misheard and a community behind it, which together look like one name: 幸福努金海湾小区.
-fn road_in_name(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
+fn road_in_name(said: &PreparedUtterance, at: usize, clause: &Range<usize>) -> Option<Part> {
     (at + 2..clause.end.min(at + 4)).find_map(|last| {
         let letter = said.chars[last];
         let ending = ['路', '街']
@@ -807,7 +807,11 @@ fn road_in_name(said: &Said, at: usize, clause: &Range<usize>) -> Option<Part> {
 }
 
 /// The word that joins two roads to a crossing; where it was misheard (永兴路根衡山路), it is taken out of the second's name.
-fn crossing(said: &Said, last: Option<(Kind, usize)>, part: &mut Part) -> Option<&'static str> {
+fn crossing(
+    said: &PreparedUtterance,
+    last: Option<(Kind, usize)>,
+    part: &mut Part,
+) -> Option<&'static str> {
     let (kind, end) = last?;
     if kind != Kind::Road || part.kind != Kind::Road {
         return None;

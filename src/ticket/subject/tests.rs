@@ -1,6 +1,6 @@
 //! Who is complained of, line by line.
 
-use super::super::said::Said;
+use super::super::dialogue::PreparedUtterance;
 use super::super::taxonomy::{Category, Taxonomy};
 use super::super::tests::{talk, text};
 use super::{Known, find};
@@ -165,10 +165,13 @@ fn the_operators_next_question_and_the_kind_asked_for_tell_the_name() {
 #[test]
 fn a_misheard_character_of_a_name_is_put_right_where_the_recogniser_doubted_it() {
     let lines = "o:哪个直播间？\n一个搅玉石阁珠饱得直播间。";
-    let found = |talk: &[Said]| find(talk, Known::default()).expect("a name");
+    let found = |talk: &[PreparedUtterance]| find(talk, Known::default()).expect("a name");
     let heard = found(&talk(lines));
     assert_eq!(text(Some(heard.clone())).as_deref(), Some("玉石阁珠饱"));
-    let doubted: Vec<Said> = talk(lines).into_iter().map(Said::doubted).collect();
+    let doubted: Vec<PreparedUtterance> = talk(lines)
+        .into_iter()
+        .map(PreparedUtterance::doubted)
+        .collect();
     let mended = found(&doubted);
     assert_eq!(text(Some(mended.clone())).as_deref(), Some("玉石阁珠宝"));
     assert!(mended.confidence < heard.confidence.min(0.61));

@@ -2,7 +2,9 @@
 //! matters in one call, things and utilities as subject, the narrow parts of an address.
 
 use super::super::advice::Advised;
-use super::super::{Drafter, FieldName, FieldValue, Talk, Taxonomy, TicketDraft, handover, jsonl};
+use super::super::{
+    Dialogue, Drafter, FieldName, FieldValue, Taxonomy, TicketDraft, handover, jsonl,
+};
 use crate::ticket::desk::{DraftKey, Submission};
 use crate::transcript::Line;
 
@@ -23,7 +25,7 @@ fn drawn(lines: &str) -> (TicketDraft, Vec<Line>) {
     let dialogue = jsonl::read(1, &call.to_string()).expect("a dialogue");
     let drafter = Drafter::new(Taxonomy::embedded());
     let drawn = drafter.follow(
-        &mut Talk::default(),
+        &mut Dialogue::default(),
         &dialogue.transcript,
         &dialogue.facts,
         &Advised::default(),

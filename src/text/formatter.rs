@@ -1,10 +1,10 @@
-//! The pen: everything that lies between what was recognised and what the operator reads, in its order.
+//! The formatter: everything that lies between what was recognised and what the operator reads, in its order.
 
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
 use super::correct::{self, Replacement};
-use super::figures::{self, Edit};
+use super::inverse_text_normalization::{self, Edit};
 use super::numerals::is_numeral;
 use super::spans::{self, Standing};
 use super::vocabulary::Vocabulary;
@@ -15,13 +15,13 @@ use crate::speech::finish::{Change, ChangeKind, Finish, Mark, Spoken, Written};
 
 /// Writes lines with the lists as they now are; clones share the lists, so that all calls see new ones at once.
 #[derive(Clone, Default)]
-pub struct Pen {
+pub struct TranscriptFormatter {
     lists: Arc<RwLock<Arc<Vocabulary>>>,
     corrects: bool,
 }
 
-impl Pen {
-    /// A pen with these lists; `corrects`: whether it puts misheard words right, or only marks the sensitive ones.
+impl TranscriptFormatter {
+    /// A formatter with these lists; `corrects`: whether it puts misheard words right, or only marks the sensitive ones.
     #[must_use]
     pub fn new(vocabulary: Vocabulary, corrects: bool) -> Self {
         if corrects {
@@ -53,7 +53,7 @@ impl Pen {
     }
 }
 
-impl Finish for Pen {
+impl Finish for TranscriptFormatter {
     fn finish(&self, spoken: Spoken<'_>) -> Written {
         let lists = self.lists();
         let heard: Vec<char> = spoken.text.reveal().chars().collect();
@@ -68,7 +68,7 @@ impl Finish for Pen {
             tidy.letters[replacement.range.clone()].copy_from_slice(&replacement.letters);
         }
         let kept = names_with_numerals(&tidy.letters, &lists);
-        let edits = figures::edits(&tidy.letters, &kept, spoken.is_final);
+        let edits = inverse_text_normalization::edits(&tidy.letters, &kept, spoken.is_final);
         let said = |range: &Range<usize>| {
             let (from, to) = (tidy.origin[range.start], tidy.origin[range.end - 1] + 1);
             let mut said = heard[from..to].to_vec();

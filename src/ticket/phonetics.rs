@@ -1,12 +1,12 @@
 //! Words by their sound: what a recogniser wrote may be read aloud again, and then it is what was said.
 //!
 //! Used where the place tells what to expect (the operator's question, the words beside a number), never to change
-//! what was recognised; [`super::repair`] does that, with more care.
+//! what was recognised; [`super::asr_correction`] does that, with more care.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::said::Said;
+use super::dialogue::PreparedUtterance;
 use crate::text::pinyin::{Syllable, readings};
 
 /// Syllables that are as good as the same on a telephone line are further apart than this only when they are not.
@@ -55,7 +55,7 @@ pub(super) fn sounds_at(letters: &[char], at: usize, word: &str) -> bool {
 }
 
 /// Where one of `words` sounds first in `said`. Single characters sound like too many others and do not count.
-pub(super) fn heard(said: &Said, words: &[&str]) -> Option<Range<usize>> {
+pub(super) fn heard(said: &PreparedUtterance, words: &[&str]) -> Option<Range<usize>> {
     let of = || said.chars.iter().copied().map(sound).collect();
     let sounds: &Vec<char> = said.found.sounds.get_or_init(of);
     words
@@ -76,7 +76,7 @@ pub(super) fn heard(said: &Said, words: &[&str]) -> Option<Range<usize>> {
 }
 
 /// Whether one of `words` is said, or sounds like it.
-pub(super) fn has(said: &Said, words: &[&str]) -> bool {
+pub(super) fn has(said: &PreparedUtterance, words: &[&str]) -> bool {
     said.has(words) || heard(said, words).is_some()
 }
 
@@ -84,11 +84,11 @@ pub(super) fn has(said: &Said, words: &[&str]) -> bool {
 mod tests {
     use super::{alike, has, heard};
     use crate::speech::Leg;
-    use crate::ticket::said::Said;
+    use crate::ticket::dialogue::PreparedUtterance;
 
     #[test]
     fn a_word_is_heard_however_it_was_written() {
-        let said = Said::of(0, Leg::Operator, "先生您跪兴？");
+        let said = PreparedUtterance::of(0, Leg::Operator, "先生您跪兴？");
         assert_eq!(heard(&said, &["贵姓"]), Some(3..5));
         assert!(has(&said, &["先生"]) && !has(&said, &["地址"]));
         assert!(alike('圣', '剩') && !alike('电', '话'));
@@ -96,6 +96,9 @@ mod tests {
 
     #[test]
     fn a_single_character_is_not_taken_by_its_sound() {
-        assert_eq!(heard(&Said::of(0, Leg::Caller, "他教我"), &["叫"]), None);
+        assert_eq!(
+            heard(&PreparedUtterance::of(0, Leg::Caller, "他教我"), &["叫"]),
+            None
+        );
     }
 }

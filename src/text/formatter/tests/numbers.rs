@@ -6,7 +6,7 @@ use crate::text::numerals;
 /// How many sentences are tried; more with `XINQIAO_NUMBERS`.
 const SENTENCES: u32 = 4_000;
 
-fn example() -> Pen {
+fn example() -> TranscriptFormatter {
     macro_rules! list {
         ($name:literal) => {
             (
@@ -27,7 +27,7 @@ fn example() -> Pen {
         list!("sensitive.txt"),
         list!("prompts.txt"),
     ];
-    Pen::new(Vocabulary::parse(lists).expect("the example's lists"), true)
+    TranscriptFormatter::new(Vocabulary::parse(lists).expect("the example's lists"), true)
 }
 
 fn one_by_one(digits: &str, random: &mut StdRng) -> String {
@@ -418,14 +418,14 @@ fn sentence(random: &mut StdRng) -> (String, String) {
 
 #[test]
 fn every_number_is_written_as_it_was_said_whatever_stands_in_the_lists() {
-    let (pen, mut random) = (example(), StdRng::seed_from_u64(15));
+    let (formatter, mut random) = (example(), StdRng::seed_from_u64(15));
     let sentences = std::env::var("XINQIAO_NUMBERS").map_or(SENTENCES, |count| {
         count.parse().expect("a number of sentences")
     });
     let mut differ = Vec::new();
     for _ in 0..sentences {
         let (said, wanted) = sentence(&mut random);
-        let (now, _) = written(&pen, &said, true);
+        let (now, _) = written(&formatter, &said, true);
         if now != wanted {
             differ.push(format!("{said} → {now} instead of {wanted}"));
         }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
 use super::Evidence;
+use super::asr_correction::AsrCorrection;
 use super::lexicon::{Words, list};
-use super::repair::Repair;
 use crate::speech::Leg;
 use crate::text::script::simplified_letter;
 use crate::text::spelling;
@@ -51,7 +51,7 @@ fn plain(letter: char) -> char {
 }
 
 /// How a caller takes back what was just said.
-pub(super) static TAKES_BACK: Words = LazyLock::new(|| list("said.takes_back"));
+pub(super) static TAKES_BACK: Words = LazyLock::new(|| list("dialogue.takes_back"));
 
 /// Whether a rule must not read across this character.
 pub(super) fn is_stop(letter: char) -> bool {
@@ -60,7 +60,7 @@ pub(super) fn is_stop(letter: char) -> bool {
 
 /// An utterance as the rules read it.
 #[derive(Clone, Debug)]
-pub(super) struct Said {
+pub(super) struct PreparedUtterance {
     /// The line's id.
     pub id: u32,
     /// Who said it.
@@ -98,7 +98,7 @@ pub(super) struct Found {
     in_words: OnceLock<Vec<bool>>,
 }
 
-impl Said {
+impl PreparedUtterance {
     /// Makes one line ready.
     pub fn new(line: &Line) -> Self {
         let mut said = Self::of(line.id, line.leg, line.text.reveal());
@@ -386,7 +386,7 @@ impl Said {
 
     /// Whether the utterance is a yes: it begins with one, or is nothing but one.
     pub fn affirms(&self) -> bool {
-        static YES: Words = LazyLock::new(|| list("said.yes"));
+        static YES: Words = LazyLock::new(|| list("dialogue.yes"));
         !self.denies()
             && (self.text == "是"
                 || self.text.starts_with("是，")
@@ -396,7 +396,7 @@ impl Said {
 
     /// Whether the utterance begins with a no or a correction.
     pub fn denies(&self) -> bool {
-        static NO: Words = LazyLock::new(|| list("said.no"));
+        static NO: Words = LazyLock::new(|| list("dialogue.no"));
         NO.iter().any(|no| self.text.starts_with(no))
     }
 }
@@ -404,28 +404,33 @@ impl Said {
 /// A call's final lines as the rules read them. What has been read stays read: each further line costs the same,
 /// however long the call.
 #[derive(Clone, Debug, Default)]
-pub struct Talk {
-    lines: Vec<Said>,
+pub struct Dialogue {
+    lines: Vec<PreparedUtterance>,
     /// The revision of each.
     revisions: Vec<u32>,
 }
 
-impl Talk {
+impl Dialogue {
     /// Reads what is new in the transcript, and gives back all of it.
     ///
-    /// Without `repair` the lines are what somebody typed.
-    pub(super) fn follow(&mut self, transcript: &Transcript, repair: Option<&Repair>) -> &[Said] {
+    /// Without `correction` the lines are what somebody typed.
+    pub(super) fn follow(
+        &mut self,
+        transcript: &Transcript,
+        correction: Option<&AsrCorrection>,
+    ) -> &[PreparedUtterance] {
         let read = std::mem::take(self);
-        let mut read: HashMap<u32, (u32, Said)> = (read.revisions.into_iter().zip(read.lines))
-            .map(|(revision, said)| (said.id, (revision, said)))
-            .collect();
+        let mut read: HashMap<u32, (u32, PreparedUtterance)> =
+            (read.revisions.into_iter().zip(read.lines))
+                .map(|(revision, said)| (said.id, (revision, said)))
+                .collect();
         for line in transcript.final_lines() {
             let said = match read.remove(&line.id) {
                 Some((revision, said)) if revision == line.revision => said,
                 _ => {
-                    let said = match repair {
-                        Some(repair) => repair.mend(Said::new(line)),
-                        None => Said::typed(line),
+                    let said = match correction {
+                        Some(correction) => correction.mend(PreparedUtterance::new(line)),
+                        None => PreparedUtterance::typed(line),
                     };
                     if said.chars.is_empty() {
                         continue;
@@ -442,7 +447,7 @@ impl Talk {
 
 /// What the operator asked last before utterance `index`, when nothing but the citizen's words and the operator's
 /// short acknowledgements lie between.
-pub(super) fn question(talk: &[Said], index: usize) -> Option<&Said> {
+pub(super) fn question(talk: &[PreparedUtterance], index: usize) -> Option<&PreparedUtterance> {
     talk[..index]
         .iter()
         .rev()
@@ -457,13 +462,13 @@ pub(super) fn question(talk: &[Said], index: usize) -> Option<&Said> {
 }
 
 /// What the citizen said next after utterance `index`, unless the operator went on first.
-pub(super) fn reply(talk: &[Said], index: usize) -> Option<&Said> {
+pub(super) fn reply(talk: &[PreparedUtterance], index: usize) -> Option<&PreparedUtterance> {
     talk.get(index + 1).filter(|said| said.by_caller())
 }
 
 /// Whether the words right before `at` in its clause say that it is not so, or only might be.
-pub(super) fn negated(said: &Said, at: usize) -> bool {
-    static NOT: Words = LazyLock::new(|| list("said.not"));
+pub(super) fn negated(said: &PreparedUtterance, at: usize) -> bool {
+    static NOT: Words = LazyLock::new(|| list("dialogue.not"));
     let clause = said.clause(at);
     let before = said.slice(at.saturating_sub(4).max(clause.start)..at);
     // 「是不是」「能不能」 ask, they do not deny.
@@ -473,14 +478,14 @@ pub(super) fn negated(said: &Said, at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::repair::Repair;
-    use super::{Said, Talk};
+    use super::super::asr_correction::AsrCorrection;
+    use super::{Dialogue, PreparedUtterance};
     use crate::audio::MediaTime;
     use crate::speech::Leg;
     use crate::transcript::{Line, Transcript};
 
-    fn said(text: &str) -> Said {
-        Said::of(0, Leg::Caller, text)
+    fn said(text: &str) -> PreparedUtterance {
+        PreparedUtterance::of(0, Leg::Caller, text)
     }
 
     #[test]
@@ -494,7 +499,7 @@ mod tests {
 
     #[test]
     fn a_line_is_read_once_and_again_only_when_it_has_changed() {
-        let repair = Repair::new(["退款"].into_iter()).expect("few words");
+        let correction = AsrCorrection::new(["退款"].into_iter()).expect("few words");
         let mut transcript = Transcript::default();
         let line = |id: u32, revision, text| Line {
             revision,
@@ -506,9 +511,9 @@ mod tests {
                 MediaTime::ZERO,
             )
         };
-        let mut talk = Talk::default();
-        let texts = |talk: &mut Talk, transcript: &Transcript| -> Vec<String> {
-            let said = talk.follow(transcript, Some(&repair)).iter();
+        let mut talk = Dialogue::default();
+        let texts = |talk: &mut Dialogue, transcript: &Transcript| -> Vec<String> {
+            let said = talk.follow(transcript, Some(&correction)).iter();
             said.map(|said| said.text.clone()).collect()
         };
         transcript.apply(line(1, 1, "我要退宽"));
@@ -537,7 +542,8 @@ mod tests {
 
     #[test]
     fn what_a_person_typed_and_what_is_a_word_is_never_mended() {
-        let repair = Repair::new(["退款", "预付卡", "限高"].into_iter()).expect("few words");
+        let correction =
+            AsrCorrection::new(["退款", "预付卡", "限高"].into_iter()).expect("few words");
         let read = |text: &str, confidence: Option<f32>, typed: bool| {
             let mut line = Line::plain(0, Leg::Caller, text, MediaTime::ZERO, MediaTime::ZERO);
             if let Some(confidence) = confidence {
@@ -551,8 +557,8 @@ mod tests {
             }
             let mut transcript = Transcript::default();
             transcript.apply(line);
-            let mut talk = Talk::default();
-            let said = talk.follow(&transcript, (!typed).then_some(&repair));
+            let mut talk = Dialogue::default();
+            let said = talk.follow(&transcript, (!typed).then_some(&correction));
             let whole = said[0].whole().expect("words");
             (said[0].text.clone(), said[0].is_mended(&whole))
         };

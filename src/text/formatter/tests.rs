@@ -1,4 +1,4 @@
-//! Tests of the pen: what was heard in, what the operator reads out.
+//! Tests of the formatter: what was heard in, what the operator reads out.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::speech::words::{Word, is_said};
 
 mod numbers;
 
-fn pen() -> Pen {
-    Pen::new(
+fn formatter() -> TranscriptFormatter {
+    TranscriptFormatter::new(
         Vocabulary::parse([(
             "words",
             "% list 行政区划\n芝罘区 二十里店镇\n% list 用语\n一二三四五 号楼\n% list 姓氏\n% slot surname\n王 张",
@@ -35,10 +35,14 @@ fn letter_by_letter(text: &str) -> Vec<Word> {
         .collect()
 }
 
-fn written(pen: &Pen, text: &str, is_final: bool) -> (String, Vec<(String, String)>) {
+fn written(
+    formatter: &TranscriptFormatter,
+    text: &str,
+    is_final: bool,
+) -> (String, Vec<(String, String)>) {
     let said: Private<String> = text.into();
     let words = letter_by_letter(text);
-    let written = pen.finish(Spoken {
+    let written = formatter.finish(Spoken {
         leg: Leg::Caller,
         text: &said,
         words: &words,
@@ -56,7 +60,7 @@ fn written(pen: &Pen, text: &str, is_final: bool) -> (String, Vec<(String, Strin
 #[test]
 fn a_line_is_written_and_every_change_says_what_was_heard() {
     let (text, changes) = written(
-        &pen(),
+        &formatter(),
         "我住支湖區二十三號樓一單元二零零一,電話一三八六三五一二二零七",
         true,
     );
@@ -76,24 +80,27 @@ fn a_line_is_written_and_every_change_says_what_was_heard() {
 
 #[test]
 fn names_with_numerals_keep_them_and_misheard_numbers_are_both_restored_and_written() {
-    assert_eq!(written(&pen(), "二十里店镇三号", true).0, "二十里店镇3号。");
-    let (text, changes) = written(&pen(), "拨打一二三刺五", true);
+    assert_eq!(
+        written(&formatter(), "二十里店镇三号", true).0,
+        "二十里店镇3号。"
+    );
+    let (text, changes) = written(&formatter(), "拨打一二三刺五", true);
     assert_eq!(text, "拨打12345。");
     assert_eq!(changes, [("一二三刺五".to_owned(), "12345".to_owned())]);
-    assert_eq!(written(&pen(), "免贵信亡", true).0, "免贵姓王。");
+    assert_eq!(written(&formatter(), "免贵信亡", true).0, "免贵姓王。");
 }
 
 #[test]
 fn a_growing_line_gets_no_end_and_keeps_its_open_number() {
-    assert_eq!(written(&pen(), "还剩三千六", false).0, "还剩三千六");
-    assert_eq!(written(&pen(), "还剩三千六", true).0, "还剩3600。");
+    assert_eq!(written(&formatter(), "还剩三千六", false).0, "还剩三千六");
+    assert_eq!(written(&formatter(), "还剩三千六", true).0, "还剩3600。");
 }
 
 #[test]
 fn lists_are_renewed_for_all_who_share_them() {
-    let pen = pen();
-    let shared = pen.clone();
-    pen.renew(Vocabulary::default());
+    let formatter = formatter();
+    let shared = formatter.clone();
+    formatter.renew(Vocabulary::default());
     assert_eq!(written(&shared, "支湖区", true).0, "支湖区。");
 }
 
@@ -101,7 +108,7 @@ fn lists_are_renewed_for_all_who_share_them() {
 fn words_keep_the_times_of_what_was_said() {
     let said: Private<String> = "充了两千块".into();
     let words = letter_by_letter("充了两千块");
-    let written = pen().finish(Spoken {
+    let written = formatter().finish(Spoken {
         leg: Leg::Caller,
         text: &said,
         words: &words,
@@ -243,7 +250,7 @@ fn dialogue(random: &mut StdRng) -> Vec<(String, String)> {
 
 #[test]
 fn every_written_character_leads_back_to_what_was_said_and_when() {
-    let (pen, mut random) = (pen(), StdRng::seed_from_u64(8));
+    let (formatter, mut random) = (formatter(), StdRng::seed_from_u64(8));
     let mut numbers = 0;
     for round in 0..600 {
         let pieces = dialogue(&mut random);
@@ -268,7 +275,7 @@ fn every_written_character_leads_back_to_what_was_said_and_when() {
             .collect();
         let text = Private::new(heard.iter().collect::<String>());
         let is_final = round % 3 > 0;
-        let written = pen.finish(Spoken {
+        let written = formatter.finish(Spoken {
             leg: Leg::Caller,
             text: &text,
             words: &words,

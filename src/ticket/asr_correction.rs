@@ -9,19 +9,22 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, BuildError};
 
-use super::hearing::{alike, sound, sounds_at};
+use super::dialogue::{PreparedUtterance, is_stop};
 use super::lexicon::{Words, list};
 use super::numbers;
-use super::said::{Said, is_stop};
+use super::phonetics::{alike, sound, sounds_at};
 use crate::text::pinyin::{readings, same_sound};
 use crate::text::spelling;
 
 /// Words of everyday speech that the rules look for, or that are often taken for others.
-static SPOKEN: Words = LazyLock::new(|| list("repair.spoken"));
+static SPOKEN: Words = LazyLock::new(|| list("asr_correction.spoken"));
 
 /// What is well formed, although a listed word sounds the same.
-static SOUND_AS_THEY_ARE: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| include_str!("repair.txt").split_whitespace().collect());
+static SOUND_AS_THEY_ARE: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    include_str!("asr_correction.txt")
+        .split_whitespace()
+        .collect()
+});
 
 /// Characters that stand anywhere: that one of them is right says nothing.
 const FUNCTION: &str =
@@ -37,13 +40,13 @@ const FIRMS_END: &str = "厂店社司馆";
 const PLACES_END: &str = "省市县区镇乡村路街";
 
 /// The words that may be put in place, found by their letters and by their sounds.
-pub(super) struct Repair {
+pub(super) struct AsrCorrection {
     words: Vec<Vec<char>>,
     exact: AhoCorasick,
     sounds: AhoCorasick,
 }
 
-impl Repair {
+impl AsrCorrection {
     /// Knows `listed` and the words of everyday speech.
     pub fn new<'w>(listed: impl Iterator<Item = &'w str>) -> Result<Self, BuildError> {
         let mut known: Vec<&str> = listed
@@ -68,7 +71,7 @@ impl Repair {
     }
 
     /// `said` with misheard words put right.
-    pub fn mend(&self, said: Said) -> Said {
+    pub fn mend(&self, said: PreparedUtterance) -> PreparedUtterance {
         let mut fixed: HashMap<usize, char> = HashMap::new();
         let mut firm = vec![0; said.chars.len()];
         for found in self.exact.find_overlapping_iter(&said.text) {
@@ -89,7 +92,7 @@ impl Repair {
     }
 
     /// Words that sound like what is written: the longest first, then those with most characters right.
-    fn by_sound(&self, said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
+    fn by_sound(&self, said: &PreparedUtterance, firm: &[usize], fixed: &mut HashMap<usize, char>) {
         let heard: Vec<char> = said.chars.iter().copied().map(sound).collect();
         let text: String = heard.iter().collect();
         // Character indices of the byte offsets in `text`, whose characters are longer.
@@ -166,7 +169,7 @@ impl Repair {
 }
 
 /// Digits and units misheard inside a number: 八白六, 三千溜, 巴百元, 舞号楼.
-fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
+fn numerals(said: &PreparedUtterance, firm: &[usize], fixed: &mut HashMap<usize, char>) {
     const DIGITS: [char; 11] = [
         '一', '二', '三', '四', '五', '六', '七', '八', '九', '零', '两',
     ];
@@ -261,9 +264,9 @@ fn numerals(said: &Said, firm: &[usize], fixed: &mut HashMap<usize, char>) {
 
 #[cfg(test)]
 mod tests {
-    use super::Repair;
+    use super::AsrCorrection;
     use crate::speech::Leg;
-    use crate::ticket::said::Said;
+    use crate::ticket::dialogue::PreparedUtterance;
 
     fn mended(text: &str) -> String {
         let words = [
@@ -274,9 +277,9 @@ mod tests {
             "燃气泄漏",
             "幸福南路",
         ];
-        Repair::new(words.into_iter())
+        AsrCorrection::new(words.into_iter())
             .expect("few words")
-            .mend(Said::of(0, Leg::Caller, text))
+            .mend(PreparedUtterance::of(0, Leg::Caller, text))
             .text
     }
 
@@ -334,8 +337,8 @@ mod tests {
     #[test]
     fn evidence_still_points_at_the_words_as_recognised() {
         let words = ["燃气泄漏"];
-        let repair = Repair::new(words.into_iter()).expect("few words");
-        let said = repair.mend(Said::of(0, Leg::Caller, "嗯，有燃气卸漏了"));
+        let correction = AsrCorrection::new(words.into_iter()).expect("few words");
+        let said = correction.mend(PreparedUtterance::of(0, Leg::Caller, "嗯，有燃气卸漏了"));
         let range = said.find("燃气泄漏").expect("put right");
         let evidence = said.evidence(&range);
         assert_eq!((evidence.start, evidence.end), (3, 7));
@@ -344,9 +347,14 @@ mod tests {
     #[test]
     fn what_is_a_word_with_its_neighbours_was_heard_rightly() {
         let words = ["家暴", "大车", "补发"];
-        let repair = Repair::new(words.into_iter()).expect("few words");
+        let correction = AsrCorrection::new(words.into_iter()).expect("few words");
         for text in ["我们一家报的团", "叫顺达车行", "补贴一直不发"] {
-            assert_eq!(repair.mend(Said::of(0, Leg::Caller, text)).text, text);
+            assert_eq!(
+                correction
+                    .mend(PreparedUtterance::of(0, Leg::Caller, text))
+                    .text,
+                text
+            );
         }
     }
 }
