@@ -461,13 +461,13 @@ fn field(name: FieldName, field: &Field, lines: &[Line]) -> ticket::Field {
     }
 }
 
-fn because(because: Reason, lines: &[Line]) -> ticket::Reason {
+fn because(because: Reason, lines: &[Line]) -> ticket::Because {
     let basis = match because.basis {
         Basis::Phrase => ticket::Basis::Phrase,
         Basis::Classifier => ticket::Basis::Classifier,
         Basis::Operator => ticket::Basis::Operator,
     };
-    ticket::Reason {
+    ticket::Because {
         basis: basis.into(),
         evidence: Some(evidence(because.evidence, lines)),
     }
@@ -565,7 +565,7 @@ fn evidence_back(evidence: &ticket::Evidence) -> Evidence {
     }
 }
 
-fn because_back(because: &ticket::Reason) -> Option<Reason> {
+fn because_back(because: &ticket::Because) -> Option<Reason> {
     let basis = match because.basis() {
         ticket::Basis::Phrase => Basis::Phrase,
         ticket::Basis::Classifier => Basis::Classifier,
