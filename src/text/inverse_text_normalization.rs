@@ -132,7 +132,7 @@ impl Number {
         }
     }
 
-    /// As inverse_text_normalization, unless it is vague.
+    /// As figures, unless it is vague.
     fn figures(&self) -> Option<String> {
         match &self.reading {
             Reading::Digits(digits) => Some(digits.clone()),

@@ -4,7 +4,7 @@ use super::super::numerals::{self, Reading, digit};
 use super::super::spans::{self, is_telephone};
 use super::{Edit, Number, Page, Step, plain};
 
-/// Units behind which any number is written in inverse_text_normalization, 一 too.
+/// Units behind which any number is written in figures, 一 too.
 const STRICT: [&str; 43] = [
     "号",
     "栋",
