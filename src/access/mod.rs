@@ -9,6 +9,7 @@
 mod accounts;
 mod refusal;
 mod roster;
+mod sight;
 mod sign_in;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::accounts::Added;
 pub use self::refusal::Refusal;
 pub use self::roster::Roster;
+pub use self::sight::Sight;
 pub use self::sign_in::{Given, SignedIn};
 use crate::people::{
     Account, Action, Limits, Lockout, PasswordHash, PasswordRules, Rights, Role, Scope, Session,
@@ -273,8 +275,9 @@ impl People {
     ///
     /// # Errors
     /// As [`People::caller`].
-    pub async fn still_holds(&self, token: &str, address: IpAddr) -> Result<(), Refusal> {
-        self.look(TokenDigest::of(token), address).await.map(|_| ())
+    pub async fn still_holds(&self, token: &str, address: IpAddr) -> Result<Arc<Caller>, Refusal> {
+        let (caller, _) = self.look(TokenDigest::of(token), address).await?;
+        Ok(caller)
     }
 
     async fn look(

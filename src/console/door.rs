@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Console, GRACE, Refusal, Signed};
+use crate::access::Sight;
 use crate::grpc::tls::Acceptor;
 use crate::listener::{ConnectionGuard, Limits};
 
@@ -157,12 +159,14 @@ impl Console {
             return Ok(Signed(None));
         };
         let token = shown_session(self, headers).ok_or(Refusal::SignIn)?;
-        let caller = people.caller(&token, ends.peer).await;
-        let caller = caller.map_err(|refusal| Refusal::of_people(&refusal))?;
-        caller
-            .demand_ready()
+        let sight = async {
+            let caller = people.caller(&token, ends.peer).await?;
+            Sight::open(people, caller, token.as_str().into()).await
+        };
+        let sight = sight
+            .await
             .map_err(|refusal| Refusal::of_people(&refusal))?;
-        Ok(Signed(Some((caller, token.into()))))
+        Ok(Signed(Some(Arc::new(sight))))
     }
 }
 

@@ -34,19 +34,24 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::{Routes, RoutesBuilder};
 
 use self::door::{Ends, Hosts, is_same_origin};
-use crate::access::{self, Caller, Deed, People, Roster};
+use crate::access::{self, Deed, People, Sight};
 use crate::control::{self, Actor, CallControl, Command};
 use crate::events::{Bus, Filter};
 use crate::grpc::people::PeopleServices;
+use crate::grpc::proto::control::v1::call_control_server::CallControlServer;
 use crate::grpc::proto::people::v1::account_server::AccountServer;
 use crate::grpc::proto::people::v1::audit_server::AuditServer;
 use crate::grpc::proto::people::v1::users_server::UsersServer;
+use crate::grpc::proto::transcript::v1::transcript_service_server::TranscriptServiceServer;
 use crate::grpc::tls::Acceptor;
+use crate::grpc::{Controls, Transcripts};
 use crate::listener::{ConnectionGuard, Limits};
 use crate::people::Action;
 use crate::private::Private;
 use crate::speech::CallId;
-use crate::store::{Listed, PageKey, Store, StoreError, recent_calls, unix_ms};
+use crate::store::{
+    CallRecord, PageKey, Store, StoreError, operator_of, recent_calls_shown, unix_ms,
+};
 use crate::telemetry::{self, Readiness};
 use crate::ticket::{FieldName, FieldValue, Taxonomy};
 use crate::transcript::revise::Revision;
@@ -85,9 +90,9 @@ pub struct Console {
     shutdown: CancellationToken,
 }
 
-/// Who is signed in, and by which token; nobody where nobody signs in.
+/// Who is signed in; nobody where nobody signs in.
 #[derive(Clone, Debug)]
-struct Signed(Option<(Arc<Caller>, Arc<str>)>);
+struct Signed(Option<Arc<Sight>>);
 
 impl<S: Sync> FromRequestParts<S> for Signed {
     type Rejection = Refusal;
@@ -104,16 +109,13 @@ impl<S: Sync> FromRequestParts<S> for Signed {
 
 impl Signed {
     /// Whether `action` is allowed on a call that `phone` answers.
-    fn may(&self, action: Action, phone: &str, roster: &Roster) -> bool {
-        match &self.0 {
-            None => true,
-            Some((caller, _)) => caller.may_on(action, phone, roster),
-        }
+    fn may(&self, action: Action, phone: &str) -> bool {
+        self.0.as_ref().is_none_or(|sight| sight.may(action, phone))
     }
 
     fn actor(&self, ends: Ends) -> Actor {
         match &self.0 {
-            Some((caller, _)) => caller.actor(),
+            Some(sight) => sight.caller().actor(),
             // Nobody signs in: the machine is all that is known of who sits there.
             None => Actor::User {
                 user: "console".to_owned(),
@@ -210,7 +212,7 @@ impl Console {
 
     /// The routes: `/` and what the page needs, `/healthz`, `/readyz`, `/metrics`, `/api/calls`, a draft's fields, a line's
     /// changes, notes, hanging up and transfers, a call's recording, what there is to choose from, `/ws`, and the services
-    /// of people.proto as JSON and gRPC-Web at `/package.Service/Method`.
+    /// of people, transcripts and control as JSON and gRPC-Web at `/package.Service/Method`.
     pub fn router(&self) -> Router {
         assets::routes()
             .route("/healthz", get(|| async { "ok\n" }))
@@ -234,13 +236,24 @@ impl Console {
             .with_state(self.clone())
     }
 
+    /// What programs and pages ask for by gRPC-Web and JSON; who asks is signed in.
     fn services(&self) -> Routes {
         let mut routes = RoutesBuilder::default();
-        if let Some(people) = self.people.clone().map(PeopleServices::new) {
+        if let Some(people) = &self.people {
+            let services = PeopleServices::new(people.clone());
+            let (bus, store, control) = (&self.bus, &self.store, &self.control);
+            let transcripts = Transcripts::new(bus.clone(), store.clone(), control.clone());
+            let transcripts = transcripts.until(self.shutdown.clone());
+            let controls = Controls::new(control.clone());
+            let controls = controls.for_people(people.clone(), bus.clone(), store.clone());
             routes
-                .add_service(AccountServer::new(people.clone()))
-                .add_service(UsersServer::new(people.clone()))
-                .add_service(AuditServer::new(people));
+                .add_service(AccountServer::new(services.clone()))
+                .add_service(UsersServer::new(services.clone()))
+                .add_service(AuditServer::new(services))
+                .add_service(TranscriptServiceServer::new(
+                    transcripts.for_people(people.clone()),
+                ))
+                .add_service(CallControlServer::new(controls));
         }
         routes.routes()
     }
@@ -263,42 +276,35 @@ impl Console {
     /// Whether who is signed in may do `action` on `call`. Of one that nobody knows, or that is somebody else's, nothing
     /// is told.
     async fn demand(&self, signed: &Signed, action: Action, call: &CallId) -> Result<(), Refusal> {
-        let Some(people) = &self.people else {
+        if signed.0.is_none() {
             return Ok(());
-        };
-        let roster = people
-            .roster()
-            .await
-            .map_err(|refusal| Refusal::of_people(&refusal))?;
-        let operator = self.operator_of(call).await?;
+        }
+        let operator = operator_of(&self.bus, &self.store, call).await;
+        let operator = operator.map_err(|error| Refusal::unreadable(&error))?;
         let operator = operator.ok_or(Refusal::ByCall(control::Refusal::NotRunning))?;
-        if signed.may(action, &operator, &roster) {
+        if signed.may(action, &operator) {
             Ok(())
         } else {
             Err(Refusal::MayNot)
         }
     }
 
-    /// The phone that answers a call.
-    async fn operator_of(&self, call: &CallId) -> Result<Option<String>, Refusal> {
-        let alive = self.bus.calls().into_iter().find(|info| info.call == *call);
-        if let Some(info) = alive {
-            return Ok(Some(info.operator.clone()));
-        }
-        let kept = self.store.call(call).await;
-        let kept = kept.map_err(|error| Refusal::unreadable(&error))?;
-        Ok(kept.map(|record| record.info.operator.clone()))
+    /// What a stream may show for as long as it lasts.
+    async fn sight(&self, signed: &Signed) -> Result<Option<Sight>, Refusal> {
+        let (Some(people), Some(sight)) = (&self.people, &signed.0) else {
+            return Ok(None);
+        };
+        let again = sight.again(people).await;
+        again
+            .map(Some)
+            .map_err(|refusal| Refusal::of_people(&refusal))
     }
 
     /// Keeps that somebody has opened a call.
     fn note(&self, signed: &Signed, call: &CallId, deed: Deed) {
-        if let (Some(people), Some((caller, _))) = (&self.people, &signed.0) {
-            people.note(
-                caller.actor(),
-                Some(call.clone()),
-                deed,
-                &serde_json::json!({}),
-            );
+        if let (Some(people), Some(sight)) = (&self.people, &signed.0) {
+            let (actor, detail) = (sight.caller().actor(), serde_json::json!({}));
+            people.note(actor, Some(call.clone()), deed, &detail);
         }
     }
 
@@ -391,57 +397,16 @@ async fn calls(
         .operator
         .as_deref()
         .filter(|operator| !operator.is_empty());
-    let (listed, next) = console.listed(&signed, operator, before, limit).await?;
+    let shown = |call: &CallRecord| signed.may(Action::SeeCall, &call.info.operator);
+    let (bus, store) = (&console.bus, &console.store);
+    let listed = recent_calls_shown(bus, store, operator, before, limit, shown).await;
+    let (listed, next) = listed.map_err(|error| Refusal::unreadable(&error))?;
     let body = Calls {
         now_ms: unix_ms(SystemTime::now()),
         calls: listed.iter().map(wire::Call::new).collect(),
         next: next.map(|key| format!("{}:{}", key.started_ms, key.call)),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
-}
-
-impl Console {
-    /// The latest calls that may be seen, and from where there are more.
-    async fn listed(
-        &self,
-        signed: &Signed,
-        operator: Option<&str>,
-        mut before: Option<PageKey>,
-        limit: u32,
-    ) -> Result<(Vec<Listed>, Option<PageKey>), Refusal> {
-        /// Pages of other people's calls that are looked through for one answer.
-        const MOST_PAGES: usize = 20;
-        let roster = match &self.people {
-            None => Arc::default(),
-            Some(people) => {
-                let roster = people.roster().await;
-                roster.map_err(|refusal| Refusal::of_people(&refusal))?
-            }
-        };
-        let mut seen = Vec::new();
-        for _ in 0..MOST_PAGES {
-            let page = recent_calls(&self.bus, &self.store, operator, before.as_ref(), limit).await;
-            let (page, more) = page.map_err(|error| Refusal::unreadable(&error))?;
-            let last = page.last().map(|call| call.record.page_key());
-            for call in page {
-                if signed.may(Action::SeeCall, &call.record.info.operator, &roster) {
-                    if seen.len() == limit as usize {
-                        let last = seen.last().map(|call: &Listed| call.record.page_key());
-                        return Ok((seen, last));
-                    }
-                    seen.push(call);
-                }
-            }
-            before = last;
-            if !more {
-                return Ok((seen, None));
-            }
-            if seen.len() == limit as usize {
-                break;
-            }
-        }
-        Ok((seen, before))
-    }
 }
 
 async fn choices(State(console): State<Console>) -> Response {
@@ -585,7 +550,11 @@ async fn watch(
     if let Some(call) = &call {
         let call = CallId::new(call);
         // The stream itself says of a call that nobody knows that nobody does.
-        if console.operator_of(&call).await?.is_some() {
+        if console
+            .knows(&call)
+            .await
+            .map_err(|error| Refusal::unreadable(&error))?
+        {
             console.demand(&signed, Action::SeeCall, &call).await?;
         }
         if query.after.is_none() {
@@ -600,7 +569,7 @@ async fn watch(
         },
         after: query.after,
         only_calls,
-        signed,
+        sight: console.sight(&signed).await?,
     };
     let upgrade = upgrade
         .max_message_size(LONGEST_MESSAGE)

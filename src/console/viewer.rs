@@ -1,15 +1,13 @@
 //! One viewer: its stream of events over one WebSocket, in its own task, so that nothing else ever waits for it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
-use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::Console;
 use super::wire::{Body, Fault, Message, Notice};
-use super::{Console, Signed};
-use crate::access::{self, People, Roster};
+use crate::access::Sight;
 use crate::events::{Event, Filter, Payload};
 use crate::people::Action;
 use crate::store::{Replay, StoreError};
@@ -37,8 +35,8 @@ pub struct Wanted {
     pub after: Option<u64>,
     /// Only when calls begin, are answered and end.
     pub only_calls: bool,
-    /// Whose eyes they are.
-    pub signed: Signed,
+    /// What may be seen; everything where nobody signs in.
+    pub sight: Option<Sight>,
 }
 
 impl Wanted {
@@ -65,6 +63,10 @@ enum End {
     Gone,
 }
 
+impl End {
+    const SIGNED_OUT: Self = Self::Fault(SIGNED_OUT, Fault::SIGN_IN);
+}
+
 impl From<StoreError> for End {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "a viewer cannot be served");
@@ -74,7 +76,7 @@ impl From<StoreError> for End {
 
 /// Shows a viewer what it wants until there is no more of it, the viewer leaves, or the gateway goes down.
 pub async fn show(mut socket: WebSocket, console: Console, wanted: Wanted) {
-    let Err(end) = stream(&mut socket, &console, &wanted).await;
+    let Err(end) = stream(&mut socket, &console, wanted).await;
     let close = match end {
         End::Gone => return,
         End::Over => CloseFrame {
@@ -98,7 +100,7 @@ pub async fn show(mut socket: WebSocket, console: Console, wanted: Wanted) {
 async fn stream(
     socket: &mut WebSocket,
     console: &Console,
-    wanted: &Wanted,
+    mut wanted: Wanted,
 ) -> Result<std::convert::Infallible, End> {
     if let Some(call) = &wanted.filter.call
         && !console.knows(call).await?
@@ -115,10 +117,10 @@ async fn stream(
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = Vec::new();
-    let mut sight = Sight::open(console, &wanted.signed).await?;
+    let mut sight = wanted.sight.take();
     loop {
         let event = tokio::select! {
-            () = sight.closed() => return Err(End::Fault(SIGNED_OUT, Fault::SIGN_IN)),
+            () = closed(&mut sight) => return Err(End::SIGNED_OUT),
             event = replay.next() => event?,
             received = socket.recv() => match received {
                 // A viewer has nothing to say: that it is there is enough.
@@ -134,7 +136,9 @@ async fn stream(
                 continue;
             }
             _ = look.tick() => {
-                sight.renew(console).await?;
+                if let Some(sight) = &mut sight {
+                    sight.renew().await.map_err(|_| End::SIGNED_OUT)?;
+                }
                 let faults = console.faults();
                 if faults != told {
                     told.clone_from(&faults);
@@ -175,67 +179,19 @@ async fn stream(
             return Err(End::Over);
         };
         position = event.position;
-        if wanted.wants(&event) && sight.sees(&event.operator) {
+        let may = |sight: &Sight| sight.may(Action::SeeCall, &event.operator);
+        if wanted.wants(&event) && sight.as_ref().is_none_or(may) {
             let text = Message::event(&event).json();
             send(socket, Frame::Text(text.into())).await?;
         }
     }
 }
 
-/// What a viewer may see, as long as the session lasts.
-struct Sight<'s> {
-    signed: &'s Signed,
-    roster: Arc<Roster>,
-    endings: Option<broadcast::Receiver<Arc<str>>>,
-}
-
-impl<'s> Sight<'s> {
-    async fn open(console: &Console, signed: &'s Signed) -> Result<Self, End> {
-        let mut sight = Self {
-            signed,
-            roster: Arc::default(),
-            endings: console.people.as_ref().map(People::endings),
-        };
-        sight.renew(console).await?;
-        Ok(sight)
-    }
-
-    /// What another node has changed is seen as well, some seconds later.
-    async fn renew(&mut self, console: &Console) -> Result<(), End> {
-        if let (Some(people), Some((caller, token))) = (&console.people, &self.signed.0) {
-            let look = async {
-                people.still_holds(token, caller.address).await?;
-                people.roster().await
-            };
-            match look.await {
-                Ok(roster) => self.roster = roster,
-                Err(access::Refusal::SignIn) => {
-                    return Err(End::Fault(SIGNED_OUT, Fault::SIGN_IN));
-                }
-                // What was known holds while the records cannot be read.
-                Err(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn sees(&self, operator: &str) -> bool {
-        self.signed.may(Action::SeeCall, operator, &self.roster)
-    }
-
-    /// Ends when the session does.
-    async fn closed(&mut self) {
-        let (Some(endings), Some((caller, _))) = (&mut self.endings, &self.signed.0) else {
-            return std::future::pending().await;
-        };
-        loop {
-            match endings.recv().await {
-                Ok(ended) if *ended == *caller.session.id => return,
-                // Those that were missed are found by looking.
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
-            }
-        }
+/// Ends when the session does.
+async fn closed(sight: &mut Option<Sight>) {
+    match sight {
+        Some(sight) => sight.closed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -15,7 +15,7 @@ use super::proto::people::v1 as wire;
 use super::proto::people::v1::account_server::Account as AccountService;
 use super::proto::people::v1::audit_server::Audit as AuditService;
 use super::proto::people::v1::users_server::Users as UsersService;
-use crate::access::{Added, Caller, Deed, Given, Must, People, Refusal, SignedIn};
+use crate::access::{Added, Caller, Deed, Given, Must, People, Refusal, Sight, SignedIn};
 use crate::people::{Account, Action, Profile, Role, Scope, Session, UserName};
 use crate::private::Private;
 use crate::speech::CallId;
@@ -53,12 +53,8 @@ impl PeopleServices {
 
     /// Who asks.
     async fn caller<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
-        let (token, address) = match request.extensions().get::<ByBrowser>() {
-            Some(browser) => (browser.token.clone(), browser.address),
-            None => (bearer(request), address(request)),
-        };
-        let token = token.ok_or(Refusal::SignIn)?;
-        Ok(self.0.caller(&token, address).await?)
+        let (caller, _) = signed(&self.0, request).await?;
+        Ok(caller)
     }
 
     async fn caller_who_may<T>(
@@ -88,6 +84,26 @@ impl PeopleServices {
             idle_limit_s: self.0.idle_limit().as_secs() as u32,
         }
     }
+}
+
+/// Who asks, and by which token.
+async fn signed<T>(
+    people: &People,
+    request: &Request<T>,
+) -> Result<(Arc<Caller>, Arc<str>), Refusal> {
+    let (token, address) = match request.extensions().get::<ByBrowser>() {
+        Some(browser) => (browser.token.clone(), browser.address),
+        None => (bearer(request), address(request)),
+    };
+    let token = token.ok_or(Refusal::SignIn)?;
+    let caller = people.caller(&token, address).await?;
+    Ok((caller, token.into()))
+}
+
+/// What who asks may see of the calls.
+pub(super) async fn sight<T>(people: &People, request: &Request<T>) -> Result<Sight, Refusal> {
+    let (caller, token) = signed(people, request).await?;
+    Sight::open(people, caller, token).await
 }
 
 fn bearer<T>(request: &Request<T>) -> Option<String> {

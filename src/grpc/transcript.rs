@@ -3,26 +3,33 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
+use tokio::time::Interval;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::control::{self, refused};
 use super::convert;
-use super::peer::actor;
+use super::peer::Peer;
 use super::proto::transcript::v1::transcript_service_server::TranscriptService;
 use super::proto::transcript::v1::{
     EditFieldRequest, EditFieldResponse, GetRequest, GetResponse, ListCallsRequest,
     ListCallsResponse, PauseRecordingRequest, PauseRecordingResponse, UndoChangeRequest,
     UndoChangeResponse, WatchRequest, WatchResponse, event::Body,
 };
-use crate::control::{CallControl, Command, Refusal};
+use crate::access::{Deed, People, Refusal};
+use crate::control::{self as running, CallControl, Command};
+
 use crate::events::{Bus, Filter, Payload};
+use crate::people::Action;
 use crate::speech::CallId;
-use crate::store::{CallRecord, PageKey, Replay, Store, StoreError, recent_calls};
+use crate::store::{CallRecord, PageKey, Replay, Store, StoreError, recent_calls_shown};
 use crate::transcript::{Transcript, TranscriptEvent};
 
+/// How often it is looked whether who watches may still see.
+const LOOK: Duration = Duration::from_secs(1);
 /// Calls in an answer when the client names no number.
 const DEFAULT_CALLS: u32 = 50;
 /// Calls in an answer at most.
@@ -34,6 +41,7 @@ pub struct Transcripts {
     bus: Bus,
     store: Store,
     control: CallControl,
+    people: Option<People>,
     shutdown: CancellationToken,
 }
 
@@ -51,6 +59,7 @@ impl Transcripts {
             bus,
             store,
             control,
+            people: None,
             shutdown: CancellationToken::new(),
         }
     }
@@ -59,6 +68,36 @@ impl Transcripts {
     #[must_use]
     pub fn until(self, shutdown: CancellationToken) -> Self {
         Self { shutdown, ..self }
+    }
+
+    /// Asked by people, each of whom sees and does what the roles allow, instead of by programs.
+    #[must_use]
+    pub fn for_people(self, people: People) -> Self {
+        Self {
+            people: Some(people),
+            ..self
+        }
+    }
+
+    /// Who asks, where `action` is allowed on `call`.
+    async fn peer<T>(
+        &self,
+        request: &Request<T>,
+        action: Action,
+        call: &str,
+    ) -> Result<Peer, Status> {
+        let peer = Peer::of(self.people.as_ref(), request).await?;
+        let call = CallId::new(call);
+        peer.demand((&self.bus, &self.store), action, &call).await?;
+        Ok(peer)
+    }
+
+    /// Keeps that somebody has opened a call.
+    fn note_seen(&self, peer: &Peer, call: &CallId) {
+        if let (Some(people), Peer::Person(_)) = (&self.people, peer) {
+            let detail = serde_json::json!({});
+            people.note(peer.actor(), Some(call.clone()), Deed::SeeCall, &detail);
+        }
     }
 
     fn is_alive(&self, call: &CallId) -> bool {
@@ -74,28 +113,49 @@ impl Transcripts {
 /// A client's stream: what it wants until it is told why there is no more.
 struct Watch {
     events: Replay,
+    peer: Peer,
+    look: Interval,
     shutdown: CancellationToken,
     done: bool,
 }
 
 impl Watch {
     async fn next(&mut self) -> Option<Result<WatchResponse, Status>> {
-        if self.done {
-            return None;
+        while !self.done {
+            let next = tokio::select! {
+                next = self.events.next() => next.map_err(|error| unreadable(&error)),
+                () = self.shutdown.cancelled() => Err(going_down()),
+                () = closed(&mut self.peer) => Err(Refusal::SignIn.into()),
+                _ = self.look.tick() => match &mut self.peer {
+                    Peer::Person(sight) => match sight.renew().await {
+                        Ok(()) => continue,
+                        Err(refusal) => Err(refusal.into()),
+                    },
+                    Peer::Program(_) => continue,
+                },
+            };
+            self.done = !matches!(next, Ok(Some(_)));
+            match next {
+                Ok(Some(event)) if !self.peer.may(Action::SeeCall, &event.operator) => {}
+                Ok(event) => {
+                    return event.map(|event| {
+                        Ok(WatchResponse {
+                            event: Some(convert::event(&event)),
+                        })
+                    });
+                }
+                Err(status) => return Some(Err(status)),
+            }
         }
-        let next = tokio::select! {
-            next = self.events.next() => next.map_err(|error| unreadable(&error)),
-            () = self.shutdown.cancelled() => Err(going_down()),
-        };
-        self.done = !matches!(next, Ok(Some(_)));
-        match next {
-            Ok(event) => event.map(|event| {
-                Ok(WatchResponse {
-                    event: Some(convert::event(&event)),
-                })
-            }),
-            Err(status) => Some(Err(status)),
-        }
+        None
+    }
+}
+
+/// Ends when the session does.
+async fn closed(peer: &mut Peer) {
+    match peer {
+        Peer::Person(sight) => sight.closed().await,
+        Peer::Program(_) => std::future::pending().await,
     }
 }
 
@@ -120,6 +180,8 @@ impl TranscriptService for Transcripts {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let call = request.get_ref().call_id.clone();
+        let peer = self.peer(&request, Action::SeeCall, &call).await?;
         let request = request.into_inner();
         if !request.call_id.is_empty() && !request.operator.is_empty() {
             return Err(Status::invalid_argument(
@@ -135,9 +197,18 @@ impl TranscriptService for Transcripts {
         {
             return Err(unknown(call.as_str()));
         }
+        if let Some(call) = filter
+            .call
+            .as_ref()
+            .filter(|_| request.after_position.is_none())
+        {
+            self.note_seen(&peer, call);
+        }
         let (bus, store) = (self.bus.clone(), self.store.clone());
         let watch = Watch {
             events: Replay::open(bus, store, filter, request.after_position),
+            peer,
+            look: tokio::time::interval(LOOK),
             shutdown: self.shutdown.clone(),
             done: false,
         };
@@ -151,7 +222,8 @@ impl TranscriptService for Transcripts {
         &self,
         request: Request<PauseRecordingRequest>,
     ) -> Result<Response<PauseRecordingResponse>, Status> {
-        let actor = actor(&request);
+        let call = &request.get_ref().call_id;
+        let actor = self.peer(&request, Action::EditCall, call).await?.actor();
         let PauseRecordingRequest { call_id, paused } = request.into_inner();
         let call = CallId::new(&call_id);
         let asked = self
@@ -159,14 +231,16 @@ impl TranscriptService for Transcripts {
             .ask(&call, actor, Command::Pause { paused })
             .await;
         asked.map_err(|refusal| match refusal {
-            Refusal::NotRunning => unknown(&call_id),
+            running::Refusal::NotRunning => unknown(&call_id),
             other => refused(other),
         })?;
         Ok(Response::new(PauseRecordingResponse {}))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        let call = CallId::new(&request.into_inner().call_id);
+        let call = CallId::new(&request.get_ref().call_id);
+        let peer = self.peer(&request, Action::SeeCall, call.as_str()).await?;
+        self.note_seen(&peer, &call);
         let filter = Filter {
             call: Some(call.clone()),
             operator: None,
@@ -216,7 +290,8 @@ impl TranscriptService for Transcripts {
         &self,
         request: Request<EditFieldRequest>,
     ) -> Result<Response<EditFieldResponse>, Status> {
-        let actor = actor(&request);
+        let call = &request.get_ref().call_id;
+        let actor = self.peer(&request, Action::EditCall, call).await?.actor();
         let EditFieldRequest { call_id, field } = request.into_inner();
         let edit = control::edit(field)?;
         let asked = self.control.ask(&CallId::new(&call_id), actor, edit).await;
@@ -228,7 +303,8 @@ impl TranscriptService for Transcripts {
         &self,
         request: Request<UndoChangeRequest>,
     ) -> Result<Response<UndoChangeResponse>, Status> {
-        let actor = actor(&request);
+        let call = &request.get_ref().call_id;
+        let actor = self.peer(&request, Action::EditCall, call).await?.actor();
         let UndoChangeRequest {
             call_id,
             utterance_id,
@@ -249,6 +325,7 @@ impl TranscriptService for Transcripts {
         &self,
         request: Request<ListCallsRequest>,
     ) -> Result<Response<ListCallsResponse>, Status> {
+        let peer = Peer::of(self.people.as_ref(), &request).await?;
         let request = request.into_inner();
         let size = match request.page_size {
             0 => DEFAULT_CALLS,
@@ -256,14 +333,13 @@ impl TranscriptService for Transcripts {
         };
         let before = parse_token(&request.page_token)?;
         let operator = (!request.operator.is_empty()).then_some(request.operator.as_str());
-        let page = recent_calls(&self.bus, &self.store, operator, before.as_ref(), size).await;
-        let (page, more) = page.map_err(|error| unreadable(&error))?;
-        let next_page_token = match page.last() {
-            Some(last) if more => {
-                let key = last.record.page_key();
-                format!("{}:{}", key.started_ms, key.call)
-            }
-            _ => String::new(),
+        let shown = |call: &CallRecord| peer.may(Action::SeeCall, &call.info.operator);
+        let (bus, store) = (&self.bus, &self.store);
+        let page = recent_calls_shown(bus, store, operator, before, size, shown).await;
+        let (page, next) = page.map_err(|error| unreadable(&error))?;
+        let next_page_token = match next {
+            Some(key) => format!("{}:{}", key.started_ms, key.call),
+            None => String::new(),
         };
         let calls = page
             .iter()

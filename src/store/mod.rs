@@ -40,7 +40,7 @@ pub use location::{Address, Location, LocationError, redacted};
 pub use outbox::{Entry, EntryKind, EntryState, HeldDraft, Lane, Outbox, Put};
 pub use people::KeptAccount;
 pub use registered_locations::RegisteredLocation;
-pub use replay::{Listed, Replay, recent_calls};
+pub use replay::{Listed, Replay, operator_of, recent_calls_shown};
 pub use write_behind::WriteBehind;
 pub use writer::EventWriter;
 

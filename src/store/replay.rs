@@ -198,7 +198,7 @@ pub struct Listed {
 ///
 /// # Errors
 /// [`StoreError`] when the store cannot be read.
-pub async fn recent_calls(
+async fn recent_calls(
     bus: &Bus,
     store: &Store,
     operator: Option<&str>,
@@ -233,6 +233,59 @@ pub async fn recent_calls(
         })
         .collect();
     Ok((listed, more))
+}
+
+/// The same of those that `shown` says yes to, and the key behind which there are more: many pages of others may lie before
+/// the next one.
+///
+/// # Errors
+/// [`StoreError`] when the store cannot be read.
+pub async fn recent_calls_shown(
+    bus: &Bus,
+    store: &Store,
+    operator: Option<&str>,
+    mut before: Option<PageKey>,
+    limit: u32,
+    shown: impl Fn(&CallRecord) -> bool + Send,
+) -> Result<(Vec<Listed>, Option<PageKey>), StoreError> {
+    /// Pages that are looked through for one answer.
+    const MOST_PAGES: usize = 20;
+    let mut listed: Vec<Listed> = Vec::new();
+    for _ in 0..MOST_PAGES {
+        let (page, more) = recent_calls(bus, store, operator, before.as_ref(), limit).await?;
+        let last = page.last().map(|call| call.record.page_key());
+        for call in page.into_iter().filter(|call| shown(&call.record)) {
+            if listed.len() == limit as usize {
+                let last = listed.last().map(|call| call.record.page_key());
+                return Ok((listed, last));
+            }
+            listed.push(call);
+        }
+        if !more {
+            return Ok((listed, None));
+        }
+        before = last;
+        if listed.len() == limit as usize {
+            break;
+        }
+    }
+    Ok((listed, before))
+}
+
+/// The phone that answers a call, where memory or disk knows it.
+///
+/// # Errors
+/// [`StoreError`] when the store cannot be read.
+pub async fn operator_of(
+    bus: &Bus,
+    store: &Store,
+    call: &CallId,
+) -> Result<Option<String>, StoreError> {
+    let alive = bus.calls().into_iter().find(|info| info.call == *call);
+    match alive {
+        Some(info) => Ok(Some(info.operator)),
+        None => Ok(store.call(call).await?.map(|record| record.info.operator)),
+    }
 }
 
 fn is_final(event: &Event) -> bool {

@@ -630,3 +630,93 @@ impl Guarded {
         (value("grpc-status").parse().unwrap(), info.unwrap().reason)
     }
 }
+
+#[tokio::test]
+async fn the_services_of_calls_show_and_do_on_the_pages_port_what_the_role_allows() {
+    let hall = Guarded::open().await;
+    hall.call("of-wang", "sip:1001@192.0.2.20");
+    hall.call("of-li", "sip:1002@192.0.2.20");
+    hall.house.say("of-wang", line(0, 1, true));
+    let running: Vec<_> = ["of-wang", "of-li"]
+        .map(|call| super::answering(&hall.house.control, call, |_, _| Ok(())))
+        .into();
+    let cookie = hall.enter("wang").await;
+    let ask = async |service: &str, body: Value| {
+        let path = format!("/xinqiao.{service}");
+        let body = body.to_string();
+        let header = format!(
+            "{cookie}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (head, answer) = hall.house.answer("POST", &path, &header).await;
+        let answer: Value = serde_json::from_str(&answer).unwrap_or(Value::Null);
+        (status(&head).to_owned(), answer)
+    };
+    let (code, listed) = ask("transcript.v1.TranscriptService/ListCalls", json!({})).await;
+    assert_eq!(code, "200", "{listed}");
+    let calls = listed["calls"].as_array().unwrap();
+    assert_eq!(calls.len(), 1, "{listed}");
+    let own = json!({ "callId": "of-wang" });
+    let (code, got) = ask("transcript.v1.TranscriptService/Get", own.clone()).await;
+    assert_eq!(
+        (code.as_str(), &got["utterances"][0]["text"]),
+        ("200", &json!("第0句"))
+    );
+    let foreign = json!({ "callId": "of-li" });
+    for method in [
+        "transcript.v1.TranscriptService/Get",
+        "transcript.v1.TranscriptService/PauseRecording",
+        "transcript.v1.TranscriptService/UndoChange",
+        "control.v1.CallControl/HangUp",
+        "control.v1.CallControl/Pause",
+    ] {
+        let (code, answer) = ask(method, foreign.clone()).await;
+        assert_eq!(
+            (code.as_str(), &answer["code"]),
+            ("403", &json!("permission_denied")),
+            "{method}"
+        );
+    }
+    let (code, _) = ask("control.v1.CallControl/HangUp", own).await;
+    assert_eq!(code, "200");
+    let nobody = json!({ "callId": "nobody" });
+    let (code, _) = ask("transcript.v1.TranscriptService/Get", nobody).await;
+    assert_eq!(code, "404");
+    let (code, answer) = ask("transcript.v1.TranscriptService/Watch", json!({})).await;
+    assert_eq!(
+        (code.as_str(), &answer["code"]),
+        ("501", &json!("unimplemented")),
+        "a stream is none for JSON"
+    );
+
+    // A program that watches by gRPC-Web hears of its own calls alone, until its session ends.
+    let mut connection = TcpStream::connect(hall.house.address).await.unwrap();
+    let request = format!(
+        "POST /xinqiao.transcript.v1.TranscriptService/Watch HTTP/1.1\r\nHost: {0}\r\nOrigin: http://{0}\r\n{cookie}\
+         Content-Type: application/grpc-web+proto\r\nX-Grpc-Web: 1\r\nConnection: close\r\nContent-Length: 7\r\n\r\n",
+        hall.house.address
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    // after_position = 0: everything that is remembered.
+    connection
+        .write_all(&[0, 0, 0, 0, 2, 0x18, 0])
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (head, _) = hall.json("Account/SignOut", &json!({}), &cookie).await;
+    assert!(head.contains("Max-Age=0"), "{head}");
+    let mut heard = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, connection.read_to_end(&mut heard));
+    ended
+        .await
+        .expect("the stream ends with its session")
+        .unwrap();
+    let heard = String::from_utf8_lossy(&heard);
+    assert!(
+        heard.contains("of-wang") && !heard.contains("of-li"),
+        "{heard}"
+    );
+    assert!(heard.contains("grpc-status:16"), "{heard}");
+    running.iter().for_each(JoinHandle::abort);
+    hall.house.shut().await;
+}
